@@ -1,0 +1,107 @@
+"""What a policy feature is: the one interface between a feature file and the rooms around it.
+
+A feature file holds a spec class (what may be written), a frozen value class (what is meant) and one
+`Feature`. `attach/` turns the spec into the value with `resolve`; `translate/` calls the other hooks with
+values. Hooks do nothing unless overridden. A feature reads no other feature and decides no attachment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+
+from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
+from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from xds_server.graph import Backend
+
+SpecT = TypeVar("SpecT")
+ValueT = TypeVar("ValueT")
+
+
+class Context(Protocol):
+    """What a feature may ask and say while its spec gets its meaning. Paths are relative to the feature's own spec."""
+
+    def problem(self, code: str, *path: str | int, hint: str = "", **words: object) -> None:
+        """Report a diagnostic at a place below the spec. An error makes the whole policy invalid."""
+
+    def config_map(self, name: str, namespace: str | None, *path: str | int) -> dict[str, str] | None:
+        """The data of a ConfigMap, or None after having reported why there is none (missing, no grant)."""
+
+    def secret(self, name: str, namespace: str | None, *path: str | int) -> dict[str, bytes] | None:
+        """The data of a Secret, or None after having reported why there is none."""
+
+    @property
+    def owner(self) -> str:
+        """`NAMESPACE/NAME` of the policy or route that carries the spec; for stable names."""
+
+
+@dataclass(slots=True)
+class ClusterParts:
+    """The messages of one cluster while it is built. `http` is packed into the cluster afterwards."""
+
+    cluster: Cluster
+    http: HttpProtocolOptions
+
+
+class Feature(Generic[SpecT, ValueT]):
+    """One policy feature.
+
+    `carriers` says where its spec is written, as (kind, field) pairs: ("SecurityPolicy", "jwt"). For the
+    filters and fields of routes the kind is "HTTPRoute.filter" (field: the filter's field, such as
+    "requestHeaderModifier") or "HTTPRoute.rule" ("timeouts").
+    """
+
+    name: ClassVar[str]
+    carriers: ClassVar[tuple[tuple[str, str], ...]]
+    filter_name: ClassVar[str] = ""
+    """Name of its HTTP filter, which sits in every chain, disabled; empty if it has none."""
+    chain_follows_routes: ClassVar[bool] = False
+    """True if the filter's configuration in the chain depends on the routes' values (as JWT providers do)."""
+
+    def resolve(self, spec: SpecT, context: Context) -> ValueT | None:
+        """The meaning of a spec; None when a problem was reported, or when there is nothing to do."""
+        raise NotImplementedError
+
+    def http_filter(self, values: Sequence[ValueT]) -> Message | None:
+        """The filter's configuration in a chain whose routes hold these different values."""
+        return None
+
+    def chain(self, value: ValueT, manager: HttpConnectionManager) -> None:
+        """Change a listener's connection manager (listener-wide features)."""
+
+    def route(self, value: ValueT, route: Route) -> None:
+        """Change a route, whatever its action is; most often `enable(route, self.filter_name, config)`."""
+
+    def touches_cluster(self, value: ValueT) -> bool:
+        """True if `cluster` does anything: such a value gives its route a cluster of its own."""
+        return False
+
+    def cluster(self, value: ValueT, parts: ClusterParts) -> None:
+        """Change the cluster of every destination of the route."""
+
+    def backends(self, value: ValueT) -> Sequence[Backend]:
+        """Further backends that the value needs (a JWKS server); each becomes a cluster of its name."""
+        return ()
+
+
+AnyFeature = Feature[Any, Any]
+
+
+def pack(message: Message) -> AnyMessage:
+    """The message inside an Any, serialised so that equal messages have equal bytes."""
+    packed = AnyMessage()
+    packed.Pack(message, deterministic=True)
+    return packed
+
+
+def enable(route: Route, filter_name: str, config: Message) -> None:
+    """Switch a filter on for one route, with this configuration."""
+    route.typed_per_filter_config[filter_name].CopyFrom(pack(config))

@@ -1,0 +1,205 @@
+"""The resolved graph: what every gateway shall do, with all references followed and all conflicts decided.
+
+In (from `attach/`): frozen values. Out (to `translate/`): the same. It holds the structure of traffic
+(gateway, listener, virtual host, route, backend) and no field of any policy feature: those hang on it as
+`Setting`s, which only their own feature can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from xds_server.types import Key, Origin
+
+
+class PathType(StrEnum):
+    """How a path is compared. A prefix is element-wise: `/v1` fits `/v1` and `/v1/x`, not `/v12`."""
+
+    EXACT = "Exact"
+    PREFIX = "PathPrefix"
+    REGEX = "RegularExpression"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ValueMatch:
+    """A header or a query parameter that a request must have."""
+
+    name: str
+    value: str
+    regex: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a request must look like. `method` CONNECT stands for CONNECT requests, which have no path."""
+
+    path_type: PathType = PathType.PREFIX
+    path: str = "/"
+    method: str = ""
+    headers: tuple[ValueMatch, ...] = ()
+    query: tuple[ValueMatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What one feature shall do here. `value` is the feature's own frozen type; `origins` who asked for it."""
+
+    feature: str
+    value: object
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of a backend. `hostname` is what probes and Host rewrites use; `zone` its locality."""
+
+    address: str
+    port: int
+    zone: str = ""
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendTls:
+    """TLS to a backend. `sni` is sent and, like `san`, must be in its certificate. Empty `ca`: the system's authorities."""
+
+    sni: str = ""
+    san: str = ""
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where requests go: either endpoints with IP addresses, or DNS names (`dns` True), never mixed.
+
+    `name` is unique in its organisation and is shown in Envoy's stats.
+    """
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    dns: bool = False
+    protocol: Literal["http1", "h2c"] = "http1"
+    tls: BackendTls | None = None
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A backend's share of a route.
+
+    `backend` None stands for a reference that cannot be followed: its share is answered with `error_status`.
+    `cluster` names the Envoy cluster: equal names have equal backends and equal cluster settings.
+    """
+
+    cluster: str
+    backend: Backend | None
+    weight: int = 1
+    error_status: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send to one of the destinations by weight."""
+
+    destinations: tuple[Destination, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer at the gateway. A broken security policy, for instance, is `Respond(500)`."""
+
+    status: int
+    body: str = ""
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Send the client elsewhere. None keeps that part of the request's URL. At most one of the two paths is set."""
+
+    status: int = 302
+    scheme: str | None = None
+    hostname: str | None = None
+    port: int | None = None
+    path: str | None = None
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One match of one rule. `name` is stable and for people: `httproute/NAMESPACE/NAME/rule/0/match/0`."""
+
+    name: str
+    match: Match
+    action: Forward | Respond | Redirect
+    settings: tuple[Setting, ...] = ()
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+    def setting(self, feature: str) -> Setting | None:
+        """The setting of one feature, if it has one here."""
+        return next((item for item in self.settings if item.feature == feature), None)
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """The routes of one hostname (`*` for any, `*.example.com` for subdomains), most specific first."""
+
+    hostname: str
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A server certificate. `name` is the name of the secret resource; chain and key are PEM."""
+
+    name: str
+    chain: bytes
+    key: bytes = field(repr=False)
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpChain:
+    """One HTTP or HTTPS filter chain and its route table.
+
+    Listeners without TLS that share a port are one chain; with TLS each listener is a chain of its own, picked
+    by SNI (`server_names`; empty: any). `name` names its route configuration and is part of its stats prefix.
+    `settings` are listener-wide features.
+    """
+
+    name: str
+    hosts: tuple[VirtualHost, ...]
+    server_names: tuple[str, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One listening socket of a gateway, on every one of `addresses`."""
+
+    name: str
+    addresses: tuple[str, ...]
+    port: int
+    chains: tuple[HttpChain, ...]
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """All that one gateway does. `groups` are further names that an Envoy may ask by to serve several gateways."""
+
+    key: Key
+    ports: tuple[Port, ...]
+    groups: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """`NAMESPACE/NAME`: what `node.cluster` of its Envoys says."""
+        return f"{self.key.namespace}/{self.key.name}"

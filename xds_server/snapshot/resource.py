@@ -1,0 +1,81 @@
+"""`Resource` and `Snapshot`: everything that one gateway's Envoys shall have, as bytes.
+
+In: serialised messages with their names. Out: frozen, picklable values without any protobuf object, so
+that a snapshot can cross to another process. A version is a hash of content, equal on every replica and
+after every restart. This module decides no order of delivery and opens no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from xds_server.types import Origin
+
+_PREFIX = "type.googleapis.com/"
+CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
+ENDPOINTS = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
+ROUTES = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+TYPES = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES)
+"""The type URLs served, in the order in which additions are delivered."""
+
+
+def content_version(*parts: bytes) -> str:
+    """16 hex digits of a hash over the parts."""
+    digest = blake2b(digest_size=8)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One named resource. `body` is the serialised message that goes into the Any.
+
+    `origins` are the documents that made it; `needs` the (type URL, name) pairs it refers to.
+    """
+
+    type_url: str
+    name: str
+    body: bytes
+    version: str
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+    needs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The wanted state of one gateway: resources by type URL and name, and a version for each type.
+
+    `gateway` is what `node.cluster` of its Envoys says: `NAMESPACE/NAME`, or the name of a group of gateways.
+    """
+
+    gateway: str
+    resources: Mapping[str, Mapping[str, Resource]]
+    versions: Mapping[str, str]
+
+    def get(self, type_url: str) -> Mapping[str, Resource]:
+        """The resources of one type by name; empty for a type that this snapshot does not hold."""
+        return self.resources.get(type_url, {})
+
+
+def snapshot_of(gateway: str, resources: Iterable[Resource]) -> Snapshot:
+    """A snapshot with its resources in the order of their names, whatever order they came in.
+
+    Equal resources may come more than once (gateways of one group share clusters); two different ones
+    of one type and name are a bug of the caller: ValueError.
+    """
+    by_type: dict[str, dict[str, Resource]] = {}
+    for resource in sorted(resources, key=lambda item: (item.type_url, item.name)):
+        known = by_type.setdefault(resource.type_url, {}).setdefault(resource.name, resource)
+        if known != resource:
+            raise ValueError(f"{gateway}: two different resources are named {resource.name!r} ({resource.type_url})")
+    versions = {
+        type_url: content_version(*(f"{name}={resource.version}".encode() for name, resource in named.items()))
+        for type_url, named in by_type.items()
+    }
+    return Snapshot(gateway, by_type, versions)

@@ -1,0 +1,44 @@
+"""The status of objects in Gateway API's form, as far as it follows from documents alone.
+
+In: what `cells/` and `attach/` decided. Out: frozen values; `observe/` adds times and what Envoys acknowledged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xds_server.types import Condition
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerStatus:
+    """One listener of a Gateway: its conditions, how many routes are attached and which kinds it takes."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+    attached_routes: int = 0
+    supported_kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParentStatus:
+    """A route's status for one parentRef, or a policy's for one ancestor (a Gateway or what it targets)."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+    section: str = ""
+    port: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All that is said of one object. Kinds use what Gateway API gives them: routes `parents`, policies `ancestors`."""
+
+    conditions: tuple[Condition, ...] = ()
+    parents: tuple[ParentStatus, ...] = ()
+    ancestors: tuple[ParentStatus, ...] = ()
+    listeners: tuple[ListenerStatus, ...] = ()
+    addresses: tuple[str, ...] = ()
