@@ -115,7 +115,14 @@ CATALOGUE: Mapping[str, Code] = {
     "L100": _error("cannot read this file: {reason}"),
     "L101": _error("this is not valid YAML: {reason}"),
     # -- model ---------------------------------------------------------------------------------------
-    "M100": _error("{reason}"),
+    "M101": _error("the field '{field}' is missing"),
+    "M102": _error("there is no kind {kind} in API group {group}"),
+    "M103": _error("version {version} of {kind} is not known; known: {known}"),
+    "M104": _error("this {kind} has no metadata.name"),
+    "M105": _error("'{name}' is not a name: lower-case letters, digits, '-' and '.', at most 253 characters"),
+    "M110": _error("unknown field '{field}'"),
+    "M111": _error("{field} must be text"),
+    "M112": _error("{reason}"),
     # -- cells ---------------------------------------------------------------------------------------
     # -- attach --------------------------------------------------------------------------------------
     # -- features ------------------------------------------------------------------------------------

@@ -1,0 +1,242 @@
+"""The five kinds of `cellway.dev/v1alpha1` as they are written: Organization, CellClass, Cell, ExternalService, CellBinding.
+
+`traffic` and `security` hold the spec of a BackendTrafficPolicy and a SecurityPolicy without targets; they are
+kept as written here and get their type when `cells/` derives the policy that they mean.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from xds_server.model.core import IpAddress
+from xds_server.spec import Bool, HttpMethod, ObjectName, Port, PreciseHostname, SectionName, Spec, Text
+
+Direction = Literal["north", "west", "east", "south"]
+Visibility = Literal["organization", "public"]
+Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
+class Stage(Spec):
+    """A stage of an organization: dev, test, prod. The order of the list is the order of promotion."""
+
+    name: Label
+    trust_domain: PreciseHostname | None = None
+    production: Bool = False
+
+
+class RemoteJwks(Spec):
+    """Where an identity provider publishes its keys."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^https?://")]
+
+
+class IdentityProvider(Spec):
+    """Issuer, audiences and keys that a JWT provider may leave out, found by name or by issuer."""
+
+    name: Text
+    issuer: Text
+    audiences: tuple[Text, ...] = ()
+    remote_jwks: Annotated[RemoteJwks | None, Field(alias="remoteJWKS")] = None
+    local_jwks: Annotated[dict[str, Any] | None, Field(alias="localJWKS")] = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> IdentityProvider:
+        if (self.remote_jwks is None) == (self.local_jwks is None):
+            raise ValueError("give either 'remoteJWKS' or 'localJWKS'")
+        return self
+
+
+class OrganizationSpec(Spec):
+    """What all cells share."""
+
+    logical_domain: PreciseHostname = "cell.internal"
+    default_class: ObjectName | None = None
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(name="default"),)
+    identity_providers: tuple[IdentityProvider, ...] = ()
+    gateway_aliases: dict[str, Direction] = {}
+
+
+class DirectionDefaults(Spec):
+    """Policy specs for everything in one direction."""
+
+    security: dict[str, Any] = {}
+    traffic: dict[str, Any] = {}
+
+
+class Directions(Spec):
+    """Policy specs by direction."""
+
+    north: DirectionDefaults | None = None
+    west: DirectionDefaults | None = None
+    east: DirectionDefaults | None = None
+    south: DirectionDefaults | None = None
+
+
+class CellClassSpec(Spec):
+    """Defaults that a cell may change and overrides that it may not."""
+
+    extends: ObjectName | None = None
+    defaults: Directions = Directions()
+    overrides: Directions = Directions()
+
+
+class Allow(Spec):
+    """Which cells may call; absent means every cell that declares the dependency."""
+
+    cells: tuple[ObjectName, ...] = ()
+    all: Bool = False
+
+
+class CellEndpoint(Spec):
+    """One endpoint of a component. `visibility` is a set: nothing (the cell alone), organization, public."""
+
+    name: Label
+    protocol: Literal["HTTP"] = "HTTP"
+    port: Port
+    base_path: Annotated[str, Field(pattern=r"^/")] = "/"
+    visibility: tuple[Visibility, ...] = ()
+    allow: Allow | None = None
+
+
+class Component(Spec):
+    """A part of a cell that runs; it may serve endpoints."""
+
+    name: Label
+    endpoints: tuple[CellEndpoint, ...] = ()
+
+
+class Dependency(Spec):
+    """Something outside the cell that its components call: an endpoint of another cell, or an external service.
+
+    `from` names the components that call it. Without sidecars a gateway cannot tell components of its cell
+    apart: the status of the cell says so.
+    """
+
+    name: Label
+    cell: ObjectName | None = None
+    component: Label | None = None
+    endpoint: Label | None = None
+    external: ObjectName | None = None
+    from_: Annotated[tuple[Label, ...], Field(alias="from")] = ()
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Dependency:
+        if (self.cell is None) == (self.external is None):
+            raise ValueError("a dependency names either a 'cell' or an 'external'")
+        if self.external is not None and (self.component or self.endpoint):
+            raise ValueError("'component' and 'endpoint' belong to a dependency on a cell")
+        if self.cell is not None and self.component is None:
+            raise ValueError("a dependency on a cell needs its 'component'")
+        return self
+
+
+class CertificateRef(Spec):
+    """The TLS certificate of the north gateway: the name of a Secret of the cell's namespace."""
+
+    certificate_ref: ObjectName
+
+
+class NorthGateway(Spec):
+    """Hosts of the cell on the internet, and its certificate. Without one, north speaks plain HTTP."""
+
+    hostnames: tuple[PreciseHostname, ...] = ()
+    tls: CertificateRef | None = None
+
+
+class CellGateways(Spec):
+    """Settings of the cell's gateways."""
+
+    north: NorthGateway | None = None
+
+
+class CellSpec(Spec):
+    """A project at run time."""
+
+    class_: Annotated[ObjectName | None, Field(alias="class")] = None
+    components: Annotated[tuple[Component, ...], Field(min_length=1)]
+    dependencies: tuple[Dependency, ...] = ()
+    gateways: CellGateways = CellGateways()
+
+
+class ExternalPort(Spec):
+    """A port of an external service. HTTPS means that the gateway originates TLS; components speak plain HTTP to it."""
+
+    port: Port
+    protocol: Literal["HTTP", "HTTPS"]
+    mode: Literal["Originate"] = "Originate"
+
+
+class HttpRule(Spec):
+    """Which requests may go out."""
+
+    methods: tuple[HttpMethod, ...] = ()
+    path_prefix: Annotated[str, Field(pattern=r"^/")] = "/"
+
+
+class HttpRules(Spec):
+    """Any of these rules admits a request."""
+
+    rules: Annotated[tuple[HttpRule, ...], Field(min_length=1)]
+
+
+class ExternalServiceSpec(Spec):
+    """A service on the internet that cells may depend on."""
+
+    allow: Allow | None = None
+    hosts: Annotated[tuple[PreciseHostname, ...], Field(min_length=1)]
+    ports: Annotated[tuple[ExternalPort, ...], Field(min_length=1, max_length=1)]
+    http: HttpRules | None = None
+
+
+class BoundEndpoint(Spec):
+    """Where a component endpoint runs in a stage. The port is the endpoint's own unless said."""
+
+    address: IpAddress
+    port: Port | None = None
+    zone: Text = ""
+
+
+class ExternalOverride(Spec):
+    """Where an external service is in this stage."""
+
+    hosts: tuple[PreciseHostname, ...] = ()
+    endpoints: tuple[BoundEndpoint, ...] = ()
+    ca_certificate_ref: ObjectName | None = None
+
+
+class SectionOverride(Spec):
+    """Policy specs for one section (`west.api.http`, `east.orders`) in this stage."""
+
+    security: dict[str, Any] = {}
+    traffic: dict[str, Any] = {}
+
+
+class BindingOverrides(Spec):
+    """What is different in this stage."""
+
+    gateways: CellGateways = CellGateways()
+    externals: dict[ObjectName, ExternalOverride] = {}
+    sections: dict[SectionName, SectionOverride] = {}
+
+
+class GatewayPorts(Spec):
+    """Ports of the cell's gateways in this stage."""
+
+    http: Port = 8080
+    https: Port = 8443
+    west: Port = 15443
+    east: Port = 15001
+    south: Port = 15002
+
+
+class CellBindingSpec(Spec):
+    """A cell in a stage. `address` is the base of four: +1 north, +2 west, +3 east, +4 south."""
+
+    cell: ObjectName
+    stage: Label
+    address: IpAddress
+    ports: GatewayPorts = GatewayPorts()
+    endpoints: dict[SectionName, tuple[BoundEndpoint, ...]] = {}
+    overrides: BindingOverrides = BindingOverrides()

@@ -1,0 +1,181 @@
+"""Kubernetes' own kinds as far as routing needs them, and Envoy Gateway's Backend.
+
+Service and EndpointSlice say where a name leads, Secret and ConfigMap hold values, Backend lists endpoints
+directly. Fields of a Service that only matter to a cluster's own machinery are accepted and have no effect;
+they are the ones marked so here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from xds_server.spec import Bool, ObjectName, Port, PreciseHostname, Spec, Text
+
+
+def _ip_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"'{text}' is not an IP address") from None
+
+
+IpAddress = Annotated[str, AfterValidator(_ip_address)]
+
+
+class ServicePort(Spec):
+    """One port of a Service. `targetPort` is a number or the name of an EndpointSlice's port."""
+
+    name: Text = ""
+    port: Port
+    target_port: Port | Text | None = None
+    protocol: Literal["TCP", "UDP"] = "TCP"
+    app_protocol: Text | None = None
+    node_port: int | None = None  # no effect
+
+
+class ServiceSpec(Spec):
+    """A Service. Its endpoints come from EndpointSlices that carry its name as a label."""
+
+    ports: Annotated[tuple[ServicePort, ...], Field(max_length=64)] = ()
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"  # no effect
+    selector: dict[str, str] = {}  # no effect
+    cluster_ip: Annotated[str, Field(alias="clusterIP")] = ""  # no effect
+
+
+class EndpointConditions(Spec):
+    """Whether an endpoint takes new requests. Unknown counts as ready."""
+
+    ready: Bool | None = None
+    serving: Bool | None = None
+    terminating: Bool | None = None
+
+
+class SliceEndpoint(Spec):
+    """One endpoint of a slice: its addresses stand for the same backend."""
+
+    addresses: Annotated[tuple[IpAddress, ...], Field(min_length=1, max_length=100)]
+    conditions: EndpointConditions = EndpointConditions()
+    hostname: Text | None = None
+    zone: Text = ""
+    node_name: Text | None = None  # no effect
+
+
+class SlicePort(Spec):
+    """A port of all endpoints of a slice."""
+
+    name: Text = ""
+    port: Port
+    protocol: Literal["TCP", "UDP"] = "TCP"
+    app_protocol: Text | None = None
+
+
+class EndpointSliceBody(Spec):
+    """An EndpointSlice; the label `kubernetes.io/service-name` says whose endpoints these are."""
+
+    address_type: Literal["IPv4", "IPv6"]
+    endpoints: Annotated[tuple[SliceEndpoint, ...], Field(max_length=1000)] = ()
+    ports: Annotated[tuple[SlicePort, ...], Field(max_length=100)] = ()
+
+
+def _base64(text: SecretStr) -> SecretStr:
+    try:
+        base64.b64decode(text.get_secret_value(), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("this is not base64; use stringData for plain text") from None
+    return text
+
+
+class SecretBody(Spec):
+    """A Secret. Values never appear in a repr, a dump or a message."""
+
+    type: Text = "Opaque"
+    data: dict[str, Annotated[SecretStr, AfterValidator(_base64)]] = {}
+    string_data: dict[str, SecretStr] = {}
+    immutable: Bool | None = None  # no effect
+
+    def values(self) -> dict[str, bytes]:
+        """All values as bytes; stringData wins over data."""
+        decoded = {key: base64.b64decode(value.get_secret_value()) for key, value in self.data.items()}
+        return decoded | {key: value.get_secret_value().encode() for key, value in self.string_data.items()}
+
+
+class ConfigMapBody(Spec):
+    """A ConfigMap with text values."""
+
+    data: dict[str, str] = {}
+    immutable: Bool | None = None  # no effect
+
+
+class IpEndpoint(Spec):
+    """An IP address and a port."""
+
+    address: IpAddress
+    port: Port
+
+
+class FqdnEndpoint(Spec):
+    """A DNS name and a port."""
+
+    hostname: PreciseHostname
+    port: Port
+
+
+class BackendEndpoint(Spec):
+    """One endpoint of a Backend: either an address or a DNS name."""
+
+    ip: IpEndpoint | None = None
+    fqdn: FqdnEndpoint | None = None
+    hostname: PreciseHostname | None = None
+    zone: Text = ""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> BackendEndpoint:
+        if (self.ip is None) == (self.fqdn is None):
+            raise ValueError("an endpoint needs either 'ip' or 'fqdn'")
+        return self
+
+
+class CaRef(Spec):
+    """A ConfigMap or Secret whose key `ca.crt` holds certificate authorities as PEM."""
+
+    group: Literal[""] = ""
+    kind: Literal["ConfigMap", "Secret"] = "ConfigMap"
+    name: ObjectName
+
+
+class BackendTlsSpec(Spec):
+    """TLS to the endpoints: whom to trust, and the name that is sent and must be in the certificate."""
+
+    ca_certificate_refs: Annotated[tuple[CaRef, ...], Field(max_length=8)] = ()
+    well_known_ca_certificates: Annotated[Literal["System"] | None, Field(alias="wellKnownCACertificates")] = None
+    sni: PreciseHostname | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one_trust(self) -> BackendTlsSpec:
+        if bool(self.ca_certificate_refs) == (self.well_known_ca_certificates is not None):
+            raise ValueError("give either 'caCertificateRefs' or 'wellKnownCACertificates: System'")
+        return self
+
+
+class BackendSpec(Spec):
+    """Envoy Gateway's Backend: endpoints by address or by name, not mixed."""
+
+    type: Literal["Endpoints"] = "Endpoints"
+    endpoints: Annotated[tuple[BackendEndpoint, ...], Field(min_length=1, max_length=256)]
+    app_protocols: tuple[Literal["gateway.envoyproxy.io/h2c"], ...] = ()
+    tls: BackendTlsSpec | None = None
+
+    @model_validator(mode="after")
+    def _not_mixed(self) -> BackendSpec:
+        if len({endpoint.ip is None for endpoint in self.endpoints}) > 1:
+            raise ValueError("'ip' and 'fqdn' endpoints cannot be mixed in one Backend")
+        if self.tls is not None and self.tls.sni is None and any(item.ip for item in self.endpoints):
+            raise ValueError("TLS to an IP address needs 'tls.sni': the name that its certificate must have")
+        return self
+
+

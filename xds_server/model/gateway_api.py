@@ -1,0 +1,323 @@
+"""Gateway API kinds as they are written: GatewayClass, Gateway, HTTPRoute, ReferenceGrant, and Namespace.
+
+Follows the v1 types of gateway-api.sigs.k8s.io; the older apiVersions have the same shape. Fields that this
+version does not act on are not declared, so that setting one is an error with a place.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from xds_server.features.header_modifier import HeaderModifierSpec
+from xds_server.features.route_timeout import RouteTimeoutSpec
+from xds_server.features.url_rewrite import UrlRewriteSpec
+from xds_server.spec import (
+    HeaderName,
+    HeaderValue,
+    Hostname,
+    HttpMethod,
+    ObjectName,
+    ObjectRef,
+    Port,
+    PreciseHostname,
+    SectionName,
+    Spec,
+    Text,
+)
+from xds_server.types import GATEWAY_GROUP
+
+PathText = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class GatewayClassSpec(Spec):
+    """`controllerName` says who answers for the class's Gateways."""
+
+    controller_name: Text
+    description: str = ""
+
+
+class LabelRequirement(Spec):
+    """One expression of a label selector."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+
+class LabelSelector(Spec):
+    """Labels and expressions, all of which must hold."""
+
+    match_labels: dict[str, str] = {}
+    match_expressions: tuple[LabelRequirement, ...] = ()
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        """True if an object with these labels is selected."""
+        for requirement in self.match_expressions:
+            present = requirement.key in labels
+            listed = labels.get(requirement.key) in requirement.values
+            verdict = {"In": listed, "NotIn": not listed, "Exists": present, "DoesNotExist": not present}
+            if not verdict[requirement.operator]:
+                return False
+        return all(labels.get(key) == value for key, value in self.match_labels.items())
+
+
+class RouteNamespaces(Spec):
+    """From which namespaces routes may attach."""
+
+    from_: Annotated[Literal["All", "Same", "Selector"], Field(alias="from")] = "Same"
+    selector: LabelSelector | None = None
+
+
+class RouteKind(Spec):
+    """A kind of route."""
+
+    group: str = GATEWAY_GROUP
+    kind: Text
+
+
+class AllowedRoutes(Spec):
+    """Which routes may attach to a listener."""
+
+    namespaces: RouteNamespaces = RouteNamespaces()
+    kinds: tuple[RouteKind, ...] = ()
+
+
+class ListenerTls(Spec):
+    """TLS of a listener. Only termination at the gateway."""
+
+    mode: Literal["Terminate"] = "Terminate"
+    certificate_refs: Annotated[tuple[ObjectRef, ...], Field(max_length=64)] = ()
+
+
+class Listener(Spec):
+    """One listener of a Gateway."""
+
+    name: SectionName
+    hostname: Hostname | None = None
+    port: Port
+    protocol: Text
+    tls: ListenerTls | None = None
+    allowed_routes: AllowedRoutes = AllowedRoutes()
+
+
+class GatewayAddress(Spec):
+    """Where a Gateway listens."""
+
+    type: Text = "IPAddress"
+    value: Text = ""
+
+
+class GatewayInfrastructure(Spec):
+    """Labels and annotations for what is made for a Gateway."""
+
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class GatewaySpec(Spec):
+    """A Gateway. The class is optional for files."""
+
+    gateway_class_name: Text = ""
+    listeners: Annotated[tuple[Listener, ...], Field(min_length=1, max_length=64)]
+    addresses: Annotated[tuple[GatewayAddress, ...], Field(max_length=16)] = ()
+    infrastructure: GatewayInfrastructure | None = None
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> GatewaySpec:
+        names = [listener.name for listener in self.listeners]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two listeners are named '{twice}'")
+        return self
+
+
+class ParentRef(Spec):
+    """What a route attaches to: a Gateway (all its listeners, or one by section or port), or a section of a Cell."""
+
+    group: str = GATEWAY_GROUP
+    kind: str = "Gateway"
+    namespace: ObjectName | None = None
+    name: ObjectName
+    section_name: SectionName | None = None
+    port: Port | None = None
+
+
+class HttpPathMatch(Spec):
+    """A path. Exact and prefix paths start with a slash."""
+
+    type: Literal["Exact", "PathPrefix", "RegularExpression"] = "PathPrefix"
+    value: PathText = "/"
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> HttpPathMatch:
+        if self.type == "RegularExpression":
+            return self
+        if not self.value.startswith("/"):
+            raise ValueError(f"a path must start with '/', this is '{self.value}'")
+        for part in ("//", "/./", "/../", "%2f", "%2F", "#"):
+            if part in self.value:
+                raise ValueError(f"a path must not contain '{part}'")
+        for end in ("/.", "/.."):
+            if self.value.endswith(end):
+                raise ValueError(f"a path must not end with '{end}'")
+        return self
+
+
+class NamedMatch(Spec):
+    """A query parameter with an exact value or a regular expression."""
+
+    type: Literal["Exact", "RegularExpression"] = "Exact"
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    value: Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class HeaderMatch(Spec):
+    """A header with an exact value or a regular expression. Names compare without case."""
+
+    type: Literal["Exact", "RegularExpression"] = "Exact"
+    name: HeaderName
+    value: HeaderValue
+
+
+class HttpRouteMatch(Spec):
+    """Conditions that a request must meet all of."""
+
+    path: HttpPathMatch = HttpPathMatch()
+    headers: Annotated[tuple[HeaderMatch, ...], Field(max_length=16)] = ()
+    query_params: Annotated[tuple[NamedMatch, ...], Field(max_length=16)] = ()
+    method: HttpMethod | None = None
+
+
+class PathModifier(Spec):
+    """A new path, or a new prefix in place of the matched one."""
+
+    type: Literal["ReplaceFullPath", "ReplacePrefixMatch"]
+    replace_full_path: str | None = None
+    replace_prefix_match: str | None = None
+
+    @model_validator(mode="after")
+    def _field_fits_type(self) -> PathModifier:
+        full, prefix = self.replace_full_path is not None, self.replace_prefix_match is not None
+        if (full, prefix) != (self.type == "ReplaceFullPath", self.type == "ReplacePrefixMatch"):
+            field = "replaceFullPath" if self.type == "ReplaceFullPath" else "replacePrefixMatch"
+            raise ValueError(f"type {self.type} needs the field {field} and no other")
+        return self
+
+
+class RequestRedirect(Spec):
+    """Answer with a redirect."""
+
+    scheme: Literal["http", "https"] | None = None
+    hostname: PreciseHostname | None = None
+    path: PathModifier | None = None
+    port: Port | None = None
+    status_code: Literal[301, 302, 303, 307, 308] = 302
+
+
+class LocalObjectRef(Spec):
+    """An object in the same namespace."""
+
+    group: str = ""
+    kind: Text
+    name: ObjectName
+
+
+class HttpRouteFilter(Spec):
+    """One filter of a rule; the field must be the one that `type` names."""
+
+    type: Literal["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "ExtensionRef"]
+    request_header_modifier: HeaderModifierSpec | None = None
+    response_header_modifier: HeaderModifierSpec | None = None
+    request_redirect: RequestRedirect | None = None
+    url_rewrite: UrlRewriteSpec | None = None
+    extension_ref: LocalObjectRef | None = None
+
+    @model_validator(mode="after")
+    def _field_fits_type(self) -> HttpRouteFilter:
+        wanted = FILTER_FIELDS[self.type]
+        for type_, field in FILTER_FIELDS.items():
+            if (getattr(self, field) is not None) != (field == wanted):
+                name = type(self).model_fields[field].alias
+                raise ValueError(f"type {self.type} needs its own field and no other; '{name}' belongs to {type_}")
+        return self
+
+
+FILTER_FIELDS = {
+    "RequestHeaderModifier": "request_header_modifier",
+    "ResponseHeaderModifier": "response_header_modifier",
+    "RequestRedirect": "request_redirect",
+    "URLRewrite": "url_rewrite",
+    "ExtensionRef": "extension_ref",
+}
+
+
+class BackendRef(Spec):
+    """Where a share of the requests goes."""
+
+    group: str = ""
+    kind: str = "Service"
+    name: ObjectName
+    namespace: ObjectName | None = None
+    port: Port | None = None
+    weight: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 1
+
+
+class HttpRouteRule(Spec):
+    """Matches (any of them), filters, and where to send."""
+
+    name: SectionName | None = None
+    matches: Annotated[tuple[HttpRouteMatch, ...], Field(max_length=128)] = (HttpRouteMatch(),)
+    filters: Annotated[tuple[HttpRouteFilter, ...], Field(max_length=16)] = ()
+    backend_refs: Annotated[tuple[BackendRef, ...], Field(max_length=64)] = ()
+    timeouts: RouteTimeoutSpec | None = None
+
+    @model_validator(mode="after")
+    def _filters_fit(self) -> HttpRouteRule:
+        types = [item.type for item in self.filters]
+        repeated = {name for name in types if types.count(name) > 1} - {"ExtensionRef"}
+        if repeated:
+            raise ValueError(f"filter {min(repeated)} is there twice")
+        if "RequestRedirect" in types and "URLRewrite" in types:
+            raise ValueError("RequestRedirect and URLRewrite cannot be used together")
+        if "RequestRedirect" in types and self.backend_refs:
+            raise ValueError("a rule with a RequestRedirect must not have backendRefs")
+        return self
+
+
+class HttpRouteSpec(Spec):
+    """An HTTPRoute."""
+
+    parent_refs: Annotated[tuple[ParentRef, ...], Field(max_length=32)] = ()
+    hostnames: Annotated[tuple[Hostname, ...], Field(max_length=1024)] = ()
+    rules: Annotated[tuple[HttpRouteRule, ...], Field(min_length=1, max_length=256)] = (HttpRouteRule(),)
+
+
+class GrantFrom(Spec):
+    """Who may refer."""
+
+    group: str
+    kind: Text
+    namespace: ObjectName
+
+
+class GrantTo(Spec):
+    """What may be referred to; without a name, every object of the kind."""
+
+    group: str
+    kind: Text
+    name: ObjectName | None = None
+
+
+class ReferenceGrantSpec(Spec):
+    """Permits references into the namespace of the grant."""
+
+    from_: Annotated[tuple[GrantFrom, ...], Field(alias="from", min_length=1, max_length=16)]
+    to: Annotated[tuple[GrantTo, ...], Field(min_length=1, max_length=16)]
+
+
+class NamespaceSpec(Spec):
+    """A Namespace says nothing but its labels."""
+
+

@@ -1,0 +1,81 @@
+"""The policy kinds of `gateway.envoyproxy.io/v1alpha1`: what a policy targets, and which feature each field belongs to.
+
+A feature is carried by one field here; the field's name and the feature's `carriers` must agree (a test checks).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from xds_server.features.circuit_breaker import CircuitBreakerSpec
+from xds_server.features.direct_response import DirectResponseSpec
+from xds_server.features.early_headers import ClientHeadersSpec
+from xds_server.features.health import HealthCheckSpec
+from xds_server.features.jwt import JwtSpec
+from xds_server.features.load_balancer import LoadBalancerSpec
+from xds_server.features.local_rate_limit import RateLimitSpec
+from xds_server.features.retry import RetrySpec
+from xds_server.features.timeout import TimeoutSpec
+from xds_server.spec import ObjectName, SectionName, Spec, Text
+
+
+class TargetRef(Spec):
+    """One target in the policy's own namespace; `sectionName` is a listener, a rule, or a section of a Cell."""
+
+    group: str
+    kind: Text
+    name: ObjectName
+    section_name: SectionName | None = None
+
+
+class Targets(Spec):
+    """What a policy is attached to: one or several targets."""
+
+    target_ref: TargetRef | None = None
+    target_refs: Annotated[tuple[TargetRef, ...], Field(max_length=16)] = ()
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Targets:
+        if (self.target_ref is not None) == bool(self.target_refs):
+            raise ValueError("give either 'targetRef' or 'targetRefs'")
+        return self
+
+    @property
+    def targets(self) -> tuple[TargetRef, ...]:
+        """All targets, whichever field they are in."""
+        return self.target_refs or ((self.target_ref,) if self.target_ref else ())
+
+    def target_path(self, index: int) -> tuple[str | int, ...]:
+        """Where the target of this index is written, below the spec."""
+        return ("targetRefs", index) if self.target_refs else ("targetRef",)
+
+
+class SecurityPolicySpec(Targets):
+    """Who may come in."""
+
+    jwt: JwtSpec | None = None
+
+
+class BackendTrafficPolicySpec(Targets):
+    """How traffic to backends is handled."""
+
+    timeout: TimeoutSpec | None = None
+    retry: RetrySpec | None = None
+    circuit_breaker: CircuitBreakerSpec | None = None
+    rate_limit: RateLimitSpec | None = None
+    load_balancer: LoadBalancerSpec | None = None
+    health_check: HealthCheckSpec | None = None
+
+
+class ClientTrafficPolicySpec(Targets):
+    """How clients of a listener are handled."""
+
+    headers: ClientHeadersSpec | None = None
+
+
+class HttpRouteFilterSpec(Spec):
+    """An extension filter for HTTPRoute rules."""
+
+    direct_response: DirectResponseSpec | None = None
