@@ -7,14 +7,24 @@ for a user's mistake.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf.message import Message
 
 from xds_server import graph
-from xds_server.diagnostics import Diagnostic
+from xds_server.attach.assemble import attach_objects
+from xds_server.attach.index import unique
+from xds_server.cells.lower import lower_cells
+from xds_server.diagnostics import Diagnostic, sort_key
+from xds_server.features import FEATURES
 from xds_server.model.object import Object
+from xds_server.rules import Rules
+from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
 from xds_server.status import Status
+from xds_server.translate.gateway import translate_gateway
 from xds_server.types import Key
 
 DEFAULT_CONTROLLERS = ("cellway.dev/gateway-controller", "gateway.envoyproxy.io/gatewayclass-controller")
@@ -36,14 +46,45 @@ class Options:
 class Compiled:
     """All that follows from one set of objects. `lowered` is what attachment saw: Gateway API objects only."""
 
-    objects: tuple[Object, ...]
-    lowered: tuple[Object, ...]
-    gateways: tuple[graph.Gateway, ...]
-    snapshots: Mapping[str, Snapshot]
-    statuses: Mapping[Key, Status]
-    diagnostics: tuple[Diagnostic, ...]
+    objects: tuple[Object, ...] = ()
+    lowered: tuple[Object, ...] = ()
+    gateways: tuple[graph.Gateway, ...] = ()
+    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
+    statuses: Mapping[Key, Status] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 def compile_objects(objects: Iterable[Object], options: Options) -> Compiled:
     """Compile a whole set of objects."""
-    raise NotImplementedError
+    written, duplicates = unique(objects)
+    lowered = lower_cells(written)
+    attached = attach_objects(lowered.objects, FEATURES, options.controllers, options.address_pool)
+    snapshots, problems = _snapshots(attached.gateways, Rules().check)
+    diagnostics = dict.fromkeys((*duplicates, *lowered.diagnostics, *attached.diagnostics, *problems))
+    return Compiled(
+        written,
+        lowered.objects,
+        attached.gateways,
+        snapshots,
+        {**attached.statuses, **lowered.statuses},
+        tuple(sorted(diagnostics, key=sort_key)),
+    )
+
+
+def _snapshots(
+    gateways: Iterable[graph.Gateway], check: Callable[[Message], str | None]
+) -> tuple[dict[str, Snapshot], list[Diagnostic]]:
+    """A snapshot for every gateway, and one for every group of gateways that one Envoy may serve."""
+    snapshots: dict[str, Snapshot] = {}
+    groups: dict[str, list[Snapshot]] = defaultdict(list)
+    problems: list[Diagnostic] = []
+    for gateway in gateways:
+        messages, found = translate_gateway(gateway, FEATURES, check)
+        snapshot, more = build_snapshot(gateway.name, messages, check)
+        problems += [*found, *more]
+        snapshots[gateway.name] = snapshot
+        for group in gateway.groups:
+            groups[group].append(snapshot)
+    for group, members in groups.items():
+        snapshots[group] = merge_snapshots(group, members)
+    return snapshots, problems

@@ -20,7 +20,7 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
     HttpConnectionManager,
 )
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from xds_server.graph import Backend
+from xds_server.graph import Backend, Redirect, Respond
 
 SpecT = TypeVar("SpecT")
 ValueT = TypeVar("ValueT")
@@ -69,6 +69,10 @@ class Feature(Generic[SpecT, ValueT]):
     def resolve(self, spec: SpecT, context: Context) -> ValueT | None:
         """The meaning of a spec; None when a problem was reported, or when there is nothing to do."""
         raise NotImplementedError
+
+    def action(self, value: ValueT) -> Respond | Redirect | None:
+        """What the gateway answers by itself instead of forwarding, if the value says so."""
+        return None
 
     def http_filter(self, values: Sequence[ValueT]) -> Message | None:
         """The filter's configuration in a chain whose routes hold these different values."""

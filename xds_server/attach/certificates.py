@@ -1,0 +1,34 @@
+"""Whether PEM text is what Envoy will accept: a certificate (chain), and the private key that belongs to it.
+
+In: bytes of Secrets and ConfigMaps. Out: what is wrong, as words, or nothing. Expiry is not judged here, since
+that needs a clock.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+
+def certificate_problem(pem: bytes) -> str:
+    """Why this is no PEM certificate (or several of them); empty if it is."""
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        return f"holds no certificate in PEM form: {error}"
+    return "" if found else "holds no certificate in PEM form"
+
+
+def key_pair_problem(chain: bytes, key: bytes) -> str:
+    """Why this certificate chain and private key cannot be served together; empty if they can."""
+    if problem := certificate_problem(chain):
+        return f"tls.crt {problem}"
+    try:
+        private = load_pem_private_key(key, password=None)
+    except (ValueError, TypeError) as error:
+        return f"tls.key holds no private key in PEM form without a password: {error}"
+    leaf = x509.load_pem_x509_certificates(chain)[0].public_key()
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if leaf.public_bytes(*form) != private.public_key().public_bytes(*form):
+        return "tls.key does not belong to the first certificate of tls.crt"
+    return ""

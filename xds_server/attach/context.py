@@ -1,0 +1,60 @@
+"""What a feature may ask while its spec gets its meaning: values of ConfigMaps and Secrets, and a place to complain.
+
+In: the object that carries the spec, and the spec's path in it. Out: looked-up values, and the diagnostics that
+the feature reported. References into other namespaces need a ReferenceGrant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xds_server.attach.index import Index
+from xds_server.diagnostics import Diagnostic, Path, Severity
+from xds_server.model.core import ConfigMapBody, SecretBody
+from xds_server.model.object import Object
+from xds_server.types import CORE_GROUP, Key
+
+
+@dataclass(slots=True)
+class Reading:
+    """One spec being read. Implements `features.contract.Context`."""
+
+    item: Object
+    path: Path
+    index: Index
+    problems: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def owner(self) -> str:
+        """`NAMESPACE/NAME` of the object that carries the spec."""
+        return f"{self.item.namespace}/{self.item.name}"
+
+    @property
+    def failed(self) -> bool:
+        """True once an error was reported."""
+        return any(problem.severity == Severity.ERROR for problem in self.problems)
+
+    def problem(self, code: str, *path: str | int, hint: str = "", **words: object) -> None:
+        """Report a diagnostic at a place below the spec."""
+        self.problems.append(self.item.diagnose(code, *self.path, *path, hint=hint, **words))
+
+    def config_map(self, name: str, namespace: str | None, *path: str | int) -> dict[str, str] | None:
+        """The data of a ConfigMap, or None after having reported why there is none."""
+        found = self._look_up("ConfigMap", name, namespace, path)
+        return found.spec.data if found and isinstance(found.spec, ConfigMapBody) else None
+
+    def secret(self, name: str, namespace: str | None, *path: str | int) -> dict[str, bytes] | None:
+        """The data of a Secret, or None after having reported why there is none."""
+        found = self._look_up("Secret", name, namespace, path)
+        return found.spec.values() if found and isinstance(found.spec, SecretBody) else None
+
+    def _look_up(self, kind: str, name: str, namespace: str | None, path: Path) -> Object | None:
+        target = Key(CORE_GROUP, kind, namespace or self.item.namespace, name)
+        found = self.index.by_key.get(target)
+        if not self.index.permitted(self.item.key, target):
+            reason = f"{target} is in another namespace and no ReferenceGrant there permits {self.item.key.kind}"
+            self.problem("A105", *path, reason=f"{reason} of {self.item.namespace}")
+            return None
+        if found is None:
+            self.problem("A105", *path, reason=f"there is no {target}")
+        return found

@@ -1,0 +1,93 @@
+"""All objects by identity and kind, oldest first, and the references that are permitted between namespaces.
+
+In: lowered objects. Out: look-ups, the same whatever order the objects came in. It decides nothing but which
+of two objects of one identity counts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.model.gateway_api import ReferenceGrantSpec
+from xds_server.model.object import Object
+from xds_server.types import CORE_GROUP, DISCOVERY_GROUP, GATEWAY_GROUP, Key
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+
+
+def age(item: Object) -> tuple[str, str, str]:
+    """Sort key, oldest first. Without a creation time objects are equally old, and names decide."""
+    return (item.meta.created or "9999", item.namespace, item.name)
+
+
+def unique(objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnostic, ...]]:
+    """One object for each identity: the one written first by file and line. The others are reported."""
+    chosen: dict[Key, Object] = {}
+    problems = []
+    for item in sorted(objects, key=lambda item: (item.key, item.source.positions.start)):
+        known = chosen.setdefault(item.key, item)
+        if known is not item:
+            place = item.source.value("metadata", "name")
+            first = known.source.positions.start
+            problems.append(diagnose("A101", place, subject=str(item.key), name=item.key, first=first))
+    return tuple(chosen.values()), tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Look-ups over one set of objects."""
+
+    by_key: Mapping[Key, Object]
+    by_kind: Mapping[tuple[str, str], tuple[Object, ...]]
+    slices: Mapping[tuple[str, str], tuple[Object, ...]]
+    """EndpointSlices by namespace and name of their Service."""
+
+    def of_kind(self, group: str, kind: str) -> tuple[Object, ...]:
+        """All objects of a kind, oldest first."""
+        return self.by_kind.get((group, kind), ())
+
+    def get(self, group: str, kind: str, namespace: str, name: str) -> Object | None:
+        """One object."""
+        return self.by_key.get(Key(group, kind, namespace, name))
+
+    def labels_of_namespace(self, name: str) -> dict[str, str]:
+        """A namespace's labels; the one with its name is always there, as in Kubernetes."""
+        item = self.get(CORE_GROUP, "Namespace", "", name)
+        return {"kubernetes.io/metadata.name": name, **(item.meta.labels if item else {})}
+
+    def permitted(self, source: Key, target: Key) -> bool:
+        """True if `source` may refer to `target`: same namespace, or a ReferenceGrant in the target's."""
+        if source.namespace == target.namespace:
+            return True
+        return any(
+            _grants(grant.spec, source, target)
+            for grant in self.of_kind(GATEWAY_GROUP, "ReferenceGrant")
+            if grant.namespace == target.namespace and isinstance(grant.spec, ReferenceGrantSpec)
+        )
+
+
+def _grants(grant: ReferenceGrantSpec, source: Key, target: Key) -> bool:
+    return any(
+        (who.group, who.kind, who.namespace) == (source.group, source.kind, source.namespace) for who in grant.from_
+    ) and any(
+        (what.group, what.kind) == (target.group, target.kind) and what.name in (None, target.name) for what in grant.to
+    )
+
+
+def build_index(objects: Iterable[Object]) -> Index:
+    """Index objects of different identities."""
+    by_kind: dict[tuple[str, str], list[Object]] = defaultdict(list)
+    slices: dict[tuple[str, str], list[Object]] = defaultdict(list)
+    ordered = sorted(objects, key=age)
+    for item in ordered:
+        by_kind[item.key.group, item.key.kind].append(item)
+        if (item.key.group, item.key.kind) == (DISCOVERY_GROUP, "EndpointSlice"):
+            slices[item.namespace, item.meta.labels.get(SERVICE_NAME_LABEL, "")].append(item)
+    return Index(
+        {item.key: item for item in ordered},
+        {kind: tuple(items) for kind, items in by_kind.items()},
+        {service: tuple(items) for service, items in slices.items()},
+    )

@@ -1,0 +1,122 @@
+"""Which listeners a route attaches to, and why not to the others: parentRefs, allowedRoutes, hostnames.
+
+In: one HTTPRoute and the Gateways that are ours. Out: for every parentRef the listeners with the hostnames that
+both share, or a condition in Gateway API's words.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xds_server.attach.gateways import GatewayState, ListenerState
+from xds_server.attach.hostnames import intersect
+from xds_server.attach.index import Index
+from xds_server.diagnostics import Diagnostic
+from xds_server.model.gateway_api import HttpRouteSpec, ParentRef
+from xds_server.model.object import Object
+from xds_server.types import GATEWAY_GROUP, Condition, Key
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A route on one listener, for these hostnames."""
+
+    gateway: GatewayState
+    listener: ListenerState
+    hostnames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What became of one parentRef. `accepted` is its Accepted condition."""
+
+    ref: ParentRef
+    number: int
+    attachments: tuple[Attachment, ...]
+    accepted: Condition
+
+
+def attach_route(
+    route: Object, gateways: Mapping[Key, GatewayState], foreign: frozenset[Key], index: Index
+) -> tuple[tuple[Parent, ...], tuple[Diagnostic, ...]]:
+    """Follow every parentRef of a route. Gateways of other controllers (`foreign`) are left to those."""
+    assert isinstance(route.spec, HttpRouteSpec)
+    parents, problems = [], []
+    for number, ref in enumerate(route.spec.parent_refs):
+        key = Key(GATEWAY_GROUP, "Gateway", ref.namespace or route.namespace, ref.name)
+        if key in foreign:
+            continue
+        if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
+            reason = f"a parent must be a Gateway; {ref.kind} of '{ref.group}' is not supported"
+            parent = _refused(ref, number, "NoMatchingParent", reason)
+        elif key not in gateways:
+            parent = _refused(ref, number, "NoMatchingParent", f"there is no {key}")
+        else:
+            parent = _attach_to(route, route.spec, ref, number, gateways[key], index)
+        parents.append(parent)
+        if not parent.accepted.status:
+            hint = _hint(ref, key, gateways)
+            message = parent.accepted.message
+            problems.append(route.diagnose("A110", "parentRefs", number, hint=hint, reason=message))
+    if not route.spec.parent_refs:
+        problems.append(route.diagnose("A111"))
+    return tuple(parents), tuple(problems)
+
+
+def _hint(ref: ParentRef, key: Key, gateways: Mapping[Key, GatewayState]) -> str:
+    names = [known.name for known in gateways if known.namespace == key.namespace]
+    if key in gateways:
+        names = [listener.spec.name for listener in gateways[key].listeners]
+    wrong = (ref.section_name or "") if key in gateways else key.name
+    close = difflib.get_close_matches(wrong, names, n=1)
+    return f"did you mean '{close[0]}'?" if close and close[0] != wrong else ""
+
+
+def _refused(ref: ParentRef, number: int, reason: str, message: str) -> Parent:
+    return Parent(ref, number, (), Condition("Accepted", False, reason, message))
+
+
+def _attach_to(
+    route: Object, spec: HttpRouteSpec, ref: ParentRef, number: int, gateway: GatewayState, index: Index
+) -> Parent:
+    chosen = [
+        listener
+        for listener in gateway.listeners
+        if ref.section_name in (None, listener.spec.name) and ref.port in (None, listener.spec.port)
+    ]
+    if not chosen:
+        known = ", ".join(f"{listener.spec.name} (port {listener.spec.port})" for listener in gateway.listeners)
+        return _refused(ref, number, "NoMatchingParent", f"{gateway.key} has no such listener; it has {known}")
+    allowed = [listener for listener in chosen if _is_allowed(route, gateway, listener, index)]
+    if not allowed:
+        message = f"no listener of {gateway.key} allows {route.key.kind}s of namespace {route.namespace}"
+        return _refused(ref, number, "NotAllowedByListeners", message)
+    attachments = []
+    for listener in allowed:
+        hostnames = shared_hostnames(listener.hostname, spec.hostnames)
+        if hostnames:
+            attachments.append(Attachment(gateway, listener, hostnames))
+    if not attachments:
+        hosts = ", ".join(listener.hostname for listener in allowed)
+        message = f"none of the route's hostnames fits the listeners' ({hosts})"
+        return _refused(ref, number, "NoMatchingListenerHostname", message)
+    served = tuple(attachment for attachment in attachments if attachment.listener.problem is None)
+    return Parent(ref, number, served, Condition("Accepted", True, "Accepted"))
+
+
+def shared_hostnames(listener: str, route: tuple[str, ...]) -> tuple[str, ...]:
+    """The hostnames that a listener and a route have in common, in order; `*` if neither says any."""
+    found = (intersect(listener, hostname) for hostname in route or ("*",))
+    return tuple(dict.fromkeys(hostname for hostname in found if hostname))
+
+
+def _is_allowed(route: Object, gateway: GatewayState, listener: ListenerState, index: Index) -> bool:
+    if route.key.kind not in listener.kinds:
+        return False
+    namespaces = listener.spec.allowed_routes.namespaces
+    if namespaces.from_ == "Selector":
+        labels = index.labels_of_namespace(route.namespace)
+        return namespaces.selector is not None and namespaces.selector.matches(labels)
+    return namespaces.from_ == "All" or route.namespace == gateway.key.namespace

@@ -1,0 +1,166 @@
+"""Policies -> what applies where: targets, conflicts, precedence, and the settings of their features.
+
+In: policy objects, the Gateways and routes they may target, and the features. Out: a `PolicyTable` that names the
+one policy of a kind that counts for a rule of a route on a listener. The nearest policy replaces all farther ones.
+A policy with errors stays in the table as broken, so that what it covers can be closed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from xds_server.attach.context import Reading
+from xds_server.attach.index import Index
+from xds_server.diagnostics import Diagnostic, Path
+from xds_server.features.contract import AnyFeature
+from xds_server.graph import Setting
+from xds_server.model.gateway_api import GatewaySpec, HttpRouteSpec
+from xds_server.model.object import Object
+from xds_server.model.policies import Targets
+from xds_server.spec import Spec
+from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Condition, Key
+
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "SecurityPolicy": ("Gateway", "HTTPRoute"),
+    "BackendTrafficPolicy": ("Gateway", "HTTPRoute"),
+    "ClientTrafficPolicy": ("Gateway",),
+}
+ROUTE_POLICIES = ("SecurityPolicy", "BackendTrafficPolicy")
+Scope = tuple[Key, str]
+"""A target and its section, empty for the whole of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy:
+    """One policy with the settings it means. `broken` says what is wrong with it; empty if nothing is."""
+
+    item: Object
+    settings: tuple[Setting, ...]
+    broken: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTable:
+    """Which policy is attached to which target, and the Accepted condition of each (policy, target) pair."""
+
+    attached: Mapping[tuple[str, Scope], Policy]
+    accepted: Mapping[Key, tuple[tuple[Scope, Condition], ...]]
+
+    def nearest(self, kind: str, scopes: Iterable[Scope]) -> tuple[Policy, Scope] | None:
+        """The policy of a kind that counts, given the scopes from the nearest to the farthest."""
+        for scope in scopes:
+            if (found := self.attached.get((kind, scope))) is not None:
+                return found, scope
+        return None
+
+
+def settings_of(
+    item: Object, kind: str, spec: Spec, path: Path, features: Sequence[AnyFeature], index: Index
+) -> tuple[tuple[Setting, ...], tuple[Diagnostic, ...], bool]:
+    """The settings that the fields of one spec mean; the flag is True when one of them is in error.
+
+    `path` is where the spec is written below the object's body.
+    """
+    aliases = {info.alias or name: name for name, info in type(spec).model_fields.items()}
+    settings, problems, failed = [], [], False
+    for feature in features:
+        for carrier, field in feature.carriers:
+            written = getattr(spec, aliases[field]) if carrier == kind and field in aliases else None
+            if written is None:
+                continue
+            reading = Reading(item, (*path, field), index)
+            value = feature.resolve(written, reading)
+            problems += reading.problems
+            failed = failed or reading.failed
+            if value is not None:
+                settings.append(Setting(feature.name, value, item.origins))
+    return tuple(settings), tuple(problems), failed
+
+
+def read_policies(
+    index: Index, features: Sequence[AnyFeature], foreign: frozenset[Key]
+) -> tuple[PolicyTable, tuple[Diagnostic, ...]]:
+    """All policies, oldest first: of two for one target the older counts."""
+    attached: dict[tuple[str, Scope], Policy] = {}
+    accepted: dict[Key, tuple[tuple[Scope, Condition], ...]] = {}
+    problems: list[Diagnostic] = []
+    for kind in TARGETS:
+        for item in index.of_kind(ENVOY_GATEWAY_GROUP, kind):
+            assert isinstance(item.spec, Targets)
+            policy, found = _read(item, kind, features, index)
+            problems += found
+            results = []
+            for number, target in enumerate(item.spec.targets):
+                scope = (Key(target.group, target.kind, item.namespace, target.name), target.section_name or "")
+                if scope[0] in foreign:
+                    continue
+                condition, more = _attach(policy, kind, scope, number, index, attached)
+                problems += more
+                results.append((scope, condition))
+            accepted[item.key] = tuple(results)
+    return PolicyTable(attached, accepted), tuple(problems)
+
+
+def _read(
+    item: Object, kind: str, features: Sequence[AnyFeature], index: Index
+) -> tuple[Policy, tuple[Diagnostic, ...]]:
+    if item.broken:
+        return Policy(item, (), "it has errors"), ()
+    settings, problems, failed = settings_of(item, kind, item.spec, (), features, index)
+    reasons = "; ".join(problem.message for problem in problems) if failed else ""
+    return Policy(item, settings, reasons), problems
+
+
+def _attach(
+    policy: Policy, kind: str, scope: Scope, number: int, index: Index, attached: dict[tuple[str, Scope], Policy]
+) -> tuple[Condition, tuple[Diagnostic, ...]]:
+    item = policy.item
+    missing, hint = _missing(scope, kind, index)
+    assert isinstance(item.spec, Targets)
+    path = item.spec.target_path(number)
+    if missing:
+        problem = item.diagnose("A120", *path, hint=hint, reason=missing)
+        return Condition("Accepted", False, "TargetNotFound", missing), (problem,)
+    known = attached.setdefault((kind, scope), policy)
+    if known is not policy:
+        message = f"{known.item.key} is older and already attached to {_words(scope)}"
+        problem = item.diagnose("A121", *path, reason=message)
+        return Condition("Accepted", False, "Conflicted", message), (problem,)
+    if policy.broken:
+        return Condition("Accepted", False, "Invalid", policy.broken), ()
+    return Condition("Accepted", True, "Accepted"), ()
+
+
+def _words(scope: Scope) -> str:
+    return f"{scope[0]}, section {scope[1]}" if scope[1] else str(scope[0])
+
+
+def _missing(scope: Scope, kind: str, index: Index) -> tuple[str, str]:
+    """Why a target is not there, and a hint; empty if it is."""
+    target, section = scope
+    if target.group == CELLWAY_GROUP:
+        return f"there is no section of a cell like {_words(scope)}", ""
+    if target.group != GATEWAY_GROUP or target.kind not in TARGETS[kind]:
+        return f"a {kind} attaches to {' or '.join(TARGETS[kind])}, not to {target.kind} of '{target.group}'", ""
+    found = index.by_key.get(target)
+    if found is None:
+        names = [item.name for item in index.of_kind(target.group, target.kind) if item.namespace == target.namespace]
+        return f"there is no {target}", _did_you_mean(target.name, names)
+    names = _sections(found.spec)
+    if section and section not in names:
+        return f"{target} has no section '{section}'", _did_you_mean(section, names)
+    return "", ""
+
+
+def _did_you_mean(wrong: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(wrong, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else ""
+
+
+def _sections(spec: Spec) -> list[str]:
+    if isinstance(spec, GatewaySpec):
+        return [listener.name for listener in spec.listeners]
+    assert isinstance(spec, HttpRouteSpec)
+    return [rule.name for rule in spec.rules if rule.name]
