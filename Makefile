@@ -14,6 +14,7 @@ JOBS ?= 2
 TESTS ?= tests
 BIN := .venv/bin
 ENVOY := .envoy/bin/envoy
+API := xds_server/envoy_api/__init__.py
 INSTALL := -m pip --quiet --disable-pip-version-check --no-input install
 CODE := $(wildcard xds_server tests protos bench hatch_build.py)
 
@@ -28,7 +29,8 @@ help: ## Show the targets
 # A stamp is newer than the files it was made from. Each step runs again only when one of those changes.
 
 .PHONY: setup
-setup: .venv/.packages .venv/.envoy-api .venv/.cellway ## Make .venv and .envoy, generate the Envoy API, install cellway
+setup: .venv/.packages $(API) .venv/.cellway ## Make .venv and .envoy, generate the Envoy API, install cellway
+	@:
 
 .venv/bin/python:
 	@echo "setup: .venv from $$($(PYTHON) --version)"
@@ -50,12 +52,12 @@ setup: .venv/.packages .venv/.envoy-api .venv/.cellway ## Make .venv and .envoy,
 	@$(ENVOY) --version | sed -n 's/.*version: */setup: Envoy /p'
 	@touch $@
 
-.venv/.envoy-api: .envoy/.stamp protos/generate.py | .venv/.packages
+$(API): .envoy/.stamp protos/generate.py | .venv/.packages
 	@echo "setup: protobuf modules of the Envoy API"
 	@$(BIN)/python protos/generate.py $(ENVOY)
 	@touch $@
 
-.venv/.cellway: pyproject.toml hatch_build.py .venv/.packages .venv/.envoy-api
+.venv/.cellway: pyproject.toml hatch_build.py .venv/.packages $(API)
 	@echo "setup: cellway itself, editable"
 	@$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@

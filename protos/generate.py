@@ -1,8 +1,9 @@
 """Write the protobuf modules of the pinned Envoy into `xds_server/envoy_api/`.
 
 In: an `envoy` binary, which carries the serialised descriptors of its whole API. Out: one
-`_pb2.py` and one `.pyi` a file, under the private prefix `xds_server.envoy_api`, and
-`descriptors.binpb`. Refuses a binary whose descriptors import a file that is not there.
+`_pb2.py` and one `_pb2.pyi` a file, under the private prefix `xds_server.envoy_api`; the folder is
+replaced as a whole, so nothing of an older Envoy stays. Refuses a binary whose descriptors import
+a file that is not there or that nothing here generates, and then leaves the old folder alone.
 
 Usage: python protos/generate.py ENVOY_BINARY [OUTPUT_DIR]
 """
@@ -21,8 +22,8 @@ from google.protobuf.message import DecodeError
 from grpc_tools import protoc
 
 PREFIX = "xds_server.envoy_api"
-# Roots that are generated. `google/*` comes from protobuf and googleapis-common-protos.
-ROOTS = ("envoy/", "xds/", "udpa/", "validate/", "cel/", "opencensus/", "io/prometheus/")
+# Roots that are generated. All other `google/*` comes from protobuf and googleapis-common-protos.
+ROOTS = ("envoy/", "xds/", "udpa/", "validate/", "cel/", "opentelemetry/", "io/prometheus/", "google/api/expr/")
 _NAME = re.compile(rb"\x0a[\x05-\x7f]([a-z][a-z0-9_]*(?:/[A-Za-z0-9_.-]+)+\.proto)[\x12\x1a\x22]")
 _FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 14, 15})
 _LAST_FIELD = 12  # `syntax`: the serialiser writes it last; a proto2 file has none
@@ -93,32 +94,44 @@ def _ordered(files: dict[str, descriptor_pb2.FileDescriptorProto]) -> Iterator[d
 
 def _rewrite_imports(text: str, roots: Iterable[str]) -> str:
     """Imports of generated packages get the private prefix; the rest stays."""
-    tops = "|".join(sorted({root.split("/")[0] for root in roots}))
-    text = re.sub(rf"^from ((?:{tops})[\w.]*) import", rf"from {PREFIX}.\1 import", text, flags=re.MULTILINE)
-    text = re.sub(rf"^import ((?:{tops})[\w.]+_pb2) as", rf"import {PREFIX}.\1 as", text, flags=re.MULTILINE)
+    packages = "|".join(sorted(re.escape(root.rstrip("/").replace("/", ".")) for root in roots))
+    text = re.sub(rf"^from ((?:{packages})\b[\w.]*) import", rf"from {PREFIX}.\1 import", text, flags=re.MULTILINE)
+    text = re.sub(rf"^import ((?:{packages})\.[\w.]+_pb2) as", rf"import {PREFIX}.\1 as", text, flags=re.MULTILINE)
     return text
 
 
 def _write_packages(root: Path) -> None:
     for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
-        if folder.name != "__pycache__":
-            (folder / "__init__.py").touch()
+        (folder / "__init__.py").touch()
+
+
+def _run_protoc(descriptor_set: Path, output: Path, names: Iterable[str]) -> None:
+    arguments = ["protoc", f"--descriptor_set_in={descriptor_set}", f"--python_out={output}", f"--pyi_out={output}"]
+    if code := protoc.main([*arguments, *names]):
+        raise SystemExit(f"protoc ended with {code}")
+    for path in [*output.rglob("*_pb2.py"), *output.rglob("*_pb2.pyi")]:
+        path.write_text(_rewrite_imports(path.read_text(encoding="utf-8"), ROOTS), encoding="utf-8")
+    _write_packages(output)
 
 
 def generate(binary: Path, output: Path) -> int:
     """Write the modules; returns how many files were generated."""
     files = read_descriptors(binary)
     generated = sorted(name for name in files if name.startswith(ROOTS))
-    with tempfile.TemporaryDirectory() as folder:
-        descriptor_set = Path(folder) / "set.binpb"
+    foreign = {
+        need for name in generated for need in files[name].dependency if not need.startswith((*ROOTS, "google/"))
+    }
+    if foreign:
+        raise SystemExit(f"{binary}: the API imports files outside of ROOTS: {sorted(foreign)}")
+    # Beside the output, not in the system's temporary folder: a rename must stay on one file system.
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as folder:
+        fresh, descriptor_set = Path(folder) / "fresh", Path(folder) / "set.binpb"
+        fresh.mkdir()
         descriptor_set.write_bytes(descriptor_pb2.FileDescriptorSet(file=_ordered(files)).SerializeToString())
-        output.mkdir(parents=True, exist_ok=True)
-        arguments = ["protoc", f"--descriptor_set_in={descriptor_set}", f"--python_out={output}", f"--pyi_out={output}"]
-        if code := protoc.main([*arguments, *generated]):
-            raise SystemExit(f"protoc ended with {code}")
-    for path in [*output.rglob("*_pb2.py"), *output.rglob("*_pb2.pyi")]:
-        path.write_text(_rewrite_imports(path.read_text(encoding="utf-8"), ROOTS), encoding="utf-8")
-    _write_packages(output)
+        _run_protoc(descriptor_set, fresh, generated)
+        if output.exists():
+            output.rename(Path(folder) / "old")
+        fresh.rename(output)
     return len(generated)
 
 
