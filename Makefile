@@ -90,7 +90,7 @@ format: setup ## Rewrite the code in the one style
 # ------------------------------------------------------------------------------------------------ maintain
 
 # A week of cooldown: a hijacked release is usually found by then. ENVOY_VERSION=1.41.0 make lock raises Envoy.
-LOCK := compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+LOCK := compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 .PHONY: lock
 lock: ## Choose the newest versions anew: requirements.lock, envoy.lock
 	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup
