@@ -76,7 +76,7 @@ lint: setup ## Style, types and the rules between rooms
 	@echo "lint: ruff";         $(BIN)/ruff check --quiet $(CODE)
 	@echo "lint: ruff format";  $(BIN)/ruff format --quiet --check $(CODE)
 	@echo "lint: mypy";         $(BIN)/mypy --strict --no-error-summary $(CODE)
-	@echo "lint: rooms";        $(BIN)/lint-imports --quiet
+	@echo "lint: rooms";        output="$$($(BIN)/lint-imports --no-logo)" || { echo "$$output"; exit 1; }
 
 .PHONY: pytest
 pytest: setup ## Only the tests
