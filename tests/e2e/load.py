@@ -1,0 +1,70 @@
+"""A steady load from several keep-alive connections, and what became of every request."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Load:
+    """`rate` requests a second to one address, over `connections` connections, until `stop`."""
+
+    address: str
+    port: int
+    host: str
+    path: str = "/"
+    rate: float = 200.0
+    connections: int = 4
+    outcomes: Counter[str] = field(default_factory=Counter)
+    timeline: list[tuple[float, str]] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> Load:
+        for _ in range(self.connections):
+            thread = threading.Thread(target=self._run, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    @property
+    def total(self) -> int:
+        """How many requests have ended."""
+        return sum(self.outcomes.values())
+
+    def failures(self, *good: str) -> dict[str, int]:
+        """Outcomes that are none of the good ones (default 200)."""
+        return {outcome: count for outcome, count in self.outcomes.items() if outcome not in (good or ("200",))}
+
+    def _run(self) -> None:
+        pause = self.connections / self.rate
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=15)
+        due = time.monotonic()
+        while not self._stop.is_set():
+            due += pause
+            outcome = self._one(connection)
+            with self._lock:
+                self.outcomes[outcome] += 1
+                self.timeline.append((time.monotonic(), outcome))
+            time.sleep(max(0.0, due - time.monotonic()))
+        connection.close()
+
+    def _one(self, connection: http.client.HTTPConnection) -> str:
+        try:
+            connection.request("GET", self.path, headers={"Host": self.host})
+            response = connection.getresponse()
+            response.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            return type(error).__name__
+        return str(response.status)

@@ -1,0 +1,280 @@
+"""Four directions of three cells: what is declared works, what is not is refused and says why."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.e2e import shop
+from tests.e2e.load import Load
+from tests.e2e.running import Cellway
+from tests.e2e.shop import EAST, NORTH, SOUTH, WEST, url
+from tests.e2e.tokens import bearer
+
+ORDERS = "api.orders.cell.internal"
+
+
+@pytest.fixture(scope="module")
+def cells(shared: Callable[..., Cellway]) -> Cellway:
+    running = shared()
+    shop.write_shop(running, quota=False)
+    shop.start_servers(running)
+    running.start()
+    return running
+
+
+def ask(
+    cells: Cellway, cell: str, direction: int, host: str, path: str = "/", method: str = "GET", **headers: str
+) -> httpx.Response:
+    address = url(cells, cell, direction, path)
+    return httpx.request(method, address, headers={"Host": host, **headers}, timeout=10)
+
+
+def seen_by(cells: Cellway, name: str) -> int:
+    return len(next(server for server in cells.upstreams if server.name == name).seen)
+
+
+def test_an_undeclared_dependency_is_refused_and_nothing_is_sent(cells: Cellway) -> None:
+    before = seen_by(cells, "payments-api")
+    answer = ask(cells, "storefront", EAST, "api.payments.cell.internal")
+    assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "undeclared-dependency")
+    assert seen_by(cells, "payments-api") == before
+
+
+@pytest.mark.parametrize("host", [ORDERS, "http.api.orders.cell.internal", "API.orders.cell.internal", f"{ORDERS}:15001", f"{ORDERS}."])
+def test_a_declared_dependency_works_by_every_form_of_its_name(cells: Cellway, host: str) -> None:
+    answer = ask(cells, "storefront", EAST, host, "/v1/x")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["server"] == "api"
+    assert answer.json()["headers"]["x-cell-caller"] == "spiffe://dev.acme.internal/cell/storefront/gw/east"
+
+
+def test_a_spoofed_caller_does_not_arrive(cells: Cellway) -> None:
+    spoofed = {"x-cell-caller": "spiffe://dev.acme.internal/cell/admin/gw/east"}
+    answer = ask(cells, "storefront", EAST, ORDERS, **spoofed)
+    assert answer.json()["headers"]["x-cell-caller"] == "spiffe://dev.acme.internal/cell/storefront/gw/east"
+
+
+def test_an_endpoint_of_the_cell_alone_is_on_no_door_and_in_no_configuration(cells: Cellway) -> None:
+    assert ask(cells, "orders", WEST, "api-next.orders.cell.internal").status_code == 404
+    assert ask(cells, "orders", NORTH, "api-next.orders.cell.internal").status_code == 404
+    for proxy in cells.api("proxies")["items"]:
+        dump = httpx.get(f"http://{proxy['admin']}/config_dump", timeout=10).text
+        assert "api-next" not in dump, proxy["gateway"]
+
+
+@pytest.mark.parametrize(("cell", "direction"), [("payments", NORTH), ("payments", EAST), ("storefront", WEST), ("storefront", SOUTH)])
+def test_a_gateway_that_nobody_needs_does_not_listen(cells: Cellway, cell: str, direction: int) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(shop.door(cells, cell, direction), timeout=2)
+
+
+def test_north_routes_by_host_and_longest_path(cells: Cellway) -> None:
+    assert ask(cells, "storefront", NORTH, "shop.example.com").json()["server"] == "web"
+    assert ask(cells, "storefront", NORTH, "shop.example.com", "/api/cart").json()["server"] == "bff"
+    assert ask(cells, "storefront", NORTH, "shop.example.com", "/apix").json()["server"] == "web"
+
+
+@pytest.mark.parametrize("host", ["nowhere.example", "api.shop.example.com", ORDERS])
+def test_north_answers_foreign_hosts_with_an_empty_404(cells: Cellway, host: str) -> None:
+    answer = ask(cells, "storefront", NORTH, host)
+    assert (answer.status_code, answer.content) == (404, b"")
+    assert "x-cell-deny" not in answer.headers
+
+
+def test_north_asks_for_a_token_where_the_policy_says_so(cells: Cellway) -> None:
+    host = "api.shop.example.com"
+    answer = ask(cells, "orders", NORTH, host, "/v1/x")
+    assert (answer.status_code, answer.text) == (401, "Jwt is missing")
+    answer = ask(cells, "orders", NORTH, host, "/v1/x", **bearer(lifetime=-600))
+    assert (answer.status_code, answer.text) == (401, "Jwt is expired")
+    answer = ask(cells, "orders", NORTH, host, "/v1/x", **bearer(audience="other"))
+    assert (answer.status_code, answer.text) == (403, "Audiences in Jwt are not allowed")
+    answer = ask(cells, "orders", NORTH, host, "/v1/x", **bearer(sub="ann"), **{"x-user-sub": "root"})
+    assert answer.json()["headers"]["x-user-sub"] == "ann"
+    assert ask(cells, "storefront", EAST, ORDERS, "/v1/x").status_code == 200, "west asks for no token"
+
+
+def test_north_decides_on_the_normalised_path(cells: Cellway) -> None:
+    with socket.create_connection(shop.door(cells, "orders", NORTH), timeout=5) as connection:
+        connection.sendall(b"GET /public/../v1/x HTTP/1.1\r\nHost: api.shop.example.com\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 401")
+    with socket.create_connection(shop.door(cells, "orders", NORTH), timeout=5) as connection:
+        connection.sendall(b"GET /public%2f..%2fv1 HTTP/1.1\r\nHost: api.shop.example.com\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400")
+
+
+def test_identity_headers_from_outside_do_not_arrive(cells: Cellway) -> None:
+    spoofed = {"x-cell-caller": "x", "x-user-sub": "x", "x-forwarded-client-cert": "x", "x-envoy-max-retries": "9"}
+    answer = ask(cells, "storefront", NORTH, "shop.example.com", **spoofed)
+    assert not set(spoofed) & set(answer.json()["headers"])
+
+
+def test_a_slow_provider_times_out_and_the_other_dependency_stays_fast(cells: Cellway) -> None:
+    slow = next(server for server in cells.upstreams if server.name == "api")
+    slow.delay = 5.0
+    try:
+        address, port = shop.door(cells, "storefront", EAST)
+        with Load(address, port, ORDERS, rate=8, connections=4) as load:
+            time.sleep(0.5)
+            took = []
+            for _ in range(50):
+                before = time.monotonic()
+                assert ask(cells, "storefront", EAST, "catalog.orders.cell.internal").status_code == 200
+                took.append(time.monotonic() - before)
+            time.sleep(4)
+        assert set(load.outcomes) == {"504"}, load.outcomes
+        assert sorted(took)[-2] < 1.0, "p98 of the other dependency, far below the slow one's 2 s"
+    finally:
+        slow.delay = 0.0
+
+
+def test_a_refused_connection_is_retried_once_and_a_failed_post_never(cells: Cellway) -> None:
+    server = next(server for server in cells.upstreams if server.name == "catalog")
+    server.status = 500
+    before = len(server.seen)
+    answer = ask(cells, "storefront", EAST, "catalog.orders.cell.internal", method="POST")
+    assert (answer.status_code, len(server.seen) - before) == (500, 1)
+    server.status = 200
+    server.stop()
+    try:
+        started = time.monotonic()
+        assert ask(cells, "storefront", EAST, "catalog.orders.cell.internal").status_code == 503
+        assert time.monotonic() - started < 1
+    finally:
+        server.start()
+    stats = {proxy["gateway"]: proxy["admin"] for proxy in cells.api("proxies")["items"]}
+    counted = httpx.get(f"http://{stats['orders/orders-west']}/stats?filter=catalog.http.upstream_rq_retry$", timeout=5).text
+    assert counted.strip().endswith(": 0"), "only the hop that retries by declaration retries"
+
+
+def test_south_reaches_declared_hosts_by_every_form(cells: Cellway) -> None:
+    assert ask(cells, "orders", SOUTH, "api.mail.example").json()["host"] == "api.mail.example"
+    answer = ask(cells, "orders", SOUTH, "mailer.external.cell.internal").json()
+    assert (answer["server"], answer["host"]) == ("mail", "api.mail.example")
+    proxy = url(cells, "orders", SOUTH).rstrip("/")
+    with httpx.Client(proxy=proxy) as client:
+        assert client.get("http://api.mail.example/x", timeout=5).json()["server"] == "mail"
+
+
+@pytest.mark.parametrize("host", ["undeclared.example", "127.0.0.1", "10.1.2.3", "api.cards.example"])
+def test_south_refuses_what_is_not_declared(cells: Cellway, host: str) -> None:
+    before = seen_by(cells, "cards") + seen_by(cells, "mail")
+    answer = ask(cells, "orders", SOUTH, host)
+    assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "external-not-allowed")
+    assert seen_by(cells, "cards") + seen_by(cells, "mail") == before
+
+
+@pytest.mark.parametrize("target", ["other.example:443", "api.mail.example:443", "127.0.0.1:22"])
+def test_south_refuses_to_tunnel(cells: Cellway, target: str) -> None:
+    with socket.create_connection(shop.door(cells, "orders", SOUTH), timeout=5) as connection:
+        connection.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 403")
+
+
+def test_south_holds_to_methods_and_paths(cells: Cellway) -> None:
+    host = "api.cards.example"
+    assert ask(cells, "payments", SOUTH, host, "/v1/charges", "POST").status_code == 200
+    assert ask(cells, "payments", SOUTH, host, "/v1/charges/7").status_code == 200
+    answer = ask(cells, "payments", SOUTH, host, "/v1/charges", "DELETE")
+    assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "method-not-allowed")
+    assert ask(cells, "payments", SOUTH, host, "/v1/refunds").status_code == 403
+
+
+def test_visibility_and_allow_are_live(cellway: Cellway) -> None:
+    shop.write_shop(cellway, quota=False)
+    shop.start_servers(cellway)
+    cellway.start()
+    assert ask(cellway, "storefront", EAST, ORDERS).status_code == 200
+
+    cellway.write("cells/orders.yaml", shop.ORDERS.replace("visibility: [organization, public]", "visibility: [public]"))
+    cellway.wait()
+    answer = ask(cellway, "storefront", EAST, ORDERS)
+    assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "not-visible")
+    conditions = cellway.object("Cell", "storefront")["status"]["conditions"]
+    assert any(one["reason"] == "NotVisible" and one["status"] == "False" for one in conditions), conditions
+
+    cellway.write("cells/orders.yaml", shop.ORDERS.replace("allow: {cells: [storefront]}", "allow: {cells: [payments]}"))
+    cellway.wait()
+    answer = ask(cellway, "storefront", EAST, ORDERS)
+    assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "not-allowed")
+
+
+def test_a_deleted_dependency_is_refused_and_nothing_else_is_lost(cellway: Cellway) -> None:
+    shop.write_shop(cellway, quota=False)
+    shop.start_servers(cellway)
+    cellway.start()
+    address, port = shop.door(cellway, "storefront", EAST)
+    slow = next(server for server in cellway.upstreams if server.name == "api")
+    slow.delay = 0.2
+    with (
+        Load(address, port, ORDERS, rate=50) as deleted,
+        Load(address, port, "catalog.orders.cell.internal", rate=50) as kept,
+    ):
+        time.sleep(1)
+        line = "  - {name: orders, cell: orders, component: api, endpoint: http}\n"
+        cellway.write("cells/storefront.yaml", shop.STOREFRONT.replace(line, ""))
+        cellway.wait()
+        time.sleep(1)
+    assert set(deleted.outcomes) == {"200", "403"}, deleted.outcomes
+    assert deleted.timeline[-1][1] == "403"
+    assert kept.failures() == {}
+
+
+def test_a_quota_of_one_dependency_leaves_the_others_alone(cellway: Cellway) -> None:
+    shop.write_shop(cellway)
+    shop.start_servers(cellway)
+    cellway.start()
+    with httpx.Client() as client:
+        answers = [client.get(url(cellway, "storefront", EAST), headers={"Host": ORDERS}) for _ in range(61)]
+    assert [answer.status_code for answer in answers] == [200] * 60 + [429]
+    last = answers[-1]
+    assert last.text == "local_rate_limited"
+    assert (last.headers["x-ratelimit-limit"].split(",")[0], last.headers["x-ratelimit-remaining"]) == ("60", "0")
+    assert "x-ratelimit-reset" in last.headers
+    assert ask(cellway, "storefront", EAST, "catalog.orders.cell.internal").status_code == 200
+
+
+def test_a_canary_on_west_gets_its_share(cellway: Cellway) -> None:
+    shop.write_shop(cellway, quota=False)
+    cellway.write("canary.yaml", shop.CANARY)
+    shop.start_servers(cellway)
+    cellway.start()
+    address, port = shop.door(cellway, "storefront", EAST)
+    with httpx.Client() as client:
+        at = url(cellway, "storefront", EAST, "/v1")
+        seen = Counter(client.get(at, headers={"Host": ORDERS}).json()["server"] for _ in range(2000))
+    assert abs(seen["api-next"] / 2000 - 0.10) <= 0.02, seen
+    with Load(address, port, ORDERS, rate=200) as load:
+        time.sleep(0.5)
+        cellway.write("canary.yaml", shop.CANARY.replace("weight: 90", "weight: 50").replace("weight: 10", "weight: 50"))
+        cellway.wait()
+        time.sleep(0.5)
+    assert load.failures() == {}
+
+
+def test_too_many_parallel_requests_are_refused_at_once(cellway: Cellway) -> None:
+    shop.write_shop(cellway, quota=False)
+    limits = "circuitBreaker: {maxConnections: 100, maxPendingRequests: 50, maxParallelRequests: 100, maxParallelRetries: 3}"
+    small = "circuitBreaker: {maxConnections: 2, maxPendingRequests: 1, maxParallelRequests: 2, maxParallelRetries: 3}"
+    text = (cellway.folder / "organization.yaml").read_text(encoding="utf-8")
+    cellway.write("organization.yaml", text.replace(limits, small))
+    shop.start_servers(cellway)
+    cellway.start()
+    slow = next(server for server in cellway.upstreams if server.name == "api")
+    slow.delay = 1.0
+    address, port = shop.door(cellway, "storefront", EAST)
+    with Load(address, port, ORDERS, rate=800, connections=8) as load:
+        time.sleep(0.6)
+        answer = ask(cellway, "storefront", EAST, ORDERS)
+        took = answer.elapsed.total_seconds()
+    assert (answer.status_code, answer.headers.get("x-envoy-overloaded")) == (503, "true")
+    assert took < 0.5, "refused at once, not queued behind requests of a second"
+    assert set(load.outcomes) == {"200", "503"}, load.outcomes
+    slow.delay = 0.0
+    assert ask(cellway, "storefront", EAST, ORDERS).status_code == 200
