@@ -120,7 +120,9 @@ class Cellway:
 
     def object(self, kind: str, name: str) -> dict[str, Any]:
         """One object with its status, as the admin API shows it."""
-        found = [item for item in _items(self.api("objects")) if item["kind"] == kind and item["metadata"]["name"] == name]
+        found = [
+            item for item in _items(self.api("objects")) if item["kind"] == kind and item["metadata"]["name"] == name
+        ]
         assert found, f"no {kind} {name}"
         return found[0]
 

@@ -46,7 +46,9 @@ def test_an_undeclared_dependency_is_refused_and_nothing_is_sent(cells: Cellway)
     assert seen_by(cells, "payments-api") == before
 
 
-@pytest.mark.parametrize("host", [ORDERS, "http.api.orders.cell.internal", "API.orders.cell.internal", f"{ORDERS}:15001", f"{ORDERS}."])
+@pytest.mark.parametrize(
+    "host", [ORDERS, "http.api.orders.cell.internal", "API.orders.cell.internal", f"{ORDERS}:15001", f"{ORDERS}."]
+)
 def test_a_declared_dependency_works_by_every_form_of_its_name(cells: Cellway, host: str) -> None:
     answer = ask(cells, "storefront", EAST, host, "/v1/x")
     assert answer.status_code == 200, answer.text
@@ -68,7 +70,9 @@ def test_an_endpoint_of_the_cell_alone_is_on_no_door_and_in_no_configuration(cel
         assert "api-next" not in dump, proxy["gateway"]
 
 
-@pytest.mark.parametrize(("cell", "direction"), [("payments", NORTH), ("payments", EAST), ("storefront", WEST), ("storefront", SOUTH)])
+@pytest.mark.parametrize(
+    ("cell", "direction"), [("payments", NORTH), ("payments", EAST), ("storefront", WEST), ("storefront", SOUTH)]
+)
 def test_a_gateway_that_nobody_needs_does_not_listen(cells: Cellway, cell: str, direction: int) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(shop.door(cells, cell, direction), timeout=2)
@@ -149,7 +153,9 @@ def test_a_refused_connection_is_retried_once_and_a_failed_post_never(cells: Cel
     finally:
         server.start()
     stats = {proxy["gateway"]: proxy["admin"] for proxy in cells.api("proxies")["items"]}
-    counted = httpx.get(f"http://{stats['orders/orders-west']}/stats?filter=catalog.http.upstream_rq_retry$", timeout=5).text
+    counted = httpx.get(
+        f"http://{stats['orders/orders-west']}/stats?filter=catalog.http.upstream_rq_retry$", timeout=5
+    ).text
     assert counted.strip().endswith(": 0"), "only the hop that retries by declaration retries"
 
 
@@ -192,14 +198,18 @@ def test_visibility_and_allow_are_live(cellway: Cellway) -> None:
     cellway.start()
     assert ask(cellway, "storefront", EAST, ORDERS).status_code == 200
 
-    cellway.write("cells/orders.yaml", shop.ORDERS.replace("visibility: [organization, public]", "visibility: [public]"))
+    cellway.write(
+        "cells/orders.yaml", shop.ORDERS.replace("visibility: [organization, public]", "visibility: [public]")
+    )
     cellway.wait()
     answer = ask(cellway, "storefront", EAST, ORDERS)
     assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "not-visible")
     conditions = cellway.object("Cell", "storefront")["status"]["conditions"]
     assert any(one["reason"] == "NotVisible" and one["status"] == "False" for one in conditions), conditions
 
-    cellway.write("cells/orders.yaml", shop.ORDERS.replace("allow: {cells: [storefront]}", "allow: {cells: [payments]}"))
+    cellway.write(
+        "cells/orders.yaml", shop.ORDERS.replace("allow: {cells: [storefront]}", "allow: {cells: [payments]}")
+    )
     cellway.wait()
     answer = ask(cellway, "storefront", EAST, ORDERS)
     assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "not-allowed")
@@ -252,7 +262,9 @@ def test_a_canary_on_west_gets_its_share(cellway: Cellway) -> None:
     assert abs(seen["api-next"] / 2000 - 0.10) <= 0.02, seen
     with Load(address, port, ORDERS, rate=200) as load:
         time.sleep(0.5)
-        cellway.write("canary.yaml", shop.CANARY.replace("weight: 90", "weight: 50").replace("weight: 10", "weight: 50"))
+        cellway.write(
+            "canary.yaml", shop.CANARY.replace("weight: 90", "weight: 50").replace("weight: 10", "weight: 50")
+        )
         cellway.wait()
         time.sleep(0.5)
     assert load.failures() == {}
@@ -260,7 +272,9 @@ def test_a_canary_on_west_gets_its_share(cellway: Cellway) -> None:
 
 def test_too_many_parallel_requests_are_refused_at_once(cellway: Cellway) -> None:
     shop.write_shop(cellway, quota=False)
-    limits = "circuitBreaker: {maxConnections: 100, maxPendingRequests: 50, maxParallelRequests: 100, maxParallelRetries: 3}"
+    limits = (
+        "circuitBreaker: {maxConnections: 100, maxPendingRequests: 50, maxParallelRequests: 100, maxParallelRetries: 3}"
+    )
     small = "circuitBreaker: {maxConnections: 2, maxPendingRequests: 1, maxParallelRequests: 2, maxParallelRetries: 3}"
     text = (cellway.folder / "organization.yaml").read_text(encoding="utf-8")
     cellway.write("organization.yaml", text.replace(limits, small))

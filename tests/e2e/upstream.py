@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
 from dataclasses import dataclass, field
@@ -78,4 +79,4 @@ class Upstream:
 
 def _orders(path: str) -> list[tuple[str, str]]:
     parts = path.strip("/").split("/")
-    return list(zip(parts, parts[1:], strict=False))
+    return list(itertools.pairwise(parts))

@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xds_server.attach.conditions import policy_statuses, gateway_statuses, route_status, simple_statuses
+from xds_server.attach.conditions import gateway_statuses, policy_statuses, route_status, simple_statuses
 from xds_server.attach.gateways import GatewayState, ListenerState, read_gateways
 from xds_server.attach.hostnames import covers, specificity
 from xds_server.attach.index import Index, build_index, unique
 from xds_server.attach.parents import Attachment, attach_route
-from xds_server.attach.policies import Policy, PolicyTable, Scope, read_policies
+from xds_server.attach.policies import Policy, PolicyTable, read_policies
 from xds_server.attach.routes import Effective, SortKey, effective, routes_of
 from xds_server.attach.rules import Rule, read_rules
 from xds_server.diagnostics import Diagnostic
@@ -40,11 +40,15 @@ class Attached:
 
 @dataclass(slots=True)
 class _Tables:
-    """What is collected while routes are attached."""
+    """What is known before routes are attached, and what is collected while they are."""
 
+    index: Index
+    features: Sequence[AnyFeature]
+    states: Mapping[Key, GatewayState]
+    foreign: frozenset[Key]
+    policies: PolicyTable
     hosts: dict[tuple[Key, int], dict[str, list[tuple[SortKey, Route]]]] = field(default_factory=dict)
     attached_routes: dict[tuple[Key, int], set[Key]] = field(default_factory=lambda: defaultdict(set))
-    used: dict[tuple[Key, Scope], set[Key]] = field(default_factory=lambda: defaultdict(set))
     statuses: dict[Key, Status] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
 
@@ -58,82 +62,62 @@ def attach_objects(
     states, more = read_gateways(index, controllers, pool)
     foreign = frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, "Gateway")) - {state.key for state in states}
     table, found = read_policies(index, features, foreign)
-    tables = _Tables(problems=[*problems, *more, *found])
+    tables = _Tables(index, features, {state.key: state for state in states}, foreign, table)
+    tables.problems += [*problems, *more, *found]
     for route in index.of_kind(GATEWAY_GROUP, "HTTPRoute"):
-        _attach_one(route, {state.key: state for state in states}, foreign, table, features, index, tables)
-    gateways = tuple(_gateway(state, table, tables) for state in states)
+        _attach_one(route, tables)
+    gateways = tuple(_gateway(state, tables) for state in states)
     tables.statuses |= gateway_statuses(states, tables.attached_routes)
-    tables.statuses |= policy_statuses(table, tables.used)
+    tables.statuses |= policy_statuses(table)
     tables.statuses |= simple_statuses(index, controllers)
     return Attached(gateways, tables.statuses, tuple(tables.problems))
 
 
-def _attach_one(
-    route: Object,
-    states: Mapping[Key, GatewayState],
-    foreign: frozenset[Key],
-    table: PolicyTable,
-    features: Sequence[AnyFeature],
-    index: Index,
-    tables: _Tables,
-) -> None:
-    parents, problems = attach_route(route, states, foreign, index)
-    rules = read_rules(route, features, index)
+def _attach_one(route: Object, tables: _Tables) -> None:
+    parents, problems = attach_route(route, tables.states, tables.foreign, tables.index)
+    rules = read_rules(route, tables.features, tables.index)
     tables.problems += [*problems, *(problem for rule in rules for problem in rule.problems)]
-    by_name = {feature.name: feature for feature in features}
+    by_name = {feature.name: feature for feature in tables.features}
     for parent in parents:
         for attachment in parent.attachments:
             tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
             for rule in rules:
-                policies = effective(route, rule, attachment, table)
-                for policy, scope in policies.policies:
-                    tables.used[policy.item.key, scope].add(attachment.gateway.key)
-                _place(route, rule, attachment, policies, by_name, tables)
+                policies = effective(route, rule, attachment, tables.policies, by_name)
+                _place(route, rule, attachment, policies, tables)
     if parents:
         tables.statuses[route.key] = route_status(route, parents, rules)
 
 
-def _place(
-    route: Object,
-    rule: Rule,
-    attachment: Attachment,
-    policies: Effective,
-    features: Mapping[str, AnyFeature],
-    tables: _Tables,
-) -> None:
+def _place(route: Object, rule: Rule, attachment: Attachment, policies: Effective, tables: _Tables) -> None:
     hosts = tables.hosts.setdefault((attachment.gateway.key, attachment.listener.number), {})
     for hostname in attachment.hostnames:
-        hosts.setdefault(hostname, []).extend(routes_of(route, rule, attachment, hostname, policies, features))
+        hosts.setdefault(hostname, []).extend(routes_of(route, rule, attachment, hostname, policies))
 
 
-def _gateway(state: GatewayState, table: PolicyTable, tables: _Tables) -> Gateway:
+def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
     by_port: dict[int, list[ListenerState]] = defaultdict(list)
     for listener in state.listeners:
         if listener.problem is None:
             by_port[listener.spec.port].append(listener)
     ports = tuple(
-        _port(state, number, listeners, table, tables) for number, listeners in sorted(by_port.items()) if not state.problem
+        _port(state, number, listeners, tables) for number, listeners in sorted(by_port.items()) if not state.problem
     )
     group = state.item.meta.labels.get(GROUP_LABEL)
     return Gateway(state.key, ports, (group,) if group else (), dict(state.item.meta.labels), state.item.origins)
 
 
-def _port(
-    state: GatewayState, number: int, listeners: list[ListenerState], table: PolicyTable, tables: _Tables
-) -> Port:
+def _port(state: GatewayState, number: int, listeners: list[ListenerState], tables: _Tables) -> Port:
     tls = listeners[0].spec.protocol == "HTTPS"
     name = f"{state.key.namespace}/{state.key.name}/{'https' if tls else 'http'}-{number}"
     if tls:
-        chains = tuple(_chain(state, f"{name}/{one.spec.name}", [one], table, tables) for one in listeners)
+        chains = tuple(_chain(state, f"{name}/{one.spec.name}", [one], tables) for one in listeners)
     else:
-        chains = (_chain(state, name, listeners, table, tables),)
+        chains = (_chain(state, name, listeners, tables),)
     return Port(name, state.addresses, number, chains, tls)
 
 
-def _chain(
-    state: GatewayState, name: str, listeners: list[ListenerState], table: PolicyTable, tables: _Tables
-) -> HttpChain:
-    settings, broken = _listener_settings(state, listeners, table, tables)
+def _chain(state: GatewayState, name: str, listeners: list[ListenerState], tables: _Tables) -> HttpChain:
+    settings, broken = _listener_settings(state, listeners, tables)
     hosts: dict[str, list[tuple[SortKey, Route]]] = {}
     names = [listener.hostname for listener in listeners]
     for listener in listeners:
@@ -168,7 +152,7 @@ def _virtual_host(hostname: str, routes: list[tuple[SortKey, Route]], *, broken:
 
 
 def _listener_settings(
-    state: GatewayState, listeners: list[ListenerState], table: PolicyTable, tables: _Tables
+    state: GatewayState, listeners: list[ListenerState], tables: _Tables
 ) -> tuple[tuple[Setting, ...], bool]:
     """Settings of the ClientTrafficPolicy that counts for these listeners, and whether it is broken.
 
@@ -177,11 +161,8 @@ def _listener_settings(
     found: list[Policy] = []
     for listener in sorted(listeners, key=lambda one: one.spec.name):
         scopes = ((state.key, listener.spec.name), (state.key, ""))
-        if nearest := table.nearest("ClientTrafficPolicy", scopes):
-            policy, scope = nearest
-            tables.used[policy.item.key, scope].add(state.key)
+        if nearest := tables.policies.nearest("ClientTrafficPolicy", scopes):
+            policy, _ = nearest
             if policy not in found:
                 found.append(policy)
     return (found[0].settings if found else ()), any(policy.broken for policy in found)
-
-

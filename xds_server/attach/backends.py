@@ -14,6 +14,7 @@ from xds_server.attach.index import Index
 from xds_server.diagnostics import Path
 from xds_server.graph import Backend, BackendTls, Endpoint
 from xds_server.model.core import (
+    BackendEndpoint,
     BackendSpec,
     BackendTlsSpec,
     ConfigMapBody,
@@ -44,10 +45,14 @@ def resolve_backend(ref: BackendRef, source: Key, index: Index) -> Backend | Unr
     namespace = ref.namespace or source.namespace
     if (ref.group, ref.kind) not in ((CORE_GROUP, "Service"), (ENVOY_GATEWAY_GROUP, "Backend")):
         known = "Service, or Backend in group gateway.envoyproxy.io"
-        return Unresolved("InvalidKind", f"a backendRef must be a {known}; this is {ref.kind} in '{ref.group}'", ("kind",))
+        return Unresolved(
+            "InvalidKind", f"a backendRef must be a {known}; this is {ref.kind} in '{ref.group}'", ("kind",)
+        )
     target = Key(ref.group, ref.kind, namespace, ref.name)
     if not index.permitted(source, target):
-        message = f"{target} is in another namespace and no ReferenceGrant there permits {source.kind} of {source.namespace}"
+        message = (
+            f"{target} is in another namespace and no ReferenceGrant there permits {source.kind} of {source.namespace}"
+        )
         return Unresolved("RefNotPermitted", message, ("namespace",))
     item = index.by_key.get(target)
     if item is None:
@@ -101,13 +106,7 @@ def _of_backend(item: Object, spec: BackendSpec, index: Index) -> Backend | Unre
     tls = _tls(item, spec, index) if spec.tls else None
     if isinstance(tls, Unresolved):
         return tls
-    endpoints = tuple(
-        Endpoint(one.ip.address, one.ip.port, one.zone, one.hostname or "")
-        if one.ip
-        else Endpoint(one.fqdn.hostname, one.fqdn.port, one.zone, one.hostname or one.fqdn.hostname)
-        for one in spec.endpoints
-        if one.ip or one.fqdn
-    )
+    endpoints = tuple(_endpoint(one) for one in spec.endpoints)
     return Backend(
         name=item.name if item.derived else f"{item.namespace}/{item.name}",
         endpoints=endpoints,
@@ -116,6 +115,14 @@ def _of_backend(item: Object, spec: BackendSpec, index: Index) -> Backend | Unre
         tls=tls,
         origins=item.origins,
     )
+
+
+def _endpoint(written: BackendEndpoint) -> Endpoint:
+    if written.ip is not None:
+        return Endpoint(written.ip.address, written.ip.port, written.zone, written.hostname or "")
+    assert written.fqdn is not None
+    name = written.fqdn.hostname
+    return Endpoint(name, written.fqdn.port, written.zone, written.hostname or name)
 
 
 def _tls(item: Object, spec: BackendSpec, index: Index) -> BackendTls | Unresolved:

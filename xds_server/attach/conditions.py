@@ -21,9 +21,7 @@ from xds_server.types import ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Condition, Key
 _ACCEPTED = Condition("Accepted", True, "Accepted")
 
 
-def gateway_statuses(
-    states: Iterable[GatewayState], attached: Mapping[tuple[Key, int], set[Key]]
-) -> dict[Key, Status]:
+def gateway_statuses(states: Iterable[GatewayState], attached: Mapping[tuple[Key, int], set[Key]]) -> dict[Key, Status]:
     """The status of every Gateway."""
     statuses = {}
     for state in states:
@@ -34,7 +32,9 @@ def gateway_statuses(
         if bad and not state.problem:
             names = ", ".join(one.spec.name for one in bad)
             accepted = Condition("Accepted", served, "ListenersNotValid", f"listeners that cannot be served: {names}")
-        programmed = Condition("Programmed", True, "Programmed") if served else Condition("Programmed", False, "Invalid")
+        programmed = (
+            Condition("Programmed", True, "Programmed") if served else Condition("Programmed", False, "Invalid")
+        )
         statuses[state.key] = Status((accepted, programmed), listeners=listeners, addresses=state.addresses)
     return statuses
 
@@ -47,7 +47,8 @@ def _listener(state: ListenerState, routes: int) -> ListenerStatus:
         "Conflicted": Condition("Conflicted", False, "NoConflicts"),
     }
     if state.bad_kinds:
-        conditions["ResolvedRefs"] = Condition("ResolvedRefs", False, "InvalidRouteKinds", "a kind in allowedRoutes is not served")
+        message = "a kind in allowedRoutes is not served"
+        conditions["ResolvedRefs"] = Condition("ResolvedRefs", False, "InvalidRouteKinds", message)
     if state.problem is not None:
         conditions[state.problem.type] = state.problem
         conditions["Programmed"] = Condition("Programmed", False, "Invalid", state.problem.message)
@@ -89,7 +90,7 @@ def _partially_invalid(rules: Sequence[Rule]) -> Condition | None:
     return Condition("PartiallyInvalid", True, "UnsupportedValue", f"Dropped Rule(s) [{names}]: {reasons}")
 
 
-def policy_statuses(table: PolicyTable, used: Mapping[tuple[Key, Scope], set[Key]]) -> dict[Key, Status]:
+def policy_statuses(table: PolicyTable) -> dict[Key, Status]:
     """The status of every policy, one ancestor for each target; Overridden where nothing was left for it."""
     statuses = {}
     for key, results in table.accepted.items():

@@ -21,7 +21,7 @@ from xds_server.types import Origin
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PATH_RANK = {PathType.EXACT: 0, PathType.REGEX: 1, PathType.PREFIX: 2}
-SortKey = tuple[object, ...]
+SortKey = tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Effective:
     """The policies that count for one rule on one listener, with the scopes they were found at."""
 
     policies: tuple[tuple[Policy, Scope], ...]
+    features: Mapping[str, AnyFeature]
 
     @property
     def broken(self) -> bool:
@@ -53,23 +54,21 @@ def scopes_of(route: Object, rule: Rule, attachment: Attachment) -> tuple[Scope,
     return (*section, (route.key, ""), (gateway, attachment.listener.spec.name), (gateway, ""))
 
 
-def effective(route: Object, rule: Rule, attachment: Attachment, table: PolicyTable) -> Effective:
+def effective(
+    route: Object, rule: Rule, attachment: Attachment, table: PolicyTable, features: Mapping[str, AnyFeature]
+) -> Effective:
     """The policies that count for a rule on a listener."""
     scopes = scopes_of(route, rule, attachment)
     found = (table.nearest(kind, scopes) for kind in ROUTE_POLICIES)
-    return Effective(tuple(item for item in found if item is not None))
+    return Effective(tuple(item for item in found if item is not None), features)
 
 
 def routes_of(
-    route: Object,
-    rule: Rule,
-    attachment: Attachment,
-    hostname: str,
-    policies: Effective,
-    features: Mapping[str, AnyFeature],
+    route: Object, rule: Rule, attachment: Attachment, hostname: str, policies: Effective
 ) -> list[tuple[SortKey, Route]]:
     """The graph routes of a rule in one virtual host, each with its place in the order of precedence."""
-    settings = () if policies.broken else _merged(policies.settings, rule.settings)
+    # A feature may be there several times: two header filters, or a policy's timeout and the rule's own.
+    settings = () if policies.broken else (*policies.settings, *rule.settings)
     action: Forward | Respond | Redirect
     if policies.broken:
         action = Respond(500)
@@ -78,15 +77,15 @@ def routes_of(
     elif rule.action is not None:
         action = rule.action
     else:
-        action = _forward(route, rule, attachment, policies, settings, features)
+        action = _forward(route, rule, attachment, policies, settings)
     origins = tuple(dict.fromkeys((*rule.origins, *policies.origins)))
-    built = []
+    built: list[tuple[SortKey, Route]] = []
     for number, match in enumerate(rule.matches):
         name = f"httproute/{route.namespace}/{route.name}/rule/{rule.spec.name or rule.number}/match/{number}"
         order = (
             _PATH_RANK[match.path_type],
             -len(match.path) if match.path != "/" else 0,
-            not match.method,
+            0 if match.method else 1,
             -len(match.headers),
             -len(match.query),
             *age(route),
@@ -97,22 +96,12 @@ def routes_of(
     return built
 
 
-def _merged(policies: tuple[Setting, ...], own: tuple[Setting, ...]) -> tuple[Setting, ...]:
-    """Settings of policies and of the route itself. A feature may be there several times (two header filters)."""
-    return (*policies, *own)
-
-
 def _forward(
-    route: Object,
-    rule: Rule,
-    attachment: Attachment,
-    policies: Effective,
-    settings: tuple[Setting, ...],
-    features: Mapping[str, AnyFeature],
+    route: Object, rule: Rule, attachment: Attachment, policies: Effective, settings: tuple[Setting, ...]
 ) -> Forward | Respond:
     if not any(weight for _, weight in rule.backends):
         return Respond(500)
-    suffix = _cluster_suffix(route, rule, attachment, policies, settings, features)
+    suffix = _cluster_suffix(route, rule, attachment, policies, settings)
     destinations: dict[str, Destination] = {}
     for number, (backend, weight) in enumerate(rule.backends):
         if not weight:
@@ -125,18 +114,13 @@ def _forward(
 
 
 def _cluster_suffix(
-    route: Object,
-    rule: Rule,
-    attachment: Attachment,
-    policies: Effective,
-    settings: tuple[Setting, ...],
-    features: Mapping[str, AnyFeature],
+    route: Object, rule: Rule, attachment: Attachment, policies: Effective, settings: tuple[Setting, ...]
 ) -> str:
     """What makes a cluster this route's own when its settings shape it (limits count for the route, not the backend).
 
     Routes derived from cells have backends of their own already.
     """
-    if route.derived or not any(features[item.feature].touches_cluster(item.value) for item in settings):
+    if route.derived or not any(policies.features[item.feature].touches_cluster(item.value) for item in settings):
         return ""
     suffix = f"~{route.namespace}/{route.name}"
     scopes = [scope for _, scope in policies.policies]
@@ -155,5 +139,3 @@ def _located(redirect: Redirect, listener: ListenerState, hostname: str) -> Redi
     if port == _DEFAULT_PORTS[scheme] and host:
         return replace(redirect, hostname=host, port=None)
     return replace(redirect, port=port)
-
-

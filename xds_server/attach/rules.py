@@ -46,9 +46,7 @@ def read_rules(route: Object, features: Sequence[AnyFeature], index: Index) -> t
     return tuple(_read_rule(route, spec, number, features, index) for number, spec in enumerate(route.spec.rules))
 
 
-def _read_rule(
-    route: Object, spec: HttpRouteRule, number: int, features: Sequence[AnyFeature], index: Index
-) -> Rule:
+def _read_rule(route: Object, spec: HttpRouteRule, number: int, features: Sequence[AnyFeature], index: Index) -> Rule:
     rule = Rule(spec, number)
     rule.matches = tuple(_match(match) for match in spec.matches)
     rule.origins = route.origins
@@ -115,9 +113,7 @@ def _read_filters(rule: Rule, route: Object, features: Sequence[AnyFeature], ind
                 rule.dropped = problems[0].message
 
 
-def _read_extension(
-    rule: Rule, route: Object, place: int, features: Sequence[AnyFeature], index: Index
-) -> None:
+def _read_extension(rule: Rule, route: Object, place: int, features: Sequence[AnyFeature], index: Index) -> None:
     ref = rule.spec.filters[place].extension_ref
     assert ref is not None
     found = index.get(ref.group, ref.kind, route.namespace, ref.name)

@@ -177,5 +177,3 @@ class BackendSpec(Spec):
         if self.tls is not None and self.tls.sni is None and any(item.ip for item in self.endpoints):
             raise ValueError("TLS to an IP address needs 'tls.sni': the name that its certificate must have")
         return self
-
-

@@ -319,5 +319,3 @@ class ReferenceGrantSpec(Spec):
 
 class NamespaceSpec(Spec):
     """A Namespace says nothing but its labels."""
-
-

@@ -54,8 +54,7 @@ class Object:
         """The name."""
         return self.key.name
 
-    def diagnose(self, code: str, *path: str | int, hint: str = "", at_key: bool = False, **words: object) -> Diagnostic:
+    def diagnose(self, code: str, *path: str | int, hint: str = "", **words: object) -> Diagnostic:
         """A diagnostic about this object at a path below its spec."""
         full = (*self.body, *path)
-        span = self.source.key(*full) if at_key else self.source.value(*full)
-        return diagnose(code, span, subject=str(self.key), hint=hint, **words)
+        return diagnose(code, self.source.value(*full), subject=str(self.key), hint=hint, **words)

@@ -175,8 +175,7 @@ def _body(document: Mapping[str, Any], kind: Kind, place: _Place) -> tuple[Any, 
     try:
         return kind.spec.model_validate(written if written is not None else {}), tuple(problems)
     except ValidationError as error:
-        for detail in error.errors(include_url=False, include_context=True):
-            problems.append(_explain(detail, written, kind, root, place))
+        problems.extend(_explain(detail, written, kind, root, place) for detail in error.errors(include_url=False))
         return None, tuple(problems)
 
 
