@@ -125,6 +125,30 @@ CATALOGUE: Mapping[str, Code] = {
     "M112": _error("{reason}"),
     # -- cells ---------------------------------------------------------------------------------------
     # -- attach --------------------------------------------------------------------------------------
+    "A101": _error("{name} is already defined at {first}; this one is not used"),
+    "A102": _error("this address cannot be used: {reason}"),
+    "A103": _error("this listener cannot be served as written: {reason}"),
+    "A104": _error("this certificate cannot be used: {reason}"),
+    "A105": _error("this reference leads nowhere: {reason}"),
+    "A110": _error("the route is not attached here: {reason}"),
+    "A111": _warning("the route has no parentRefs, so it is attached to nothing"),
+    "A112": _error("this backend cannot be used, its share of requests is answered with 500: {reason}"),
+    "A113": _warning("{name} has no ready endpoint; requests to it are answered with 503"),
+    "A114": _error("this filter cannot be used, the rule answers 500: {reason}"),
+    "A120": _error("the policy is not attached: {reason}"),
+    "A121": _error("the policy is not attached, another one is: {reason}"),
     # -- features ------------------------------------------------------------------------------------
+    "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
+    "F101": _error("the header '{name}' cannot be changed like this: {reason}"),
+    "F102": _error("{field} is not supported yet"),
+    "F103": _error("{reason}"),
+    "F110": _error("there are no keys for the tokens of provider '{name}'"),
+    "F111": _error("the keys of provider '{name}' cannot be used: {reason}"),
+    "F112": _warning("the keys of provider '{name}' are fetched without TLS, so anybody on the way can replace them"),
+    "F113": _error("two providers are named '{name}'"),
+    "F120": _error("this limit cannot be kept: {reason}"),
     # -- translate -----------------------------------------------------------------------------------
+    "T100": _error("Envoy would refuse the route {name}, so it answers 500: {reason}"),
+    "T101": _error("Envoy would refuse the cluster {name}, so it is left out: {reason}"),
+    "T102": _error("Envoy would refuse the listener {name}, so it is left out: {reason}"),
 }

@@ -1,0 +1,268 @@
+"""How requests are spread over the endpoints of a backend.
+
+In: `loadBalancer` of a BackendTrafficPolicy. Out: the load balancing policy of the route's clusters, and for
+ConsistentHash the route's hash policies (with Maglev tables). Where a route has several weighted backends, the hash
+also picks the backend, so that a client stays with one version. Without a policy clusters use round robin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import UInt64Value
+from pydantic import Field
+
+from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import LoadBalancingPolicy
+from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
+    client_side_weighted_round_robin_pb2 as weighted,
+)
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.common.v3.common_pb2 import SlowStartConfig
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2 import (
+    LeastRequest,
+)
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.maglev.v3.maglev_pb2 import Maglev
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.random.v3.random_pb2 import Random
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
+from xds_server.features.contract import ClusterParts, Context, Feature, pack
+from xds_server.features.parts.values import duration, seconds
+from xds_server.spec import Duration, HeaderName, Spec, Text, UInt32
+
+Kind = Literal["ConsistentHash", "LeastRequest", "Random", "RoundRobin", "BackendUtilization"]
+_TABLE_SIZE = 65537
+_SMALLEST_DIVISOR = 2
+
+
+class HashHeaderSpec(Spec):
+    """A header whose value is hashed."""
+
+    name: HeaderName
+
+
+class HashCookieSpec(Spec):
+    """A cookie whose value is hashed. With `ttl` the gateway makes it for clients that have none."""
+
+    name: Annotated[Text, Field(min_length=1)]
+    ttl: Duration | None = None
+    attributes: dict[str, Text] = {}
+
+
+class HashQuerySpec(Spec):
+    """A query parameter whose value is hashed."""
+
+    name: Annotated[Text, Field(min_length=1)]
+
+
+class ConsistentHashSpec(Spec):
+    """What a client is recognised by. `tableSize` is a prime number."""
+
+    type: Literal["SourceIP", "Header", "Headers", "Cookie", "QueryParams"]
+    header: HashHeaderSpec | None = None
+    headers: tuple[HashHeaderSpec, ...] = ()
+    cookie: HashCookieSpec | None = None
+    query_params: tuple[HashQuerySpec, ...] = ()
+    table_size: Annotated[int, Field(strict=True, ge=2, le=5_000_011)] = _TABLE_SIZE
+
+
+class SlowStartSpec(Spec):
+    """A new endpoint gets its full share only after `window`."""
+
+    window: Duration
+
+
+class BackendUtilizationSpec(Spec):
+    """Weights from the load that endpoints report in their responses (ORCA)."""
+
+    blackout_period: Duration | None = None
+    weight_expiration_period: Duration | None = None
+    weight_update_period: Duration | None = None
+    error_utilization_penalty_percent: UInt32 | None = None
+    metric_names_for_computing_utilization: tuple[Text, ...] = ()
+
+
+class LoadBalancerSpec(Spec):
+    """How requests are spread over endpoints."""
+
+    type: Kind
+    consistent_hash: ConsistentHashSpec | None = None
+    backend_utilization: BackendUtilizationSpec | None = None
+    slow_start: SlowStartSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HashKey:
+    """One thing that is hashed. `ttl` in seconds and `attributes` are for cookies."""
+
+    kind: str
+    name: str = ""
+    ttl: float | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Utilization:
+    """Times in seconds, the penalty as a factor; None leaves Envoy's default."""
+
+    blackout: float | None
+    expiration: float | None
+    update: float | None
+    penalty: float | None
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBalancer:
+    """The kind of balancing and what goes with it."""
+
+    kind: str
+    keys: tuple[HashKey, ...] = ()
+    table_size: int = _TABLE_SIZE
+    slow_start: float | None = None
+    utilization: Utilization | None = None
+
+
+class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
+    """`loadBalancer` of a BackendTrafficPolicy."""
+
+    name = "load_balancer"
+    carriers = (("BackendTrafficPolicy", "loadBalancer"),)
+
+    def resolve(self, spec: LoadBalancerSpec, context: Context) -> LoadBalancer | None:
+        """The policy, or None if its parts do not fit its type."""
+        problem = _misfit(spec)
+        if problem:
+            context.problem("F103", reason=problem)
+            return None
+        hashed = spec.consistent_hash
+        return LoadBalancer(
+            spec.type,
+            _keys(hashed) if hashed else (),
+            hashed.table_size if hashed else _TABLE_SIZE,
+            seconds(spec.slow_start.window) if spec.slow_start else None,
+            _utilization(spec.backend_utilization) if spec.backend_utilization else None,
+        )
+
+    def route(self, value: LoadBalancer, route: Route) -> None:
+        """What a route that forwards hashes."""
+        if not value.keys or not route.HasField("route"):
+            return
+        route.route.hash_policy.extend(_hash_policy(key) for key in value.keys)
+        if route.route.HasField("weighted_clusters"):
+            route.route.weighted_clusters.use_hash_policy.value = True
+
+    def touches_cluster(self, value: LoadBalancer) -> bool:
+        """Balancing belongs to clusters."""
+        return True
+
+    def cluster(self, value: LoadBalancer, parts: ClusterParts) -> None:
+        """Replaces the default policy."""
+        name, config = _policy(value)
+        extension = TypedExtensionConfig(name=f"envoy.load_balancing_policies.{name}", typed_config=pack(config))
+        policy = LoadBalancingPolicy(policies=[LoadBalancingPolicy.Policy(typed_extension_config=extension)])
+        parts.cluster.load_balancing_policy.CopyFrom(policy)
+
+
+def _misfit(spec: LoadBalancerSpec) -> str:
+    """What does not fit together; empty if all does."""
+    if (spec.consistent_hash is not None) != (spec.type == "ConsistentHash"):
+        return "type ConsistentHash and the field consistentHash go together"
+    if spec.backend_utilization is not None and spec.type != "BackendUtilization":
+        return "backendUtilization needs type BackendUtilization"
+    if spec.slow_start is not None and spec.type in ("ConsistentHash", "Random"):
+        return f"slowStart has no meaning with type {spec.type}"
+    if spec.slow_start is not None and not seconds(spec.slow_start.window):
+        return "the window of slowStart must be longer than 0s"
+    return _hash_misfit(spec.consistent_hash) if spec.consistent_hash else ""
+
+
+def _hash_misfit(spec: ConsistentHashSpec) -> str:
+    given = {
+        "Header": spec.header is not None,
+        "Headers": bool(spec.headers),
+        "Cookie": spec.cookie is not None,
+        "QueryParams": bool(spec.query_params),
+    }
+    if any(there != (kind == spec.type) for kind, there in given.items()):
+        return f"consistentHash of type {spec.type} needs the field of that type and no other"
+    if not _is_prime(spec.table_size):
+        return f"tableSize must be a prime number, {spec.table_size} is none"
+    return ""
+
+
+def _is_prime(number: int) -> bool:
+    return all(number % divisor for divisor in range(_SMALLEST_DIVISOR, int(number**0.5) + 1))
+
+
+def _keys(spec: ConsistentHashSpec) -> tuple[HashKey, ...]:
+    if spec.type == "SourceIP":
+        return (HashKey("SourceIP"),)
+    if spec.cookie is not None:
+        cookie = spec.cookie
+        return (HashKey("Cookie", cookie.name, seconds(cookie.ttl), tuple(sorted(cookie.attributes.items()))),)
+    if spec.query_params:
+        return tuple(HashKey("QueryParams", one.name) for one in spec.query_params)
+    return tuple(HashKey("Header", one.name) for one in ((spec.header,) if spec.header else spec.headers))
+
+
+def _utilization(spec: BackendUtilizationSpec) -> Utilization:
+    penalty = spec.error_utilization_penalty_percent
+    return Utilization(
+        seconds(spec.blackout_period),
+        seconds(spec.weight_expiration_period),
+        seconds(spec.weight_update_period),
+        None if penalty is None else penalty / 100,
+        spec.metric_names_for_computing_utilization,
+    )
+
+
+def _hash_policy(key: HashKey) -> RouteAction.HashPolicy:
+    policy = RouteAction.HashPolicy()
+    if key.kind == "SourceIP":
+        policy.connection_properties.source_ip = True
+    elif key.kind == "Header":
+        policy.header.header_name = key.name
+    elif key.kind == "QueryParams":
+        policy.query_parameter.name = key.name
+    else:
+        policy.cookie.name = key.name
+        if key.ttl is not None:
+            policy.cookie.ttl.CopyFrom(duration(key.ttl))
+            policy.cookie.path = "/"
+        for name, text in key.attributes:
+            policy.cookie.attributes.add(name=name, value=text)
+    return policy
+
+
+def _policy(value: LoadBalancer) -> tuple[str, Message]:
+    """The name of Envoy's extension, and its configuration."""
+    slow = None if value.slow_start is None else SlowStartConfig(slow_start_window=duration(value.slow_start))
+    if value.kind == "ConsistentHash":
+        return "maglev", Maglev(table_size=UInt64Value(value=value.table_size))
+    if value.kind == "LeastRequest":
+        return "least_request", LeastRequest(slow_start_config=slow)
+    if value.kind == "Random":
+        return "random", Random()
+    if value.kind == "RoundRobin":
+        return "round_robin", RoundRobin(slow_start_config=slow)
+    config = weighted.ClientSideWeightedRoundRobin(slow_start_config=slow)
+    if value.utilization is not None:
+        _fill(config, value.utilization)
+    return "client_side_weighted_round_robin", config
+
+
+def _fill(config: weighted.ClientSideWeightedRoundRobin, value: Utilization) -> None:
+    if value.blackout is not None:
+        config.blackout_period.CopyFrom(duration(value.blackout))
+    if value.expiration is not None:
+        config.weight_expiration_period.CopyFrom(duration(value.expiration))
+    if value.update is not None:
+        config.weight_update_period.CopyFrom(duration(value.update))
+    if value.penalty is not None:
+        config.error_utilization_penalty.value = value.penalty
+    config.metric_names_for_computing_utilization.extend(value.metrics)
+
+
+LOAD_BALANCER = LoadBalancers()

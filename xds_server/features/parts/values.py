@@ -1,0 +1,39 @@
+"""Scalars on their way into Envoy: literal texts, durations, wrapped numbers.
+
+In: plain Python values. Out: what Envoy's fields take. Refuses nothing; specs have checked before.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from xds_server.types import parse_duration
+
+
+def literal(text: str) -> str:
+    """The text for a field in which Envoy expands `%...%`: a user's `%` stays one, and reads no environment."""
+    return text.replace("%", "%%")
+
+
+def seconds(text: str | None) -> float | None:
+    """The seconds of a duration as a spec holds it."""
+    return None if text is None else parse_duration(text)
+
+
+def duration(length: float) -> Duration:
+    """A duration in whole milliseconds."""
+    whole, millis = divmod(round(length * 1000), 1000)
+    return Duration(seconds=whole, nanos=millis * 1_000_000)
+
+
+def uint32(number: int) -> UInt32Value:
+    """A number that is there even when it is zero."""
+    return UInt32Value(value=number)
+
+
+def content_name(readable: str, value: object) -> str:
+    """A name that changes exactly when the (frozen) value does: `READABLE@8 hex digits`."""
+    return f"{readable}@{blake2b(repr(value).encode(), digest_size=4).hexdigest()}"
