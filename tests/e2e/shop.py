@@ -16,7 +16,7 @@ spec:
   - name: acme-idp
     issuer: https://idp.acme.example
     audiences: [shop]
-    localJWKS: {type: Inline, inline: 'JWKS'}
+    localJWKS: {type: Inline, inline: 'KEYSET'}
 ---
 apiVersion: cellway.dev/v1alpha1
 kind: CellClass
@@ -164,7 +164,7 @@ PORTS = {NORTH: 8080, WEST: 15443, EAST: 15001, SOUTH: 15002}
 
 def write_shop(cellway: Cellway, *, quota: bool = True) -> None:
     """All files of the shop, one a thing."""
-    cellway.write("organization.yaml", ORGANIZATION.replace("JWKS", jwks()))
+    cellway.write("organization.yaml", ORGANIZATION.replace("KEYSET", jwks()))
     cellway.write("cells/storefront.yaml", STOREFRONT)
     cellway.write("cells/orders.yaml", ORDERS)
     cellway.write("cells/payments.yaml", PAYMENTS)

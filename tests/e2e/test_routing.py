@@ -120,7 +120,7 @@ spec:
     - name: idp
       issuer: https://idp.acme.example
       audiences: [shop]
-      localJWKS: {type: Inline, inline: 'JWKS'}
+      localJWKS: {type: Inline, inline: 'KEYSET'}
       claimToHeaders: [{claim: sub, header: x-user-sub}]
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
@@ -140,7 +140,7 @@ spec:
 @pytest.fixture(scope="module")
 def edge(shared: Callable[..., Cellway]) -> Cellway:
     running = shared()
-    running.write("policies.yaml", POLICIES.replace("JWKS", jwks()))
+    running.write("policies.yaml", POLICIES.replace("KEYSET", jwks()))
     for number, name in ((11, "one"), (12, "two"), (13, "three")):
         running.upstream(number, name=name)
     running.start()

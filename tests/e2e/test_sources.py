@@ -74,7 +74,7 @@ spec:
   identityProviders:
   - name: main
     issuer: https://auth.choreo.dev
-    localJWKS: {type: Inline, inline: 'JWKS'}
+    localJWKS: {type: Inline, inline: 'KEYSET'}
 """
 
 
@@ -105,7 +105,7 @@ def test_a_policy_without_keys_closes_its_route_until_the_issuer_is_known(cellwa
     accepted = cellway.object("SecurityPolicy", "user-service-auth")["status"]["ancestors"][0]["conditions"][0]
     assert (accepted["type"], accepted["status"]) == ("Accepted", "False")
 
-    cellway.write("organization.yaml", ORGANIZATION.replace("JWKS", jwks()))
+    cellway.write("organization.yaml", ORGANIZATION.replace("KEYSET", jwks()))
     cellway.wait()
     assert get(cellway, "/api/v1/users", **token).status_code == 200
     assert get(cellway, "/api/v1/users").status_code == 401
