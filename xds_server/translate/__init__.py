@@ -1,0 +1,1 @@
+"""The graph of a gateway -> Envoy messages by type and name (`gateway.translate_gateway`)."""

@@ -1,0 +1,187 @@
+"""Backends and the settings of the routes to them -> Envoy clusters and endpoint assignments.
+
+In: the graph of a gateway. Out: one `Cluster` a name, and for backends with IP addresses a `ClusterLoadAssignment` of
+the same name: a change of endpoints is a change of that alone. A backend by DNS name carries its names in the cluster.
+A cluster that Envoy would refuse is left out, with a diagnostic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf.message import Message
+
+from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.envoy_api.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster, LoadBalancingPolicy
+from xds_server.envoy_api.envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_components_pb2 import (
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from xds_server.envoy_api.envoy.extensions.clusters.common.dns.v3.dns_pb2 import V4_PREFERRED
+from xds_server.envoy_api.envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
+from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from xds_server.features.contract import AnyFeature, ClusterParts, pack
+from xds_server.features.parts.values import duration, uint32
+from xds_server.graph import Backend, Forward, Gateway, HttpChain, Route, Setting
+from xds_server.graph import Endpoint as BackendEndpoint
+from xds_server.translate.message import Translated
+from xds_server.translate.tls import ads, upstream_problem, upstream_socket
+from xds_server.types import Origin
+
+ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_BUFFER = 32 * 1024
+_LIMIT = 1024
+_CONNECT_TIMEOUT = 5.0
+_DNS_REFRESH = 30.0
+_STREAM_WINDOW = 64 * 1024
+_CONNECTION_WINDOW = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A cluster that something refers to. Equal names have equal backends and settings."""
+
+    backend: Backend
+    settings: tuple[Setting, ...] = ()
+    origins: dict[Origin, None] = field(default_factory=dict)
+
+
+def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature]) -> dict[str, Wanted]:
+    """Every cluster that the gateway needs, by name: of routes, and of features (key servers)."""
+    found: dict[str, Wanted] = {}
+    for chain, route in _routes(gateway):
+        if isinstance(route.action, Forward):
+            for share in route.action.destinations:
+                if share.backend is not None:
+                    wanted = found.setdefault(share.cluster, Wanted(share.backend, route.settings))
+                    wanted.origins.update(dict.fromkeys((*share.backend.origins, *_touching(route, features))))
+        for setting in (*route.settings, *chain.settings):
+            for backend in features[setting.feature].backends(setting.value):
+                found.setdefault(backend.name, Wanted(backend)).origins.update(dict.fromkeys(setting.origins))
+    return dict(sorted(found.items()))
+
+
+def _routes(gateway: Gateway) -> Iterator[tuple[HttpChain, Route]]:
+    for port in gateway.ports:
+        for chain in port.chains:
+            for host in chain.hosts:
+                for route in host.routes:
+                    yield chain, route
+
+
+def _touching(route: Route, features: Mapping[str, AnyFeature]) -> Iterator[Origin]:
+    for setting in route.settings:
+        if features[setting.feature].touches_cluster(setting.value):
+            yield from setting.origins
+
+
+def translate_clusters(
+    wanted: Mapping[str, Wanted], features: Iterable[AnyFeature], check: Callable[[Message], str | None]
+) -> tuple[list[Translated], list[Diagnostic]]:
+    """Clusters and endpoint assignments in the order of their names."""
+    translated: list[Translated] = []
+    problems: list[Diagnostic] = []
+    order = tuple(features)
+    for name, one in wanted.items():
+        cluster = build_cluster(name, one, order)
+        reason = (upstream_problem(one.backend.tls) if one.backend.tls else "") or check(cluster)
+        origins = tuple(one.origins)
+        if reason:
+            first = origins[0] if origins else None
+            span, subject = (first.span, str(first.key)) if first else (None, "")
+            problems.append(diagnose("T101", span, subject=subject, name=name, reason=reason))
+            continue
+        if one.backend.dns:
+            translated.append(Translated(name, cluster, origins))
+            continue
+        translated.append(Translated(name, cluster, origins, ((ENDPOINTS, name),)))
+        translated.append(Translated(name, assignment(name, one.backend), origins))
+    return translated, problems
+
+
+def build_cluster(name: str, wanted: Wanted, features: Iterable[AnyFeature]) -> Cluster:
+    """The cluster with its defaults, changed by every feature that its routes' settings name."""
+    backend = wanted.backend
+    cluster = Cluster(name=name)
+    cluster.connect_timeout.CopyFrom(duration(_CONNECT_TIMEOUT))
+    cluster.per_connection_buffer_limit_bytes.CopyFrom(uint32(_BUFFER))
+    cluster.circuit_breakers.CopyFrom(_default_limits())
+    cluster.load_balancing_policy.CopyFrom(_default_balancing())
+    # An endpoint that is taken away goes at once, whatever probes say about it.
+    cluster.ignore_health_on_host_removal = True
+    _set_discovery(cluster, backend)
+    if backend.tls is not None:
+        cluster.transport_socket.CopyFrom(upstream_socket(backend, backend.tls))
+    parts = ClusterParts(cluster, _protocol(backend))
+    for feature in features:
+        for setting in wanted.settings:
+            if setting.feature == feature.name and feature.touches_cluster(setting.value):
+                feature.cluster(setting.value, parts)
+    cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(pack(parts.http))
+    return cluster
+
+
+def _default_limits() -> CircuitBreakers:
+    limit = uint32(_LIMIT)
+    thresholds = CircuitBreakers.Thresholds(
+        max_connections=limit, max_pending_requests=limit, max_requests=limit, max_retries=limit
+    )
+    return CircuitBreakers(thresholds=[thresholds])
+
+
+def _default_balancing() -> LoadBalancingPolicy:
+    extension = TypedExtensionConfig(name="envoy.load_balancing_policies.round_robin", typed_config=pack(RoundRobin()))
+    return LoadBalancingPolicy(policies=[LoadBalancingPolicy.Policy(typed_extension_config=extension)])
+
+
+def _set_discovery(cluster: Cluster, backend: Backend) -> None:
+    if not backend.dns:
+        cluster.type = Cluster.EDS
+        cluster.eds_cluster_config.eds_config.CopyFrom(ads())
+        return
+    dns = DnsCluster(respect_dns_ttl=True, dns_lookup_family=V4_PREFERRED, dns_refresh_rate=duration(_DNS_REFRESH))
+    cluster.cluster_type.name = "envoy.cluster.dns"
+    cluster.cluster_type.typed_config.CopyFrom(pack(dns))
+    cluster.load_assignment.CopyFrom(assignment(cluster.name, backend))
+
+
+def _protocol(backend: Backend) -> HttpProtocolOptions:
+    options = HttpProtocolOptions()
+    if backend.protocol == "h2c":
+        http2 = options.explicit_http_config.http2_protocol_options
+        http2.initial_stream_window_size.CopyFrom(uint32(_STREAM_WINDOW))
+        http2.initial_connection_window_size.CopyFrom(uint32(_CONNECTION_WINDOW))
+    else:
+        options.explicit_http_config.http_protocol_options.SetInParent()
+    return options
+
+
+def assignment(name: str, backend: Backend) -> ClusterLoadAssignment:
+    """The endpoints of a backend, grouped by zone."""
+    zones: dict[str, list[BackendEndpoint]] = {}
+    for endpoint in backend.endpoints:
+        zones.setdefault(endpoint.zone, []).append(endpoint)
+    found = ClusterLoadAssignment(cluster_name=name)
+    for zone, endpoints in sorted(zones.items()):
+        locality = LocalityLbEndpoints(lb_endpoints=[_endpoint(one) for one in endpoints])
+        if zone:
+            locality.locality.zone = zone
+        found.endpoints.append(locality)
+    return found
+
+
+def _endpoint(one: BackendEndpoint) -> LbEndpoint:
+    return LbEndpoint(endpoint=Endpoint(address=address(one.address, one.port), hostname=one.hostname))
+
+
+def address(host: str, port: int) -> Address:
+    """A TCP address."""
+    return Address(socket_address=SocketAddress(address=host, port_value=port))

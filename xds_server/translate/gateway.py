@@ -1,0 +1,56 @@
+"""`graph.Gateway` -> all of its Envoy messages.
+
+In: one gateway's graph, the features, and a check that says why Envoy would refuse a message. Out: listeners, route
+tables, clusters, endpoint assignments and secrets with their names, origins and references, in the order of type and
+name, and diagnostics. What Envoy would refuse is left out or answers 500, and nothing else changes for it. No decision
+that a user could notice is taken here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from google.protobuf.message import Message
+
+from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from xds_server.features.contract import AnyFeature
+from xds_server.graph import Gateway
+from xds_server.translate.clusters import translate_clusters, wanted_clusters
+from xds_server.translate.listeners import translate_listener
+from xds_server.translate.message import Translated
+from xds_server.translate.routes import Tools, translate_routes
+from xds_server.translate.tls import translate_secret
+
+
+def translate_gateway(
+    gateway: Gateway, features: tuple[AnyFeature, ...], check: Callable[[Message], str | None]
+) -> tuple[tuple[Translated, ...], tuple[Diagnostic, ...]]:
+    """All messages of a gateway, and what was wrong with some."""
+    by_name = {feature.name: feature for feature in features}
+    translated, problems = translate_clusters(wanted_clusters(gateway, by_name), features, check)
+    clusters = frozenset(one.name for one in translated if isinstance(one.message, Cluster))
+    tools = Tools(features, clusters, check)
+    for port in gateway.ports:
+        if not port.chains or not port.addresses:
+            continue
+        listener = translate_listener(port, features, clusters)
+        reason = check(listener.message)
+        if reason:
+            first = listener.origins[0] if listener.origins else None
+            span, subject = (first.span, str(first.key)) if first else (None, "")
+            problems.append(diagnose("T102", span, subject=subject, name=port.name, reason=reason))
+            continue
+        translated.append(listener)
+        for chain in port.chains:
+            table, found = translate_routes(chain, tools)
+            translated.append(table)
+            problems += found
+            translated += [Translated(one.name, translate_secret(one), one.origins) for one in chain.certificates]
+    return _sorted(translated), tuple(problems)
+
+
+def _sorted(translated: list[Translated]) -> tuple[Translated, ...]:
+    """By type and name; a certificate that several chains use is one secret."""
+    unique = {(type(one.message).DESCRIPTOR.full_name, one.name): one for one in translated}
+    return tuple(unique[key] for key in sorted(unique))

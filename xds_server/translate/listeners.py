@@ -1,0 +1,149 @@
+"""Ports and chains -> Envoy listeners with their connection managers.
+
+In: a `graph.Port` and the features. Out: a `Listener`. Every filter of every feature sits in every chain, switched
+off, in the order of the features; a route switches its own on. The rest is what Envoy's guide to edge proxies asks:
+clients are not trusted to name their address, escaped slashes and underscores in header names are refused, paths are
+normalised, headers that speak to Envoy (`x-envoy-*`) have no effect, buffers and times are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from xds_server.envoy_api.envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
+from xds_server.envoy_api.envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
+from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
+from xds_server.envoy_api.envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from xds_server.envoy_api.envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from xds_server.features.contract import AnyFeature, pack
+from xds_server.features.parts.headers import OVERWRITE, option
+from xds_server.features.parts.values import duration, uint32
+from xds_server.graph import HttpChain, Port
+from xds_server.translate.clusters import address
+from xds_server.translate.message import Translated
+from xds_server.translate.routes import CLUSTER, chain_values, table_name
+from xds_server.translate.tls import ads, downstream_socket
+
+ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a type, not a secret)
+_BUFFER = 32 * 1024
+_STREAMS = 100
+_STREAM_WINDOW = 64 * 1024
+_CONNECTION_WINDOW = 1024 * 1024
+_TLS_TIMEOUT = 10.0
+_INSPECTION_TIMEOUT = 5.0
+_IDLE_CONNECTION = 3600.0
+_IDLE_STREAM = 300.0
+_HEADERS_TIMEOUT = 10.0
+_CLOSE_TIMEOUT = 1.0
+Manager = HttpConnectionManager
+
+
+def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: AbstractSet[str]) -> Translated:
+    """The listener of a port, on all its addresses. `clusters` are the names of those that exist."""
+    listener = Listener(name=port.name, address=address(port.addresses[0], port.port))
+    for more in port.addresses[1:]:
+        listener.additional_addresses.add(address=address(more, port.port))
+    listener.per_connection_buffer_limit_bytes.CopyFrom(uint32(_BUFFER))
+    if port.tls:
+        config = pack(TlsInspector())
+        listener.listener_filters.append(
+            ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=config)
+        )
+        listener.listener_filters_timeout.CopyFrom(duration(_INSPECTION_TIMEOUT))
+    origins = {}
+    needs: dict[tuple[str, str], None] = {}
+    for chain in port.chains:
+        listener.filter_chains.append(_filter_chain(chain, port, features))
+        origins.update(dict.fromkeys((*chain.origins, *(one for item in chain.settings for one in item.origins))))
+        needs.update(dict.fromkeys(one for one in _needs(chain, features) if one[0] != CLUSTER or one[1] in clusters))
+    return Translated(port.name, listener, tuple(origins), tuple(sorted(needs)))
+
+
+def _filter_chain(chain: HttpChain, port: Port, features: Sequence[AnyFeature]) -> FilterChain:
+    config = pack(connection_manager(chain, features))
+    built = FilterChain(name=chain.name)
+    built.filters.append(Filter(name="envoy.filters.network.http_connection_manager", typed_config=config))
+    if port.tls:
+        built.filter_chain_match.transport_protocol = "tls"
+        built.filter_chain_match.server_names.extend(chain.server_names)
+        built.transport_socket.CopyFrom(downstream_socket(chain))
+        built.transport_socket_connect_timeout.CopyFrom(duration(_TLS_TIMEOUT))
+    return built
+
+
+def _needs(chain: HttpChain, features: Sequence[AnyFeature]) -> list[tuple[str, str]]:
+    """The resources that a chain refers to: its routes, its certificates, clusters in its filters."""
+    found = [(ROUTES, table_name(chain, features))]
+    found += [(SECRET, certificate.name) for certificate in chain.certificates]
+    for feature in features:
+        if feature.chain_follows_routes:
+            for value in chain_values(chain, feature):
+                found += [(CLUSTER, backend.name) for backend in feature.backends(value)]
+    return found
+
+
+def connection_manager(chain: HttpChain, features: Sequence[AnyFeature]) -> HttpConnectionManager:
+    """The HTTP connection manager of a chain."""
+    manager = HttpConnectionManager(
+        codec_type=Manager.AUTO,
+        stat_prefix=chain.name,
+        server_header_transformation=Manager.PASS_THROUGH,
+        forward_client_cert_details=Manager.SANITIZE,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=Manager.REJECT_REQUEST,
+        strip_trailing_host_dot=True,
+        xff_num_trusted_hops=0,
+    )
+    manager.rds.route_config_name = table_name(chain, features)
+    manager.rds.config_source.CopyFrom(ads())
+    manager.normalize_path.value = True
+    manager.use_remote_address.value = True
+    # No address is "internal": nobody may steer Envoy by x-envoy-* headers.
+    manager.internal_address_config.SetInParent()
+    _set_limits(manager)
+    for kind in ("websocket", "CONNECT"):
+        # CONNECT reaches only routes that match it; without it no such route could answer.
+        manager.upgrade_configs.add(upgrade_type=kind)
+    _mark_overload(manager)
+    _add_filters(manager, chain, features)
+    return manager
+
+
+def _set_limits(manager: HttpConnectionManager) -> None:
+    common = manager.common_http_protocol_options
+    common.headers_with_underscores_action = HttpProtocolOptions.REJECT_REQUEST
+    common.idle_timeout.CopyFrom(duration(_IDLE_CONNECTION))
+    manager.stream_idle_timeout.CopyFrom(duration(_IDLE_STREAM))
+    manager.request_headers_timeout.CopyFrom(duration(_HEADERS_TIMEOUT))
+    manager.delayed_close_timeout.CopyFrom(duration(_CLOSE_TIMEOUT))
+    http2 = manager.http2_protocol_options
+    http2.allow_connect = True
+    http2.max_concurrent_streams.CopyFrom(uint32(_STREAMS))
+    http2.initial_stream_window_size.CopyFrom(uint32(_STREAM_WINDOW))
+    http2.initial_connection_window_size.CopyFrom(uint32(_CONNECTION_WINDOW))
+
+
+def _mark_overload(manager: HttpConnectionManager) -> None:
+    """Say that a circuit breaker answered. The router would, but it says nothing of Envoy (see `_add_filters`)."""
+    overflow = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["UO"]))
+    header = option("x-envoy-overloaded", "true", OVERWRITE)
+    manager.local_reply_config.mappers.add(filter=overflow, headers_to_add=[header])
+
+
+def _add_filters(manager: HttpConnectionManager, chain: HttpChain, features: Sequence[AnyFeature]) -> None:
+    for feature in features:
+        if feature.filter_name:
+            config = feature.http_filter(chain_values(chain, feature))
+            if config is not None:
+                manager.http_filters.add(name=feature.filter_name, typed_config=pack(config), disabled=True)
+        for setting in chain.settings:
+            if setting.feature == feature.name:
+                feature.chain(setting.value, manager)
+    router = Router(suppress_envoy_headers=True)
+    manager.http_filters.add(name="envoy.filters.http.router", typed_config=pack(router))

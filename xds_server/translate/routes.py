@@ -1,0 +1,114 @@
+"""The virtual hosts of a chain -> one Envoy `RouteConfiguration`.
+
+In: a `graph.HttpChain`, the features, and the clusters that exist. Out: the route table. Routes keep their order; every
+feature may change the routes that carry its setting. A route that Envoy would refuse answers 500 and is reported: it
+never takes others with it, and never lets a request through that a broken policy should have stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from google.protobuf.message import Message
+
+from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
+from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
+from xds_server.features.contract import AnyFeature
+from xds_server.graph import HttpChain
+from xds_server.graph import Route as GraphRoute
+from xds_server.translate.actions import MISSING, set_action
+from xds_server.translate.matches import translate_match
+from xds_server.translate.message import Translated
+
+CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every route is built with: features in order, names of existing clusters, the check of messages."""
+
+    features: tuple[AnyFeature, ...]
+    clusters: AbstractSet[str]
+    check: Callable[[Message], str | None]
+
+
+def chain_values(chain: HttpChain, feature: AnyFeature) -> tuple[object, ...]:
+    """The different values of one feature on the routes of a chain."""
+    found: dict[object, None] = {}
+    for host in chain.hosts:
+        for route in host.routes:
+            found.update(dict.fromkeys(one.value for one in route.settings if one.feature == feature.name))
+    return tuple(found)
+
+
+def table_name(chain: HttpChain, features: Sequence[AnyFeature]) -> str:
+    """The name of the chain's route table.
+
+    Where a filter's configuration depends on the routes (JWT providers), the name carries a hash of it. A listener
+    with a new configuration then waits for its own table, and no old route meets it.
+    """
+    digest = blake2b(digest_size=4)
+    dependent = False
+    for feature in features:
+        values = chain_values(chain, feature) if feature.chain_follows_routes else ()
+        message = feature.http_filter(values) if values else None
+        if message is not None:
+            dependent = True
+            digest.update(message.SerializeToString(deterministic=True))
+    return f"{chain.name}@{digest.hexdigest()}" if dependent else chain.name
+
+
+def translate_routes(chain: HttpChain, tools: Tools) -> tuple[Translated, list[Diagnostic]]:
+    """The route table of a chain."""
+    problems: list[Diagnostic] = []
+    table = RouteConfiguration(name=table_name(chain, tools.features), ignore_port_in_host_matching=True)
+    # Shares without a backend go to a cluster that does not exist, on purpose.
+    table.validate_clusters.value = False
+    origins = dict.fromkeys(chain.origins)
+    clusters: set[str] = set()
+    for host in chain.hosts:
+        built = VirtualHost(name=host.hostname, domains=[host.hostname])
+        for route in host.routes:
+            message, problem = translate_route(route, tools)
+            if problem is not None:
+                problems.append(problem)
+            if message is not None:
+                built.routes.append(message)
+                clusters.update(_clusters_of(message))
+            origins.update(dict.fromkeys(route.origins))
+        table.virtual_hosts.append(built)
+    needs = tuple((CLUSTER, name) for name in sorted(clusters & tools.clusters))
+    return Translated(table.name, table, tuple(origins), needs), problems
+
+
+def translate_route(route: GraphRoute, tools: Tools) -> tuple[Route | None, Diagnostic | None]:
+    """One route; with a diagnostic if it had to be closed. None if even its match would be refused."""
+    message = Route(name=route.name, match=translate_match(route.match))
+    reason: str | None = set_action(message, route.action, tools.clusters)
+    if not reason:
+        for feature in tools.features:
+            for setting in route.settings:
+                if setting.feature == feature.name:
+                    feature.route(setting.value, message)
+        reason = tools.check(message)
+    if not reason:
+        return message, None
+    first = route.origins[0] if route.origins else None
+    span, subject = (first.span, str(first.key)) if first else (None, "")
+    closed = Route(name=route.name, match=translate_match(route.match))
+    closed.direct_response.status = _SERVER_ERROR
+    if tools.check(closed):
+        return None, diagnose("T103", span, subject=subject, name=route.name, reason=reason)
+    return closed, diagnose("T100", span, subject=subject, name=route.name, reason=reason)
+
+
+def _clusters_of(route: Route) -> list[str]:
+    if not route.HasField("route"):
+        return []
+    weighted = [one.name for one in route.route.weighted_clusters.clusters if one.name != MISSING]
+    return [*weighted, route.route.cluster] if route.route.cluster else weighted

@@ -1,0 +1,80 @@
+"""TLS on both sides: secrets, the context of a listener's chain, the context of a cluster.
+
+In: certificates and `graph.BackendTls`. Out: transport sockets and `Secret`s. Private keys stand in secrets only,
+never in a listener. A backend's certificate is always verified, and its name compared exactly; TLS to a backend of
+which no name is known is refused unless it brings its own authorities.
+"""
+
+from __future__ import annotations
+
+from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import TransportSocket
+from xds_server.envoy_api.envoy.config.core.v3.config_source_pb2 import ApiVersion, ConfigSource
+from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
+    CertificateValidationContext,
+    SubjectAltNameMatcher,
+    TlsParameters,
+)
+from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
+    DownstreamTlsContext,
+    UpstreamTlsContext,
+)
+from xds_server.features.contract import pack
+from xds_server.features.parts.patterns import exact
+from xds_server.graph import Backend, BackendTls, Certificate, HttpChain
+
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+"""Where Debian, Ubuntu and Alpine, and so Envoy's own images, keep the system's certificate authorities."""
+_NAME = "envoy.transport_sockets.tls"
+
+
+def ads() -> ConfigSource:
+    """ "Ask the stream that brought this." Envoy waits up to 15 s for what it asks (its default)."""
+    source = ConfigSource(resource_api_version=ApiVersion.V3)
+    source.ads.SetInParent()
+    return source
+
+
+def translate_secret(certificate: Certificate) -> Secret:
+    """A certificate with its key."""
+    secret = Secret(name=certificate.name)
+    secret.tls_certificate.certificate_chain.inline_bytes = certificate.chain
+    secret.tls_certificate.private_key.inline_bytes = certificate.key
+    return secret
+
+
+def downstream_socket(chain: HttpChain) -> TransportSocket:
+    """TLS 1.2 or 1.3 with the chain's certificates, HTTP/2 or HTTP/1.1."""
+    context = DownstreamTlsContext()
+    common = context.common_tls_context
+    common.alpn_protocols.extend(["h2", "http/1.1"])
+    common.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_2
+    common.tls_params.tls_maximum_protocol_version = TlsParameters.TLSv1_3
+    for certificate in chain.certificates:
+        common.tls_certificate_sds_secret_configs.add(name=certificate.name, sds_config=ads())
+    return TransportSocket(name=_NAME, typed_config=pack(context))
+
+
+def upstream_problem(tls: BackendTls) -> str:
+    """Why TLS to a backend would prove nothing; empty if it does."""
+    if tls.ca or tls.san or tls.sni:
+        return ""
+    return "TLS needs a name (sni) or authorities that the backend's certificate is checked against"
+
+
+def upstream_socket(backend: Backend, tls: BackendTls) -> TransportSocket:
+    """TLS to a backend whose certificate must carry its name."""
+    context = UpstreamTlsContext(sni=tls.sni)
+    common = context.common_tls_context
+    common.alpn_protocols.append("h2" if backend.protocol == "h2c" else "http/1.1")
+    validation = CertificateValidationContext()
+    if tls.ca:
+        validation.trusted_ca.inline_string = tls.ca
+    else:
+        validation.trusted_ca.filename = SYSTEM_AUTHORITIES
+    name = tls.san or tls.sni
+    if name:
+        matcher = SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.DNS, matcher=exact(name))
+        validation.match_typed_subject_alt_names.append(matcher)
+    common.validation_context.CopyFrom(validation)
+    return TransportSocket(name=_NAME, typed_config=pack(context))
