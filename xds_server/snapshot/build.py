@@ -1,0 +1,137 @@
+"""`build_snapshot`: translated messages -> the `Snapshot` of one gateway, and what was left out of it.
+
+In: named messages with their origins and needs, in any order, and a check for a single message. Out: the
+snapshot and diagnostics. A message that Envoy would refuse is left out, and so is a listener whose route
+configuration or secret is missing: for Envoy that is an outage, while a route to a missing cluster is a 500.
+It decides nothing else; two different messages of one type and name are a bug: `ValueError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Protocol
+
+from google.protobuf.message import Message
+
+from xds_server.diagnostics import Diagnostic, diagnose, sort_key
+from xds_server.snapshot.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    LISTENER,
+    ROUTES,
+    SECRET,
+    Resource,
+    Snapshot,
+    content_version,
+    snapshot_of,
+)
+from xds_server.types import Origin
+
+Check = Callable[[Message], str | None]
+"""Why Envoy would refuse a message, or None (`Rules.check`)."""
+
+_PREFIX = "type.googleapis.com/"
+_WORDS = {
+    CLUSTER: "cluster",
+    ENDPOINTS: "endpoints",
+    LISTENER: "listener",
+    ROUTES: "route configuration",
+    SECRET: "secret",
+}
+
+
+class NamedMessage(Protocol):
+    """What translation gives for each resource. A protocol, because this room knows nothing of that one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def message(self) -> Message: ...
+    @property
+    def origins(self) -> tuple[Origin, ...]: ...
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]: ...
+
+
+def build_snapshot(
+    gateway: str, messages: Iterable[NamedMessage], check: Check
+) -> tuple[Snapshot, tuple[Diagnostic, ...]]:
+    """The snapshot of one gateway, and a diagnostic for everything that is missing from it."""
+    sound: list[Resource] = []
+    refused: list[tuple[Resource, str]] = []
+    for item in messages:
+        resource = _resource(item)
+        if (violation := check(item.message)) is None:
+            sound.append(resource)
+        else:
+            refused.append((resource, violation))
+    problems = [_problem("T120", resource, reason=violation) for resource, violation in refused]
+    gone = {_key(resource) for resource, _ in refused}
+    united = _united(sound)
+    problems += _dangling(united, gone)
+    there = {_key(resource) for resource in united}
+    kept = []
+    for resource in united:
+        missing = [need for need in resource.needs if need not in there]
+        if resource.type_url == LISTENER and missing:
+            problems.append(_problem("T122", resource, missing=", ".join(_text(*need) for need in missing)))
+        else:
+            kept.append(resource)
+    return snapshot_of(gateway, kept), tuple(sorted(dict.fromkeys(problems), key=sort_key))
+
+
+def merge_snapshots(name: str, snapshots: Iterable[Snapshot]) -> Snapshot:
+    """The union of several gateways' snapshots, for Envoys that serve all of them. Equal resources appear once."""
+    resources = (
+        resource for snapshot in snapshots for named in snapshot.resources.values() for resource in named.values()
+    )
+    return snapshot_of(name, _united(resources))
+
+
+def _resource(item: NamedMessage) -> Resource:
+    body = item.message.SerializeToString(deterministic=True)
+    type_url = _PREFIX + item.message.DESCRIPTOR.full_name
+    return Resource(type_url, item.name, body, content_version(body), item.origins, tuple(sorted(set(item.needs))))
+
+
+def _united(resources: Iterable[Resource]) -> list[Resource]:
+    """Each resource once, with the origins of all that are equal to it. Different ones of one name stay."""
+    known: dict[tuple[str, str], Resource] = {}
+    different: list[Resource] = []
+    for resource in resources:
+        twin = known.setdefault(_key(resource), resource)
+        if twin != resource:
+            different.append(resource)
+        elif twin.origins != resource.origins:
+            origins = tuple(sorted({*twin.origins, *resource.origins}))
+            known[_key(resource)] = replace(twin, origins=origins)
+    return [*known.values(), *different]
+
+
+def _dangling(resources: Iterable[Resource], gone: set[tuple[str, str]]) -> Iterator[Diagnostic]:
+    """References to what nothing made. What was left out has a diagnostic already."""
+    resources = list(resources)
+    known = {_key(resource) for resource in resources} | gone
+    for resource in resources:
+        for need in resource.needs:
+            if need not in known:
+                yield _problem("T121", resource, missing=_text(*need))
+
+
+def _key(resource: Resource) -> tuple[str, str]:
+    return resource.type_url, resource.name
+
+
+def _text(type_url: str, name: str) -> str:
+    return f"{_WORDS.get(type_url, type_url.removeprefix(_PREFIX))} '{name}'"
+
+
+def _problem(code: str, resource: Resource, **words: str) -> Diagnostic:
+    """A diagnostic at the first document that made the resource."""
+    origin = resource.origins[0] if resource.origins else None
+    subject, span = (str(origin.key), origin.span) if origin else ("", None)
+    return diagnose(code, span, subject=subject, what=_text(*_key(resource)), **words)
+
+
+__all__ = ["Check", "NamedMessage", "build_snapshot", "merge_snapshots"]
