@@ -119,6 +119,12 @@ def test_a_route_configuration_may_name_a_missing_cluster() -> None:
     ]
 
 
+def test_a_listener_may_name_a_missing_cluster() -> None:
+    snapshot, problems = build_snapshot("web", [listener("web", (CLUSTER, "keys"))], accept)
+    assert names(snapshot) == {LISTENER: ["web"]}
+    assert [problem.code for problem in problems] == ["T121"]
+
+
 def test_equal_messages_are_one_resource_with_all_origins() -> None:
     snapshot, _ = build_snapshot("web", [cluster("a", WEB), cluster("a", SHOP), cluster("a", WEB)], accept)
     assert snapshot.get(CLUSTER)["a"].origins == (WEB, SHOP)
@@ -183,7 +189,7 @@ def test_any_order_gives_the_same_bytes(pair: tuple[list[Translated], list[Trans
 def test_no_listener_lacks_what_it_needs(messages: list[Translated]) -> None:
     snapshot, problems = build_snapshot("web", messages, refuse("bad"))
     for resource in snapshot.get(LISTENER).values():
-        assert all(name in snapshot.get(type_url) for type_url, name in resource.needs)
+        assert all(name in snapshot.get(type_url) for type_url, name in resource.needs if type_url in (ROUTES, SECRET))
     assert not any("bad" in named for named in snapshot.resources.values())
     made = {(f"type.googleapis.com/{item.message.DESCRIPTOR.full_name}", item.name) for item in messages}
     served = {(type_url, name) for type_url, named in snapshot.resources.items() for name in named}

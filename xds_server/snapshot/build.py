@@ -39,6 +39,8 @@ _WORDS = {
     ROUTES: "route configuration",
     SECRET: "secret",
 }
+_VITAL = frozenset({ROUTES, SECRET})
+"""Without these a listener waits or answers nothing; without a cluster only some of its requests fail."""
 
 
 class NamedMessage(Protocol):
@@ -73,7 +75,7 @@ def build_snapshot(
     there = {_key(resource) for resource in united}
     kept = []
     for resource in united:
-        missing = [need for need in resource.needs if need not in there]
+        missing = [need for need in resource.needs if need[0] in _VITAL and need not in there]
         if resource.type_url == LISTENER and missing:
             problems.append(_problem("T122", resource, missing=", ".join(_text(*need) for need in missing)))
         else:
