@@ -1,0 +1,177 @@
+"""The admin API: read-only, for people, scripts and Prometheus on this machine.
+
+In: requests. Out: JSON views of the running server. It changes nothing, needs no login and so is meant for loopback:
+a request whose Host header is a name that some web page chose (DNS rebinding) is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from xds_server.types import parse_duration
+
+MAX_WAIT = 300.0
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Watched(Protocol):
+    """A running server, as far as it can be looked at."""
+
+    def objects(self, *, derived: bool) -> list[dict[str, Any]]:
+        """All written objects with their status; `derived`: also those that cells mean."""
+        ...
+
+    def proxies(self) -> dict[str, Any]:
+        """Every Envoy: what it has and what it waits for."""
+        ...
+
+    def diagnostics(self) -> list[dict[str, Any]]:
+        """All findings."""
+        ...
+
+    def metrics(self) -> bytes:
+        """The text for Prometheus."""
+        ...
+
+    def not_ready(self) -> str:
+        """Why this server is not ready; empty if it is."""
+        ...
+
+    async def in_force(self, seconds: float) -> str:
+        """Return when all that is on disk now is in force, with an empty text; or, in time, why it is not."""
+        ...
+
+
+class AdminServer(uvicorn.Server):
+    """A uvicorn server that leaves signals alone: the process has handlers of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def admin_server(watched: Watched, *, loopback: bool) -> AdminServer:
+    """A server to be run with `serve(sockets=[...])`."""
+    config = uvicorn.Config(
+        admin_application(watched, loopback=loopback),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    return AdminServer(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that shares its port with nobody. OSError if that is not to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=128)
+    listening.setblocking(False)
+    return listening
+
+
+def admin_application(watched: Watched, *, loopback: bool) -> Starlette:
+    """The routes of the admin API. `loopback`: it listens on loopback, so only loopback names are right."""
+    return Starlette(
+        routes=[
+            Route("/api/v1/objects", _items(lambda asked: watched.objects(derived="derived" in asked.query_params))),
+            Route("/api/v1/diagnostics", _items(lambda _: watched.diagnostics())),
+            Route("/api/v1/proxies", _json(lambda _: watched.proxies())),
+            Route("/api/v1/wait", _waiting(watched)),
+            Route("/metrics", _metrics(watched)),
+            Route("/livez", _livez),
+            Route("/readyz", _readyz(watched)),
+        ],
+        middleware=[Middleware(_OwnHost, loopback=loopback)],
+    )
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _json(view: Callable[[Request], Any]) -> Handler:
+    async def handle(request: Request) -> Response:
+        return JSONResponse(view(request))
+
+    return handle
+
+
+def _items(view: Callable[[Request], list[dict[str, Any]]]) -> Handler:
+    return _json(lambda request: {"items": view(request)})
+
+
+def _waiting(watched: Watched) -> Handler:
+    async def handle(request: Request) -> Response:
+        written = request.query_params.get("timeout", "10s")
+        seconds = parse_duration(written)
+        if seconds is None:
+            return JSONResponse({"message": f"'{written}' is not a duration such as 500ms, 10s or 1m"}, 400)
+        reason = await watched.in_force(min(seconds, MAX_WAIT))
+        return JSONResponse({"message": reason or "everything is in force"}, 504 if reason else 200)
+
+    return handle
+
+
+def _metrics(watched: Watched) -> Handler:
+    async def handle(request: Request) -> Response:
+        del request
+        return Response(watched.metrics(), media_type=_PROMETHEUS)
+
+    return handle
+
+
+async def _livez(request: Request) -> Response:
+    del request
+    return PlainTextResponse("ok\n")
+
+
+def _readyz(watched: Watched) -> Handler:
+    async def handle(request: Request) -> Response:
+        del request
+        reason = watched.not_ready()
+        return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
+
+    return handle
+
+
+class _OwnHost:
+    """Refuses requests that name this server by anything but an address, or localhost."""
+
+    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+        self._app, self._loopback = app, loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        host = headers.get(b"host", b"").decode("latin-1")
+        app = self._app if is_own_host(host, loopback=self._loopback) else _REFUSAL
+        await app(scope, receive, send)
+
+
+_REFUSAL = JSONResponse({"message": "this Host header is not an address of this server"}, 403)
+
+
+def is_own_host(host: str, *, loopback: bool) -> bool:
+    """Whether a Host header is one that a page with a name of its own cannot send."""
+    bare = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    if bare == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(bare)
+    except ValueError:
+        return False
+    return address.is_loopback or not loopback

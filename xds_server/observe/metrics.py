@@ -1,0 +1,145 @@
+"""Prometheus metrics in a registry of their own.
+
+In: what happened (a reload, an answer of an Envoy) and, at a scrape, the state of things. Out: the text of
+`/metrics`. Labels come from closed sets: gateways, kinds, codes and types, never a node, a stream or a route.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cryptography import x509
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from xds_server.compile import Compiled
+from xds_server.diagnostics import Diagnostic
+from xds_server.observe.resources_view import short_type
+
+_ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+ReloadResult = Literal["applied", "unchanged", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What gauges show. `proxies` counts Envoys by gateway and state, `streams` by protocol."""
+
+    compiled: Compiled = field(default_factory=Compiled)
+    diagnostics: tuple[Diagnostic, ...] = ()
+    streams: Mapping[str, int] = field(default_factory=dict)
+    proxies: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+class Metrics:
+    """All metrics of one server."""
+
+    def __init__(self, version: str, envoy_api: str, state: Callable[[], State]) -> None:
+        self.registry = CollectorRegistry()
+        build = Gauge("cellway_build_info", "What runs.", ["version", "envoy_api"], registry=self.registry)
+        build.labels(version, envoy_api).set(1)
+        self._good = Gauge("cellway_config_last_reload_successful", "1 if the last reload was.", registry=self.registry)
+        self._when = Gauge(
+            "cellway_config_last_reload_success_timestamp_seconds", "When a reload last was.", registry=self.registry
+        )
+        self._reloads = Counter("cellway_reloads", "Reloads by result.", ["result"], registry=self.registry)
+        self._compile = Histogram(
+            "cellway_compile_seconds", "How long a stage of a reload took.", ["stage"], registry=self.registry
+        )
+        self._responses = Counter("cellway_responses", "Responses sent.", ["type"], registry=self.registry)
+        self._acks = Counter("cellway_acks", "Responses acknowledged.", ["type"], registry=self.registry)
+        self._nacks = Counter("cellway_nacks", "Responses refused.", ["type"], registry=self.registry)
+        self._push = Histogram(
+            "cellway_push_ack_seconds",
+            "From sending to acknowledgement.",
+            ["type"],
+            buckets=_ACK_BUCKETS,
+            registry=self.registry,
+        )
+        self.registry.register(_StateCollector(state))
+
+    def reloaded(self, result: ReloadResult, moment: float) -> None:
+        """A reload ended; `moment` is in seconds since the epoch."""
+        self._reloads.labels(result).inc()
+        self._good.set(result != "rejected")
+        if result != "rejected":
+            self._when.set(moment)
+
+    def took(self, stage: str, seconds: float) -> None:
+        """A stage of a reload took so long."""
+        self._compile.labels(stage).observe(seconds)
+
+    def sent(self, type_url: str) -> None:
+        """A response went out."""
+        self._responses.labels(short_type(type_url)).inc()
+
+    def acknowledged(self, type_url: str, seconds: float) -> None:
+        """A response was acknowledged so long after it was sent."""
+        self._acks.labels(short_type(type_url)).inc()
+        self._push.labels(short_type(type_url)).observe(seconds)
+
+    def refused(self, type_url: str) -> None:
+        """A response was refused."""
+        self._nacks.labels(short_type(type_url)).inc()
+
+    def text(self) -> bytes:
+        """The text of `/metrics`."""
+        return generate_latest(self.registry)
+
+
+class _StateCollector:
+    """Gauges that are read off the state when they are asked for."""
+
+    def __init__(self, state: Callable[[], State]) -> None:
+        self._state = state
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the state is not to be asked for at registration."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All gauges."""
+        state = self._state()
+        kinds = Tally((item.key.kind,) for item in state.compiled.objects)
+        yield _gauge("cellway_documents", "Objects by kind.", ["kind"], kinds.items())
+        found = Tally((str(one.severity), one.code) for one in state.diagnostics)
+        yield _gauge("cellway_diagnostics", "Findings.", ["severity", "code"], found.items())
+        resources = {
+            (name, short_type(type_url)): len(named)
+            for name, snapshot in state.compiled.snapshots.items()
+            for type_url, named in snapshot.resources.items()
+        }
+        yield _gauge("cellway_resources", "Envoy resources.", ["gateway", "type"], resources.items())
+        streams = {(protocol,): state.streams.get(protocol, 0) for protocol in ("sotw", "delta")}
+        yield _gauge("cellway_streams", "Open xDS streams.", ["protocol"], streams.items())
+        yield _gauge("cellway_proxies", "Envoys by state.", ["gateway", "state"], state.proxies.items())
+        expiry = _expiries(state.compiled)
+        yield _gauge(
+            "cellway_certificate_expiry_timestamp_seconds", "When a certificate ends.", ["name"], expiry.items()
+        )
+
+
+def _gauge(
+    name: str, text: str, labels: list[str], values: Iterable[tuple[tuple[str, ...], float]]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in sorted(values):
+        family.add_metric(list(key), value)
+    return family
+
+
+def _expiries(compiled: Compiled) -> dict[tuple[str, ...], float]:
+    """When each certificate's chain ends: with its first certificate to expire."""
+    chains = {
+        certificate.name: certificate.chain
+        for gateway in compiled.gateways
+        for port in gateway.ports
+        for chain in port.chains
+        for certificate in chain.certificates
+    }
+    return {
+        (name,): min(one.not_valid_after_utc.timestamp() for one in x509.load_pem_x509_certificates(pem))
+        for name, pem in chains.items()
+    }

@@ -1,0 +1,76 @@
+"""Messages without the values that Envoy's own API marks as sensitive.
+
+In: a message of the Envoy API. Out: a copy in which every sensitive text reads `[redacted]`. The mark is the field
+option `udpa.annotations.sensitive`, the same that Envoy's own configuration dump goes by.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from google.protobuf import symbol_database
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from xds_server.envoy_api.udpa.annotations import sensitive_pb2
+
+REDACTED = "[redacted]"
+
+
+M = TypeVar("M", bound=Message)
+
+
+def redacted(message: M) -> M:
+    """A copy without sensitive values."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    _redact(copy, hide=False)
+    return copy
+
+
+def _redact(message: Message, *, hide: bool) -> None:
+    if isinstance(message, AnyMessage):
+        _redact_any(message, hide=hide)
+        return
+    for field, value in message.ListFields():
+        marked: bool = field.GetOptions().Extensions[sensitive_pb2.sensitive]  # type: ignore[index]
+        sensitive = hide or marked
+        if field.message_type is None:
+            if sensitive and field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
+                _hide(message, field, value)
+        elif not field.is_repeated:
+            _redact(value, hide=sensitive)
+        elif field.message_type.GetOptions().map_entry:
+            _redact_map(field, value, hide=sensitive)
+        else:
+            for item in value:
+                _redact(item, hide=sensitive)
+
+
+def _redact_any(message: AnyMessage, *, hide: bool) -> None:
+    inner = symbol_database.Default().GetSymbol(message.TypeName())()
+    message.Unpack(inner)
+    _redact(inner, hide=hide)
+    message.value = inner.SerializeToString(deterministic=True)
+
+
+def _redact_map(field: FieldDescriptor, entries: Any, *, hide: bool) -> None:
+    assert field.message_type is not None
+    kind = field.message_type.fields_by_name["value"]
+    for key in list(entries):
+        if kind.message_type is not None:
+            _redact(entries[key], hide=hide)
+        elif hide and kind.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
+            entries[key] = _text(kind)
+
+
+def _hide(message: Message, field: FieldDescriptor, value: Any) -> None:
+    if field.is_repeated:
+        value[:] = [_text(field)] * len(value)
+    else:
+        setattr(message, field.name, _text(field))
+
+
+def _text(field: FieldDescriptor) -> str | bytes:
+    return REDACTED if field.type == FieldDescriptor.TYPE_STRING else REDACTED.encode()

@@ -1,0 +1,75 @@
+"""The bootstrap of a gateway's Envoys, as YAML text.
+
+In: who the Envoy is, where the control plane listens, where its own admin interface shall be. Out: the text of
+`envoy/gateway.yaml` with these filled in, comments and all. Nothing else about a gateway is ever in a bootstrap.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+_PACKAGED = Path(__file__).parent / "templates"
+_CHECKOUT = Path(__file__).parents[2] / "envoy"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host (name or IP address) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """`HOST:PORT` or `[IPV6]:PORT`; ValueError with a sentence for anything else."""
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not colon or not bare or not port.isdecimal() or int(port) > 65535 or (":" in bare and bare == host):
+        raise ValueError(f"'{text}' is not HOST:PORT, such as 127.0.0.1:18000 or [::1]:18000")
+    return Address(bare, int(port))
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one."""
+
+    gateway: str
+    node_id: str
+    xds: Address
+    admin: Address = Address("127.0.0.1", 0)
+
+    def text(self) -> str:
+        """The bootstrap as YAML."""
+        return template("gateway.yaml").substitute(
+            node_id=json.dumps(self.node_id),
+            cluster=json.dumps(self.gateway),
+            xds_host=json.dumps(self.xds.host),
+            xds_port=self.xds.port,
+            xds_type="STATIC" if is_ip_address(self.xds.host) else "STRICT_DNS",
+            admin_host=json.dumps(self.admin.host),
+            admin_port=self.admin.port,
+        )
+
+
+def is_ip_address(host: str) -> bool:
+    """Whether `host` is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def template(name: str) -> Template:
+    """A template of the folder `envoy`: in a wheel next to this module, in a checkout at its top, without the header."""
+    folder = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+    text = (folder / name).read_text(encoding="utf-8")
+    header, _, body = text.partition("\n\n")
+    return Template(body if header.startswith("#") else text)

@@ -1,0 +1,143 @@
+"""The state folder: what a server must find again after it was killed.
+
+In and out: one folder for each gateway with its bootstrap, its log and `envoy.json`, the record of the running
+process; `addresses.json` with where the server listens; a lock, so that two servers never share a folder. What it
+makes is 0700 and 0600. Which process a record means is checked by more than its id.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+RECORD = "envoy.json"
+ADDRESSES = "addresses.json"
+
+
+class StateInUseError(Exception):
+    """Another server runs with this state folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Envoy process. `start_time` tells it from a later process with the same id; `digest` is of its bootstrap."""
+
+    gateway: str
+    node_id: str
+    pid: int
+    start_time: int
+    digest: str
+
+
+def default_state_folder(folders: tuple[Path, ...], environment: Mapping[str, str], home: Path) -> Path:
+    """Where the state of a server on these policy folders belongs: $XDG_STATE_HOME/cellway/NAME-HASH."""
+    base = Path(environment["XDG_STATE_HOME"]) if environment.get("XDG_STATE_HOME") else home / ".local" / "state"
+    names = sorted(str(folder.absolute()) for folder in folders)
+    return base / "cellway" / f"{Path(names[0]).name}-{blake2b(chr(0).join(names).encode(), digest_size=4).hexdigest()}"
+
+
+class StateFolder:
+    """A state folder that this process holds until it ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Make and lock the folder; StateInUseError if another process holds it, OSError if it cannot be made."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (path, path / "gateways"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise StateInUseError(f"another cellway runs with the state folder {path}") from None
+
+    def close(self) -> None:
+        """Let another server have the folder."""
+        os.close(self._lock)
+
+    def gateway(self, name: str) -> Path:
+        """The folder of one gateway, made if it is missing."""
+        folder = self.path / "gateways" / quote(name, safe="")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def record(self, record: Record) -> None:
+        """Remember a process."""
+        write_file(self.gateway(record.gateway) / RECORD, json.dumps(asdict(record)))
+
+    def forget(self, name: str) -> None:
+        """Forget the process of a gateway."""
+        (self.gateway(name) / RECORD).unlink(missing_ok=True)
+
+    def records(self) -> dict[str, Record]:
+        """The processes that still run, by gateway. A record that cannot be read is none."""
+        found = {}
+        for path in sorted((self.path / "gateways").glob(f"*/{RECORD}")):
+            record = _read_record(path)
+            if record is not None and is_running(record, path.parent):
+                found[record.gateway] = record
+        return found
+
+    def addresses(self) -> dict[str, Any]:
+        """What `remember_addresses` wrote last, by this server or one before it; empty if nothing."""
+        try:
+            known = json.loads((self.path / ADDRESSES).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def remember_addresses(self, addresses: Mapping[str, Any]) -> None:
+        """Write where the server listens."""
+        write_file(self.path / ADDRESSES, json.dumps(addresses, indent=2) + "\n")
+
+
+def is_running(record: Record, folder: Path) -> bool:
+    """Whether the process of a record lives and is the Envoy that was started from `folder`."""
+    if start_time(record.pid) != record.start_time:
+        return False
+    try:
+        words = Path(f"/proc/{record.pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return str(folder / "bootstrap.yaml").encode() in words
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in the kernel's ticks since boot; None if it does not run (or is only not yet reaped)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the command's name, in parentheses, may hold anything
+    return int(fields[19]) if fields[0] not in ("Z", "X") else None
+
+
+def digest_of(*texts: str) -> str:
+    """A short hash of texts."""
+    return blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _read_record(path: Path) -> Record | None:
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
