@@ -104,8 +104,9 @@ def connection_manager(chain: HttpChain, features: Sequence[AnyFeature]) -> Http
     manager.rds.config_source.CopyFrom(ads())
     manager.normalize_path.value = True
     manager.use_remote_address.value = True
-    # No address is "internal": nobody may steer Envoy by x-envoy-* headers.
-    manager.internal_address_config.SetInParent()
+    # Nobody may steer Envoy by x-envoy-* headers, so no client is "internal". Without any range Envoy would take all
+    # private addresses for internal ones; the broadcast address is no client's.
+    manager.internal_address_config.cidr_ranges.add(address_prefix="255.255.255.255", prefix_len=uint32(32))
     _set_limits(manager)
     for kind in ("websocket", "CONNECT"):
         # CONNECT reaches only routes that match it; without it no such route could answer.

@@ -69,6 +69,8 @@ def translate_routes(chain: HttpChain, tools: Tools) -> tuple[Translated, list[D
     table = RouteConfiguration(name=table_name(chain, tools.features), ignore_port_in_host_matching=True)
     # Shares without a backend go to a cluster that does not exist, on purpose.
     table.validate_clusters.value = False
+    # Envoy's own word for the client's address; x-forwarded-for says it to backends, and others need not know.
+    table.request_headers_to_remove.append("x-envoy-external-address")
     origins = dict.fromkeys(chain.origins)
     clusters: set[str] = set()
     for host in chain.hosts:

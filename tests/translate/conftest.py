@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.translate.live import envoy
+
+__all__ = ["envoy"]

@@ -1,0 +1,100 @@
+"""Short ways to write graphs in tests: backends, routes, settings made from specs, a gateway of one chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from xds_server.diagnostics import CATALOGUE, Span
+from xds_server.features import FEATURES
+from xds_server.features.contract import AnyFeature
+from xds_server.graph import (
+    Backend,
+    Destination,
+    Endpoint,
+    Forward,
+    Gateway,
+    HttpChain,
+    Match,
+    Port,
+    Redirect,
+    Respond,
+    Route,
+    Setting,
+    VirtualHost,
+)
+from xds_server.spec import Spec
+from xds_server.types import Key, Origin
+
+ORIGIN = Origin(Key("gateway.networking.k8s.io", "HTTPRoute", "shop", "web"), Span("web.yaml", 3, 1))
+
+
+@dataclass
+class Reporter:
+    """A `Context` that keeps what was reported, with paths, and hands out ConfigMaps."""
+
+    config_maps: dict[str, dict[str, str]] = field(default_factory=dict)
+    found: list[tuple[str, tuple[str | int, ...], str]] = field(default_factory=list)
+    owner: str = "shop/policy"
+
+    def problem(self, code: str, *path: str | int, hint: str = "", **words: object) -> None:
+        """Keeps (code, path, message)."""
+        self.found.append((code, path, CATALOGUE[code].template.format(**words)))
+
+    def config_map(self, name: str, namespace: str | None, *path: str | int) -> dict[str, str] | None:
+        """A ConfigMap, or A105."""
+        if name not in self.config_maps:
+            self.problem("A105", *path, reason=f"there is no ConfigMap {name}")
+        return self.config_maps.get(name)
+
+    def secret(self, name: str, namespace: str | None, *path: str | int) -> dict[str, bytes] | None:
+        """There are none."""
+        self.problem("A105", *path, reason=f"there is no Secret {name}")
+        return None
+
+
+def feature(name: str) -> AnyFeature:
+    """The feature of a name."""
+    return next(one for one in FEATURES if one.name == name)
+
+
+def setting(name: str, spec: type[Spec], written: dict[str, Any]) -> Setting:
+    """What a spec means, which must be without problems."""
+    reporter = Reporter()
+    value = feature(name).resolve(spec.model_validate(written), reporter)
+    assert not reporter.found
+    assert value is not None
+    return Setting(name, value, (ORIGIN,))
+
+
+def backend(*addresses: tuple[str, int], name: str = "web") -> Backend:
+    """A backend by IP addresses."""
+    return Backend(name, tuple(Endpoint(host, port) for host, port in addresses), origins=(ORIGIN,))
+
+
+def forward(*backends: Backend | None, weights: tuple[int, ...] = (), suffix: str = "") -> Forward:
+    """Forwarding by weight (1 each unless said). None stands for a reference that leads nowhere."""
+    shares = weights or (1,) * len(backends)
+    return Forward(
+        tuple(
+            Destination(f"{one.name if one else f'unresolved/{place}'}{suffix}", one, weight)
+            for place, (one, weight) in enumerate(zip(backends, shares, strict=True))
+        )
+    )
+
+
+def route(action: Forward | Respond | Redirect, *settings: Setting, name: str = "r", **match: Any) -> Route:
+    """A route; keywords are those of `Match`."""
+    return Route(name, Match(**match), action, settings, (ORIGIN,))
+
+
+def host(hostname: str, *routes: Route) -> VirtualHost:
+    """A virtual host."""
+    return VirtualHost(hostname, routes)
+
+
+def gateway(*hosts: VirtualHost, settings: tuple[Setting, ...] = (), port: int = 0) -> Gateway:
+    """A gateway of one plain HTTP port on loopback."""
+    chain = HttpChain("default/edge/http", hosts, settings=settings, origins=(ORIGIN,))
+    listening = Port("default/edge/http-8080", ("127.0.0.1",), port, (chain,))
+    return Gateway(Key("gateway.networking.k8s.io", "Gateway", "default", "edge"), (listening,))
