@@ -73,7 +73,7 @@ def test_above_the_limit_the_answer_is_429(edge: Envoy) -> None:
 
 
 def test_a_burst_passes_at_once_and_then_the_rate_holds(edge: Envoy) -> None:
-    assert codes(edge, "burst.example", 21) .count(200) >= 20
+    assert codes(edge, "burst.example", 21).count(200) >= 20
     codes(edge, "burst.example", 10)
     assert codes(edge, "burst.example", 1) == [429]
     time.sleep(1.05)

@@ -50,11 +50,12 @@ def envoy_binary() -> Path:
 
 
 class Server:
-    """An HTTP server that tells what it was asked. `/status/503` answers so, `/sleep/2` takes two seconds."""
+    """An HTTP server that tells what it was asked, or says `body`. `/status/503` answers so, `/sleep/2` takes two seconds."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.seen: list[str] = []
+        self.body = ""
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -70,7 +71,7 @@ class Server:
                     time.sleep(float(number))
                 status = int(number) if word.endswith("status") else 200
                 told = {"server": server.name, "path": self.path, "headers": dict(self.headers.items())}
-                body = json.dumps(told).encode()
+                body = (server.body or json.dumps(told)).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(body)))
                 self.send_header("x-from-backend", "1")

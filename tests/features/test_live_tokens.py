@@ -1,0 +1,171 @@
+"""Tokens in a real Envoy: what is let in, which headers travel on, where keys come from, and changes of providers."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.tokens import bearer, jwks, token
+from tests.translate.graphs import backend, forward, gateway, host, route, setting
+from tests.translate.live import Envoy
+from xds_server.features.header_modifier import HeaderModifierSpec
+from xds_server.features.jwt import JwtSpec
+from xds_server.features.local_rate_limit import RateLimitSpec
+from xds_server.graph import Gateway, Respond, Setting
+
+IDP: dict[str, Any] = {
+    "name": "idp",
+    "issuer": "https://idp.acme.example",
+    "audiences": ["shop"],
+    "localJWKS": {"inline": jwks()},
+    "claimToHeaders": [{"claim": "sub", "header": "x-user-sub"}, {"claim": "org.unit", "header": "x-unit"}],
+}
+
+
+def jwt(*providers: dict[str, Any], **more: Any) -> Setting:
+    return setting("jwt", JwtSpec, {"providers": list(providers) or [IDP], **more})
+
+
+def provider(**changes: Any) -> dict[str, Any]:
+    return {**IDP, **changes}
+
+
+def build(envoy: Envoy, **changes: Any) -> Gateway:
+    """The gateway of this module; keywords change the provider of `changing.example`."""
+    action = forward(backend(envoy.servers[0].address))
+    keys = f"http://127.0.0.1:{envoy.servers[1].address[1]}/jwks.json"
+    gone = "http://127.0.0.1:9/jwks.json"
+    remote = {key: value for key, value in IDP.items() if key != "localJWKS"}
+    user = {"clientSelectors": [{"headers": [{"type": "Distinct", "name": "x-user-sub"}]}]}
+    limit = {"local": {"rules": [{**user, "limit": {"requests": 2, "unit": "Hour"}}]}}
+    other = provider(name="other", issuer="https://other.example", audiences=[])
+    late = provider(
+        extractFrom={"headers": [{"name": "x-token", "valuePrefix": "T "}], "cookies": ["t"], "params": ["tok"]}
+    )
+    return gateway(
+        host("needed.example", route(action, jwt())),
+        host("two.example", route(action, jwt(IDP, other))),
+        host("optional.example", route(action, jwt(optional=True))),
+        host("open.example", route(action, jwt(failOpen=True))),
+        host("public.example", route(action)),
+        host("changing.example", route(action, jwt(provider(**changes)))),
+        host("places.example", route(action, jwt(late))),
+        host("remote.example", route(action, jwt(provider_of(remote, keys)))),
+        host("gone.example", route(action, jwt(provider_of(remote, gone)))),
+        host("limited.example", route(action, jwt(), setting("local_rate_limit", RateLimitSpec, limit))),
+        host("answer.example", route(Respond(200, "secret"), jwt())),
+        host("marked.example", route(action, jwt(), setting(
+            "response_header_modifier", HeaderModifierSpec, {"set": [{"name": "x-a", "value": "b"}]}))),
+    )  # fmt: skip
+
+
+def provider_of(remote: dict[str, Any], uri: str) -> dict[str, Any]:
+    return {**remote, "remoteJWKS": {"uri": uri}}
+
+
+@pytest.fixture(scope="module")
+def edge(envoy: Envoy) -> Envoy:
+    envoy.server()
+    envoy.server("keys").body = jwks()
+    envoy.apply(build(envoy))
+    return envoy
+
+
+def test_tokens_are_checked(edge: Envoy) -> None:
+    def ask(**headers: str) -> tuple[int, str]:
+        answer = edge.get("needed.example", **headers)
+        return answer.status_code, answer.text if answer.status_code != 200 else ""
+
+    assert ask() == (401, "Jwt is missing")
+    assert ask(**bearer(lifetime=-600)) == (401, "Jwt is expired")
+    assert ask(**bearer(audience="other")) == (403, "Audiences in Jwt are not allowed")
+    assert ask(**bearer(issuer="https://evil.example")) == (401, "Jwt issuer is not configured")
+    assert ask(Authorization=f"Bearer {token()[:-8]}AAAAAAAA") == (401, "Jwt verification fails")
+    assert ask(Authorization="Bearer nonsense") == (401, "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections")  # fmt: skip
+    assert ask(**bearer()) == (200, "")
+
+
+def test_claims_travel_on_as_headers_and_spoofed_ones_do_not(edge: Envoy) -> None:
+    answer = edge.get("needed.example", x_user_sub="root", x_unit="board", **bearer(sub="ann", org={"unit": "sales"}))
+    headers = {name.lower(): text for name, text in answer.json()["headers"].items()}
+    assert (headers["x-user-sub"], headers["x-unit"]) == ("ann", "sales")
+    assert headers["authorization"].startswith("Bearer ")
+    for name in ("optional.example", "open.example"):
+        headers = {key.lower() for key in edge.get(name, x_user_sub="root").json()["headers"]}
+        assert "x-user-sub" not in headers
+
+
+def test_optional_tokens(edge: Envoy) -> None:
+    assert edge.get("optional.example").status_code == 200
+    assert edge.get("optional.example", **bearer(lifetime=-600)).status_code == 401
+    assert edge.get("open.example", **bearer(lifetime=-600)).status_code == 200
+    assert edge.get("optional.example", **bearer()).json()["headers"].get("X-User-Sub", "user-1") == "user-1"
+
+
+def test_any_of_several_providers(edge: Envoy) -> None:
+    assert edge.get("two.example", **bearer()).status_code == 200
+    assert edge.get("two.example", **bearer(issuer="https://other.example", audience="x")).status_code == 200
+    assert edge.get("two.example").status_code == 401
+
+
+def test_routes_without_a_policy_stay_open(edge: Envoy) -> None:
+    assert edge.get("public.example").status_code == 200
+
+
+def test_answers_of_the_gateway_are_guarded_too(edge: Envoy) -> None:
+    assert edge.get("answer.example").status_code == 401
+    assert edge.get("answer.example", **bearer()).text == "secret"
+
+
+def test_tokens_from_other_places(edge: Envoy) -> None:
+    assert edge.get("places.example", **bearer()).status_code == 401
+    assert edge.get("places.example", x_token=f"T {token()}").status_code == 200
+    assert edge.get("places.example", cookie=f"t={token()}").status_code == 200
+    assert edge.get("places.example", f"/?tok={token()}").status_code == 200
+
+
+def test_keys_from_a_server(edge: Envoy) -> None:
+    assert edge.get("remote.example", **bearer()).status_code == 200
+    assert edge.get("remote.example").status_code == 401
+    assert edge.get("gone.example", **bearer()).status_code == 401, "keys that cannot be had open nothing"
+
+
+def test_users_have_limits_of_their_own_and_strangers_use_up_none(edge: Envoy) -> None:
+    for _ in range(5):
+        assert edge.get("limited.example", x_user_sub="ann").status_code == 401
+    assert [edge.get("limited.example", **bearer(sub="ann")).status_code for _ in range(3)] == [200, 200, 429]
+    assert edge.get("limited.example", x_user_sub="ann", **bearer(sub="bob")).status_code == 200
+
+
+def test_a_changed_provider_is_in_force_at_once_and_never_open(edge: Envoy) -> None:
+    assert edge.get("changing.example", **bearer()).status_code == 200
+    edge.apply(build(edge, audiences=["other"]))
+    assert edge.get("changing.example", **bearer()).status_code == 403
+    assert edge.get("changing.example", **bearer(audience="other")).status_code == 200
+    assert edge.get("changing.example").status_code == 401
+    edge.apply(build(edge))
+    assert edge.get("changing.example", **bearer()).status_code == 200
+
+
+def test_while_providers_change_nobody_gets_in_and_nothing_breaks(edge: Envoy) -> None:
+    seen: Counter[int] = Counter()
+    done = threading.Event()
+
+    def poll() -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{edge.port}", headers={"Host": "changing.example"}) as client:
+            while not done.is_set():
+                seen[client.get("/", headers={"Connection": "close"}).status_code] += 1
+
+    poller = threading.Thread(target=poll)
+    poller.start()
+    for number in range(10):
+        edge.apply(build(edge, audiences=[f"audience-{number}"]))
+        token_for = bearer(audience=f"audience-{number}")
+        assert edge.get("changing.example", **token_for).status_code == 200
+    done.set()
+    poller.join()
+    assert set(seen) == {401}, seen
