@@ -17,7 +17,7 @@ from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.route_timeout import RouteTimeoutSpec
 from xds_server.features.timeout import TimeoutSpec
-from xds_server.graph import Backend, Endpoint, Setting
+from xds_server.graph import Backend, Endpoint, Setting, VirtualHost
 
 
 def timeout(**written: Any) -> Setting:
@@ -36,69 +36,98 @@ def balancer(**written: Any) -> Setting:
     return setting("load_balancer", LoadBalancerSpec, written)
 
 
+def breaker(**written: Any) -> Setting:
+    return setting("circuit_breaker", CircuitBreakerSpec, written)
+
+
+HASHED: dict[str, dict[str, Any]] = {
+    "header": {"type": "Header", "header": {"name": "x-user"}},
+    "cookie": {"type": "Cookie", "cookie": {"name": "sticky", "ttl": "60s", "attributes": {"SameSite": "Lax"}}},
+    "query": {"type": "QueryParams", "queryParams": [{"name": "u"}], "tableSize": 10007},
+    "source": {"type": "SourceIP"},
+}
+REPORTS = {"blackoutPeriod": "1s", "errorUtilizationPenaltyPercent": 50}
+BALANCED: dict[str, dict[str, Any]] = {
+    "least": {"type": "LeastRequest", "slowStart": {"window": "1s"}},
+    "random": {"type": "Random"},
+    "round": {"type": "RoundRobin", "slowStart": {"window": "1s"}},
+    "load": {"type": "BackendUtilization", "backendUtilization": REPORTS},
+}
+EVERY_TIMEOUT = {
+    "connectionIdleTimeout": "10s",
+    "maxConnectionDuration": "60s",
+    "maxStreamDuration": "500ms",
+    "streamIdleTimeout": "20s",
+}
+SOON = {"timeout": "1s", "backOff": {"baseInterval": "1ms", "maxInterval": "2ms"}}
+FEW = {"maxConnections": 2, "maxPendingRequests": 1, "maxParallelRequests": 2, "maxParallelRetries": 1}
+BUDGET = {"percent": {"numerator": 20}, "minRetryConcurrency": 3}
+PASSIVE = {"consecutive5XxErrors": 3, "interval": "1s", "baseEjectionTime": "1s", "maxEjectionPercent": 100}
+
+
+def timeouts(one: Backend) -> list[VirtualHost]:
+    quick = timeout(http={"requestTimeout": "100ms"})
+    stream = timeout(tcp={"connectTimeout": "1s"}, http=EVERY_TIMEOUT)
+    again = retry(retryOn={"triggers": ["5xx", "reset"]})
+    to_one = forward(one)
+    return [
+        host("quick.example", route(to_one, timeout(http={"requestTimeout": "200ms"}))),
+        host("stream.example", route(forward(one, suffix="~s"), stream)),
+        host(
+            "own.example",
+            route(to_one, quick, own_timeout(request="1s"), path="/sleep/0.3"),
+            route(to_one, quick, own_timeout(request="0s")),
+        ),
+        host("attempt.example", route(to_one, own_timeout(backendRequest="200ms"))),
+        host("attempts.example", route(to_one, again, own_timeout(backendRequest="100ms", request="2s"))),
+    ]
+
+
+def retries(one: Backend, two: Backend, everywhere: Backend) -> list[VirtualHost]:
+    half = Backend("half", (Endpoint("127.0.0.1", 9), *one.endpoints))
+    to_two = forward(two)
+    codes = retry(retryOn={"httpStatusCodes": [503, 504]}, perRetry=SOON, numAttemptsPerPriority=1)
+    connecting = retry(numRetries=1, retryOn={"triggers": ["connect-failure"]})
+    return [
+        host("connect.example", route(forward(half), connecting)),
+        host("codes.example", route(to_two, codes)),
+        host("default.example", route(to_two, retry())),
+        host("never.example", route(to_two, retry(numRetries=0))),
+        host("other.example", route(forward(everywhere, suffix="~other"), retry(retryOn={"triggers": ["5xx"]}))),
+    ]
+
+
+def limits(one: Backend, three: Backend) -> list[VirtualHost]:
+    budget = breaker(maxRequestsPerConnection=1, retryBudget=BUDGET, perEndpoint={"maxConnections": 8})
+    ejecting = setting("health", HealthCheckSpec, {"panicThreshold": 0, "passive": PASSIVE})
+    return [
+        host("breaker.example", route(forward(one, suffix="~breaker"), breaker(**FEW))),
+        host("budget.example", route(forward(one, suffix="~budget"), budget)),
+        host("health.example", route(forward(three, suffix="~health"), ejecting)),
+    ]
+
+
+def balancing(one: Backend, two: Backend, everywhere: Backend) -> list[VirtualHost]:
+    hashed = {name: balancer(type="ConsistentHash", consistentHash=written) for name, written in HASHED.items()}
+    used = {name: balancer(**written) for name, written in BALANCED.items()}
+    versions = forward(one, two, weights=(50, 50), suffix="~versions")
+    named = {
+        **{f"{name}.hash": one for name, one in hashed.items()},
+        **{f"{name}.load": one for name, one in used.items()},
+    }
+    hosts = [
+        host(f"{name}.example", route(forward(everywhere, suffix=f"~{name}"), each)) for name, each in named.items()
+    ]
+    return [*hosts, host("versions.example", route(versions, hashed["header"]))]
+
+
 @pytest.fixture(scope="module")
 def edge(envoy: Envoy) -> Envoy:
     servers = [envoy.server(name) for name in ("one", "two", "three")]
     one, two, three = (backend(server.address, name=server.name) for server in servers)
-    all_three = Backend("all", (*one.endpoints, *two.endpoints, *three.endpoints))
-    refused = Endpoint("127.0.0.1", 9)
-    half = Backend("half", (refused, *one.endpoints))
-    breaker = {"maxConnections": 2, "maxPendingRequests": 1, "maxParallelRequests": 2, "maxParallelRetries": 1}
-    passive = {"consecutive5XxErrors": 3, "interval": "1s", "baseEjectionTime": "1s", "maxEjectionPercent": 100}
-    limited = setting("circuit_breaker", CircuitBreakerSpec, breaker)
-    ejecting = setting("health", HealthCheckSpec, {"panicThreshold": 0, "passive": passive})
-    budget = {"maxRequestsPerConnection": 1, "retryBudget": {"percent": {"numerator": 20}, "minRetryConcurrency": 3},
-              "perEndpoint": {"maxConnections": 8}}  # fmt: skip
-    every = {
-        "tcp": {"connectTimeout": "1s"},
-        "http": {
-            "connectionIdleTimeout": "10s",
-            "maxConnectionDuration": "60s",
-            "maxStreamDuration": "500ms",
-            "streamIdleTimeout": "20s",
-        },
-    }
-    hashed: dict[str, dict[str, Any]] = {
-        "header": {"type": "Header", "header": {"name": "x-user"}},
-        "cookie": {"type": "Cookie", "cookie": {"name": "sticky", "ttl": "60s", "attributes": {"SameSite": "Lax"}}},
-        "query": {"type": "QueryParams", "queryParams": [{"name": "u"}], "tableSize": 10007},
-        "source": {"type": "SourceIP"},
-    }
-    used: dict[str, Any] = {
-        "least": {"type": "LeastRequest", "slowStart": {"window": "1s"}},
-        "random": {"type": "Random"},
-        "round": {"type": "RoundRobin", "slowStart": {"window": "1s"}},
-        "load": {"type": "BackendUtilization", "backendUtilization": {"blackoutPeriod": "1s", "errorUtilizationPenaltyPercent": 50}},
-    }  # fmt: skip
-    envoy.apply(
-        gateway(
-            host("quick.example", route(forward(one), timeout(http={"requestTimeout": "200ms"}))),
-            host("stream.example", route(forward(one, suffix="~s"), timeout(**every))),
-            host(
-                "own.example",
-                route(
-                    forward(one), timeout(http={"requestTimeout": "100ms"}), own_timeout(request="1s"), path="/sleep/0.3"
-                ),
-                route(forward(one), timeout(http={"requestTimeout": "100ms"}), own_timeout(request="0s")),
-            ),
-            host("attempt.example", route(forward(one), own_timeout(backendRequest="200ms"))),
-            host("attempts.example", route(forward(one), retry(retryOn={"triggers": ["5xx", "reset"]}), own_timeout(backendRequest="100ms", request="2s"))),
-            host("connect.example", route(forward(half), retry(numRetries=1, retryOn={"triggers": ["connect-failure"]}))),
-            host("codes.example", route(forward(two), retry(numRetries=2, retryOn={"httpStatusCodes": [503, 504]}, perRetry={"timeout": "1s", "backOff": {"baseInterval": "1ms", "maxInterval": "2ms"}}, numAttemptsPerPriority=1))),
-            host("default.example", route(forward(two), retry())),
-            host("never.example", route(forward(two), retry(numRetries=0))),
-            host("other.example", route(forward(all_three, suffix="~other"), retry(retryOn={"triggers": ["5xx"]}))),
-            host("breaker.example", route(forward(one, suffix="~breaker"), limited)),
-            host("budget.example", route(forward(one, suffix="~budget"), setting("circuit_breaker", CircuitBreakerSpec, budget))),
-            host("health.example", route(forward(three, suffix="~health"), ejecting)),
-            *(
-                host(f"{name}.hash.example", route(forward(all_three, suffix=f"~{name}"), balancer(type="ConsistentHash", consistentHash=written)))
-                for name, written in hashed.items()
-            ),
-            host("versions.example", route(forward(one, two, weights=(50, 50), suffix="~versions"), balancer(type="ConsistentHash", consistentHash=hashed["header"]))),
-            *(host(f"{name}.load.example", route(forward(all_three, suffix=f"~{name}"), balancer(**written))) for name, written in used.items()),
-        )
-    )  # fmt: skip
+    everywhere = Backend("all", (*one.endpoints, *two.endpoints, *three.endpoints))
+    hosts = [*timeouts(one), *retries(one, two, everywhere), *limits(one, three), *balancing(one, two, everywhere)]
+    envoy.apply(gateway(*hosts))
     return envoy
 
 

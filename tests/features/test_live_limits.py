@@ -10,7 +10,7 @@ import pytest
 from tests.translate.graphs import backend, forward, gateway, host, route, setting
 from tests.translate.live import Envoy
 from xds_server.features.local_rate_limit import RateLimitSpec
-from xds_server.graph import Route, Setting
+from xds_server.graph import Setting
 
 MINUTE = {"requests": 2, "unit": "Minute"}
 
@@ -23,38 +23,46 @@ def selected(*selectors: dict[str, Any], **limit: Any) -> dict[str, Any]:
     return {"clientSelectors": list(selectors), "limit": limit or MINUTE}
 
 
+HOURLY = {"limit": {"requests": 3, "unit": "Hour"}}
+DISTINCT = {"headers": [{"type": "Distinct", "name": "x-user"}]}
+BASIC = {"name": "x-plan", "value": "basic"}
+PRO = {"name": "x-plan", "value": "pro", "invert": True}
+STARTS_WITH_B = {"type": "RegularExpression", "name": "x-plan", "value": "b.*"}
+WRITES = [{"value": "POST"}, {"value": "DELETE"}]
+LOOPBACK = {"value": "127.0.0.0/8"}
+A_OR_B = (
+    {"headers": [{"name": "x-a", "value": "1"}]},
+    {"sourceCIDR": LOOPBACK, "headers": [{"name": "x-b", "value": "1"}]},
+)
+RULES: dict[str, list[dict[str, Any]]] = {
+    "burst": [{"limit": {"requests": 5, "unit": "Second"}, "burst": 20}],
+    "slow": [{"limit": {"requests": 300, "unit": "Minute"}, "burst": 1}],
+    "user": [selected(DISTINCT), HOURLY],
+    "units": [selected(DISTINCT, requests=1, unit="Second"), HOURLY],
+    "header": [selected({"headers": [BASIC]})],
+    "inverted": [selected({"headers": [PRO]})],
+    "regex": [selected({"headers": [STARTS_WITH_B]})],
+    "either": [selected({"path": {"value": "/x"}}, {"methods": WRITES})],
+    "both": [selected({"path": {"value": "/x"}, "methods": [{"value": "POST", "invert": True}]})],
+    "exact": [selected({"path": {"type": "Exact", "value": "/a.b"}})],
+    "query": [selected({"queryParams": [{"name": "k", "value": "1"}, {"name": "no", "value": "1", "invert": True}]})],
+    "value": [selected({"queryParams": [{"type": "Distinct", "name": "k"}]})],
+    "near": [selected({"sourceCIDR": LOOPBACK})],
+    "far": [selected({"sourceCIDR": {**LOOPBACK, "invert": True}})],
+    "address": [selected({"sourceCIDR": {"type": "Distinct", "value": "0.0.0.0/0"}})],
+    "shadow": [{"limit": MINUTE, "shadowMode": True}],
+    "shadows": [{**selected(DISTINCT), "shadowMode": True}, HOURLY],
+    "mixed": [selected(*A_OR_B)],
+}
+
+
 @pytest.fixture(scope="module")
 def edge(envoy: Envoy) -> Envoy:
     action = forward(backend(envoy.server().address))
-
-    def limited(*rules: dict[str, Any], **match: Any) -> Route:
-        return route(action, limits(*rules), **match)
-
-    distinct = {"headers": [{"type": "Distinct", "name": "x-user"}]}
-    envoy.apply(
-        gateway(
-            host("all.example", limited({"limit": MINUTE}, path="/a"), limited({"limit": MINUTE}, path="/b")),
-            host("burst.example", limited({"limit": {"requests": 5, "unit": "Second"}, "burst": 20})),
-            host("slow.example", limited({"limit": {"requests": 300, "unit": "Minute"}, "burst": 1})),
-            host("user.example", limited(selected(distinct), {"limit": {"requests": 3, "unit": "Hour"}})),
-            host("units.example", limited(selected(distinct, requests=1, unit="Second"), {"limit": {"requests": 3, "unit": "Hour"}})),
-            host("free.example", route(action)),
-            host("header.example", limited(selected({"headers": [{"name": "x-plan", "value": "basic"}]}))),
-            host("inverted.example", limited(selected({"headers": [{"name": "x-plan", "value": "pro", "invert": True}]}))),
-            host("regex.example", limited(selected({"headers": [{"type": "RegularExpression", "name": "x-plan", "value": "b.*"}]}))),
-            host("either.example", limited(selected({"path": {"value": "/x"}}, {"methods": [{"value": "POST"}, {"value": "DELETE"}]}))),
-            host("both.example", limited(selected({"path": {"value": "/x"}, "methods": [{"value": "POST", "invert": True}]}))),
-            host("exact.example", limited(selected({"path": {"type": "Exact", "value": "/a.b"}}))),
-            host("query.example", limited(selected({"queryParams": [{"name": "k", "value": "1"}, {"name": "no", "value": "1", "invert": True}]}))),
-            host("value.example", limited(selected({"queryParams": [{"type": "Distinct", "name": "k"}]}))),
-            host("near.example", limited(selected({"sourceCIDR": {"value": "127.0.0.0/8"}}))),
-            host("far.example", limited(selected({"sourceCIDR": {"value": "127.0.0.0/8", "invert": True}}))),
-            host("address.example", limited(selected({"sourceCIDR": {"type": "Distinct", "value": "0.0.0.0/0"}}))),
-            host("shadow.example", limited({"limit": MINUTE, "shadowMode": True})),
-            host("shadows.example", limited({**selected(distinct), "shadowMode": True}, {"limit": {"requests": 3, "unit": "Hour"}})),
-            host("mixed.example", limited(selected({"headers": [{"name": "x-a", "value": "1"}]}, {"sourceCIDR": {"value": "127.0.0.1/32"}, "headers": [{"name": "x-b", "value": "1"}]}))),
-        )
-    )  # fmt: skip
+    every = limits({"limit": MINUTE})
+    hosts = [host(f"{name}.example", route(action, limits(*rules))) for name, rules in RULES.items()]
+    two_routes = host("all.example", route(action, every, path="/a"), route(action, every, path="/b"))
+    envoy.apply(gateway(two_routes, host("free.example", route(action)), *hosts))
     return envoy
 
 
