@@ -1,0 +1,121 @@
+"""One type on one stream: what the client has, what is on its way, what it refused, what it still lacks.
+
+In: the wanted resources, requests already read, and the time. Out: the difference to send. One response at most is
+unanswered at a time, so a slow client skips versions. Nothing is sent again in a version that was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xds_server.serve.subscription import Subscription
+from xds_server.snapshot.resource import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A NACK: which resources were in the refused response, when, and Envoy's words."""
+
+    version: str
+    message: str
+    time: float
+    resources: tuple[Resource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A response on its way. `removed` are names that it takes away."""
+
+    nonce: str
+    version: str
+    time: float
+    resources: tuple[Resource, ...]
+    removed: tuple[str, ...]
+    additions: bool
+
+
+@dataclass(slots=True)
+class Channel:
+    """The state of one type on one stream. `known` maps names to the version the client has; "" stands for absent."""
+
+    type_url: str
+    subscription: Subscription
+    full: bool
+    """True if every response must hold all resources (state of the world, CDS and LDS)."""
+    requested: bool = False
+    answered: bool = False
+    known: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    forced: set[str] = field(default_factory=set)
+    accepted: dict[str, Resource] = field(default_factory=dict)
+    """What the client last took, by name; kept where every response holds everything."""
+    in_flight: Sent | None = None
+    acknowledged: str = ""
+    acknowledged_at: float = 0.0
+    sent_version: str = ""
+    refusal: Refusal | None = None
+
+    def lacking(self, wanted: Mapping[str, Resource]) -> list[Resource]:
+        """Subscribed resources that the client does not have in the wanted version and did not refuse in it."""
+        return [
+            resource
+            for name, resource in wanted.items()
+            if self.subscription.wants(name)
+            and (name in self.forced or self.known.get(name) != resource.version)
+            and self.refused.get(name) != resource.version
+        ]
+
+    def surplus(self, wanted: Mapping[str, Resource]) -> list[str]:
+        """Names that the client must be told are not there: it has them, or it asked for them by name."""
+        gone = {name for name, version in self.known.items() if version and self.subscription.wants(name)}
+        asked = {name for name in self.subscription.names if self.known.get(name) != "" or name in self.forced}
+        return sorted((gone | asked) - set(wanted))
+
+    def everything(self, wanted: Mapping[str, Resource]) -> list[Resource]:
+        """All subscribed resources; in place of a refused version the one that the client took before."""
+        chosen = []
+        for name, resource in wanted.items():
+            if self.subscription.wants(name):
+                usable = self.refused.get(name) != resource.version
+                chosen += [resource] if usable else [self.accepted[name]] if name in self.accepted else []
+        return chosen
+
+    def sent(self, response: Sent) -> None:
+        """Note what was sent: it counts as had until the client says otherwise."""
+        self.in_flight, self.sent_version, self.answered = response, response.version, True
+        for resource in response.resources:
+            self.known[resource.name] = resource.version
+            self.forced.discard(resource.name)
+        for name in response.removed:
+            self.known[name] = ""
+            self.forced.discard(name)
+
+    def accept(self, now: float) -> Sent | None:
+        """The client took the response in flight."""
+        response, self.in_flight = self.in_flight, None
+        if response is not None:
+            self.acknowledged, self.acknowledged_at, self.refusal = response.version, now, None
+            for resource in response.resources:
+                self.refused.pop(resource.name, None)
+            if self.full:
+                self.accepted = {resource.name: resource for resource in response.resources}
+        return response
+
+    def refuse(self, message: str, now: float) -> None:
+        """The client refused the response in flight. It may hold parts of it: nothing in it counts as known."""
+        response, self.in_flight = self.in_flight, None
+        if response is None:
+            return
+        for resource in response.resources:
+            self.known.pop(resource.name, None)
+            self.refused[resource.name] = resource.version
+        for name in response.removed:
+            self.known.pop(name, None)
+        self.refusal = Refusal(response.version, message, now, response.resources)
+
+    def in_sync(self, wanted: Mapping[str, Resource]) -> bool:
+        """True if there is nothing to send, nothing on its way and nothing refused."""
+        if not self.requested:
+            return True
+        return self.in_flight is None and self.refusal is None and not self.lacking(wanted)

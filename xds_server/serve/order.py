@@ -1,0 +1,86 @@
+"""In which order changes reach one Envoy: additions before what uses them, removals after nothing uses them.
+
+In: the snapshot that is wanted and the one before, and the state of the stream's channels. Out: which resources count
+as wanted now, and whether a type has to wait. Clusters, then endpoints, then secrets, listeners and routes; a cluster
+that goes away stays until listeners and routes without it were acknowledged, and a while longer for requests in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xds_server.serve.channel import Channel
+from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource, Snapshot
+
+WARMING_LIMIT = 20.0
+"""Seconds that routes wait for the acknowledgement of new clusters; Envoy warms a cluster for up to 15."""
+_HELD = (CLUSTER, ENDPOINTS, SECRET, ROUTES)
+_USERS = (LISTENER, ROUTES)
+
+
+@dataclass(slots=True)
+class Order:
+    """The order of delivery on one stream."""
+
+    drain_delay: float
+    snapshot: Snapshot | None = None
+    held: dict[str, dict[str, Resource]] = field(default_factory=lambda: {type_url: {} for type_url in _HELD})
+    release_at: float | None = None
+
+    def replace(self, snapshot: Snapshot, channels: Mapping[str, Channel]) -> None:
+        """A newer snapshot is wanted. What it no longer holds, and the client may have, is held for a while."""
+        before, self.snapshot = self.snapshot, snapshot
+        self.release_at = None
+        for type_url in _HELD:
+            new, held = snapshot.get(type_url), self.held[type_url]
+            for name in [name for name in held if name in new]:
+                del held[name]
+            if before is not None and channels[type_url].requested:
+                held.update({name: one for name, one in before.get(type_url).items() if name not in new})
+
+    def wanted(self, type_url: str) -> Mapping[str, Resource]:
+        """What the client shall have of a type now."""
+        assert self.snapshot is not None
+        current = self.snapshot.get(type_url)
+        held = self.held.get(type_url)
+        return {**held, **current} if held else current
+
+    def must_wait(self, type_url: str, channels: Mapping[str, Channel], now: float) -> bool:
+        """True while listeners and routes wait for new clusters to be acknowledged."""
+        clusters = channels[CLUSTER]
+        if type_url not in _USERS or not clusters.requested:
+            return False
+        if type_url == ROUTES and self._listener_wants_routes(channels):
+            return False
+        sent = clusters.in_flight
+        if sent is not None and sent.additions and now - sent.time < WARMING_LIMIT:
+            return True
+        return sent is None and bool(clusters.lacking(self.wanted(CLUSTER)))
+
+    def _listener_wants_routes(self, channels: Mapping[str, Channel]) -> bool:
+        """True if a listener that was already sent waits for a route table: then the table may not wait."""
+        routes = channels[ROUTES]
+        wanted = self.wanted(ROUTES)
+        return any(name in wanted and name not in routes.known for name in routes.subscription.names)
+
+    def release(self, channels: Mapping[str, Channel], now: float) -> bool:
+        """Let go of held resources once nothing uses them and the delay has passed; True if any was let go."""
+        if not any(self.held.values()):
+            return False
+        if self.release_at is None and all(channels[type_url].in_sync(self.wanted(type_url)) for type_url in _USERS):
+            self.release_at = now + self.drain_delay
+        if self.release_at is None or now < self.release_at:
+            return False
+        for held in self.held.values():
+            held.clear()
+        self.release_at = None
+        return True
+
+    def wake_at(self, channels: Mapping[str, Channel]) -> float | None:
+        """When `release` or `must_wait` may change by time alone; None if never."""
+        times = [self.release_at] if self.release_at is not None else []
+        sent = channels[CLUSTER].in_flight
+        if sent is not None and sent.additions:
+            times.append(sent.time + WARMING_LIMIT)
+        return min(times, default=None)

@@ -1,0 +1,191 @@
+"""The protocol core: one stream of one Envoy, in either protocol, without I/O.
+
+In: requests, snapshots, the time. Out: responses as bytes, ready to be written. Follows Envoy's xDS protocol
+description: subscriptions, nonces, ACK and NACK, resuming with known versions, and make-before-break order. It opens
+no socket, reads no clock and never sees the message of a resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from xds_server.serve.channel import Channel, Sent
+from xds_server.serve.order import Order
+from xds_server.serve.requests import Request
+from xds_server.serve.subscription import Subscription
+from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, TYPES, Resource, Snapshot, content_version
+
+_WILDCARD_TYPES = (CLUSTER, LISTENER)
+
+
+class Encoder(Protocol):
+    """Joins prepared bytes of resources into a response; shared by all streams."""
+
+    def delta(self, sent: Sent, type_url: str) -> bytes:
+        """A DeltaDiscoveryResponse."""
+
+    def full(self, sent: Sent, type_url: str) -> bytes:
+        """A DiscoveryResponse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a request meant: an ACK (with the seconds since the push) or a NACK of a type."""
+
+    type_url: str
+    refused: bool
+    seconds: float
+
+
+@dataclass(slots=True)
+class Stream:
+    """The state of one stream. `only` limits it to one type (the separate services)."""
+
+    delta: bool
+    encoder: Encoder
+    drain_delay: float = 5.0
+    only: str = ""
+    channels: dict[str, Channel] = field(default_factory=dict)
+    _nonces: int = 0
+    _order: Order = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._order = Order(self.drain_delay)
+        for type_url in TYPES:
+            wildcard = type_url in _WILDCARD_TYPES
+            self.channels[type_url] = Channel(type_url, Subscription(wildcard), full=wildcard and not self.delta)
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The newest snapshot given to this stream."""
+        return self._order.snapshot
+
+    def replace_snapshot(self, snapshot: Snapshot) -> None:
+        """A newer state is wanted."""
+        if snapshot is not self._order.snapshot:
+            self._order.replace(snapshot, self.channels)
+
+    def receive(self, request: Request, now: float) -> Event | None:
+        """Read one request; the responses it calls for come from `poll`. A type that is not served is ignored."""
+        channel = self.channels.get(request.type_url or self.only)
+        if channel is None:
+            return None
+        first = not channel.requested
+        channel.requested = True
+        event = None if first else self._acknowledge(channel, request, now)
+        if self.delta:
+            if first:
+                channel.known.update(request.initial)
+            channel.subscription.change(request.subscribe, request.unsubscribe)
+            channel.forced |= {name for name in request.subscribe if name != "*"}
+            for name in request.unsubscribe:
+                if not channel.subscription.wants(name):
+                    channel.known.pop(name, None)
+                else:
+                    channel.forced.add(name)
+        else:
+            self._replace_names(channel, request, event)
+        return event
+
+    def _acknowledge(self, channel: Channel, request: Request, now: float) -> Event | None:
+        sent = channel.in_flight
+        if sent is None or request.nonce != sent.nonce:
+            return None
+        if request.error is not None:
+            channel.refuse(request.error, now)
+        else:
+            channel.accept(now)
+        return Event(channel.type_url, request.error is not None, now - sent.time)
+
+    def _replace_names(self, channel: Channel, request: Request, event: Event | None) -> None:
+        before = set(channel.subscription.names)
+        repeated = set(request.names) == before and event is None and bool(request.nonce) and channel.in_flight is None
+        channel.subscription.replace(request.names)
+        for name in before - channel.subscription.names:
+            if not channel.subscription.wants(name):
+                channel.known.pop(name, None)
+        if repeated and channel.type_url == ENDPOINTS:
+            # After a cluster update Envoy repeats its last request: the endpoints are wanted again.
+            channel.forced |= channel.subscription.names
+
+    def problem(self, request: Request) -> str:
+        """Why a request cannot be read on this stream, empty if it can."""
+        type_url = request.type_url or self.only
+        if not type_url:
+            return "type_url is empty"
+        if self.only and type_url != self.only:
+            return f"this service is for {self.only}"
+        return ""
+
+    def poll(self, now: float) -> Iterator[tuple[str, bytes]]:
+        """The responses that can be sent now with their types, in order. Each counts as sent when it is taken."""
+        if self.snapshot is None:
+            return
+        self._order.release(self.channels, now)
+        for type_url in (self.only,) if self.only else TYPES:
+            channel = self.channels[type_url]
+            if channel.requested and channel.in_flight is None:
+                response = self._next(channel, now)
+                if response is not None:
+                    yield type_url, self._send(channel, response)
+
+    def wake_at(self) -> float | None:
+        """When `poll` may have more to say by time alone."""
+        return self._order.wake_at(self.channels)
+
+    def in_sync(self) -> bool:
+        """True if the client has acknowledged all that is wanted of the types it asked for."""
+        if self.snapshot is None:
+            return False
+        return all(self.type_in_sync(type_url) for type_url in self.channels)
+
+    def type_in_sync(self, type_url: str) -> bool:
+        """True if the client has acknowledged all that is wanted of one type."""
+        return self.snapshot is not None and self.channels[type_url].in_sync(self._order.wanted(type_url))
+
+    def _next(self, channel: Channel, now: float) -> Sent | None:
+        wanted = self._order.wanted(channel.type_url)
+        if channel.full:
+            return self._next_full(channel, wanted, now)
+        lacking = channel.lacking(wanted)
+        removed = channel.surplus(wanted) if self.delta else []
+        empty_first = self.delta and not channel.answered and channel.subscription.wildcard
+        if not lacking and not removed and not empty_first:
+            return None
+        if lacking and self._order.must_wait(channel.type_url, self.channels, now):
+            return None
+        return self._response(channel, tuple(lacking), tuple(removed), now)
+
+    def _next_full(self, channel: Channel, wanted: Mapping[str, Resource], now: float) -> Sent | None:
+        lacking = channel.lacking(wanted)
+        gone = [name for name, version in channel.known.items() if version and name not in wanted]
+        if channel.answered and not lacking and not gone:
+            return None
+        if not channel.answered and not channel.subscription.wildcard and not channel.subscription.names:
+            return None
+        if lacking and self._order.must_wait(channel.type_url, self.channels, now):
+            return None
+        for name in gone:
+            channel.known.pop(name)
+        return self._response(channel, tuple(channel.everything(wanted)), (), now)
+
+    def _response(
+        self, channel: Channel, resources: tuple[Resource, ...], removed: tuple[str, ...], now: float
+    ) -> Sent:
+        self._nonces += 1
+        assert self.snapshot is not None
+        version = self.snapshot.versions.get(channel.type_url) or content_version()
+        additions = any(one.name not in channel.known for one in resources)
+        return Sent(f"{self._nonces:x}", version, now, resources, removed, additions)
+
+    def _send(self, channel: Channel, response: Sent) -> bytes:
+        if channel.type_url == CLUSTER:
+            # Envoy waits for the endpoints of every cluster that it is sent, also when it has them.
+            changed = {one.name for one in response.resources if channel.known.get(one.name) != one.version}
+            endpoints = self.channels[ENDPOINTS]
+            endpoints.forced |= {name for name in endpoints.subscription.names if name in changed}
+        channel.sent(response)
+        encode = self.encoder.delta if self.delta else self.encoder.full
+        return encode(response, channel.type_url)

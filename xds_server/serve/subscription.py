@@ -1,0 +1,51 @@
+"""What a client has subscribed to of one type: names, and whether it wants everything (wildcard).
+
+In: the names of requests, in the words of either protocol. Out: whether a resource is wanted. Follows Envoy's xDS
+protocol description, "Hints on which resources a client has subscribed to". It does no I/O and keeps no resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+WILDCARD = "*"
+
+
+@dataclass(slots=True)
+class Subscription:
+    """The subscription of one stream to one type. `wildcard_type`: an empty first request means everything."""
+
+    wildcard_type: bool
+    wildcard: bool = False
+    names: set[str] = field(default_factory=set)
+    _named_once: bool = False
+    _started: bool = False
+
+    def wants(self, name: str) -> bool:
+        """True if a resource of this name is subscribed to."""
+        return self.wildcard or name in self.names
+
+    def change(self, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> None:
+        """Apply a delta request."""
+        subscribe, unsubscribe = set(subscribe), set(unsubscribe)
+        if not self._started and not subscribe and not unsubscribe and self.wildcard_type:
+            self.wildcard = True
+        self._started = True
+        if WILDCARD in subscribe:
+            self.wildcard = True
+        if WILDCARD in unsubscribe:
+            self.wildcard = False
+        self.names |= subscribe - {WILDCARD}
+        self.names -= unsubscribe
+
+    def replace(self, names: Iterable[str]) -> None:
+        """Apply a state-of-the-world request, which says all names each time."""
+        given = set(names)
+        if given:
+            self._named_once = True
+            self.wildcard = WILDCARD in given
+        else:
+            # Empty means everything only to a client that never gave a name.
+            self.wildcard = self.wildcard_type and not self._named_once
+        self.names = given - {WILDCARD}
