@@ -1,0 +1,73 @@
+"""Documents -> objects, with the last good form of what is wrong now.
+
+In: all documents, and what this returned the last time. Out: objects, what is wrong, and which objects stand in for a
+document that cannot be read as one any more. A policy with mistakes is not replaced by its last good form: it comes
+back marked broken, and closes what it covers. Documents that were seen before are not parsed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xds_server.diagnostics import Diagnostic
+from xds_server.load.document import Document
+from xds_server.model.kinds import KINDS
+from xds_server.model.object import Object
+from xds_server.model.parse import parse_object
+from xds_server.types import DEFAULT_NAMESPACE, Key
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    document: Document
+    item: Object | None
+    problems: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """All objects and what is wrong with documents. `kept` are those that are in their last good form."""
+
+    objects: tuple[Object, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    kept: tuple[Key, ...] = ()
+    memory: Mapping[int, _Parsed] = field(default_factory=dict, repr=False)
+    """What each document was parsed to, by the identity of the document (which this keeps alive)."""
+
+
+def parse_documents_of(documents: Iterable[Document], before: Objects | None = None) -> Objects:
+    """The objects of all documents, given what came out the last time."""
+    known = before.memory if before else {}
+    memory = {id(document): known.get(id(document)) or _parse(document) for document in documents}
+    good = {parsed.item.key: parsed.item for parsed in memory.values() if parsed.item is not None}
+    last = {item.key: item for item in before.objects if not item.broken} if before else {}
+    objects, kept = [], []
+    for parsed in memory.values():
+        key = None if parsed.item is not None else key_of(parsed.document.value)
+        if parsed.item is not None:
+            objects.append(parsed.item)
+        elif key is not None and key not in good and key in last:
+            good[key] = last[key]
+            objects.append(last[key])
+            kept.append(key)
+    problems = tuple(problem for parsed in memory.values() for problem in parsed.problems)
+    return Objects(tuple(objects), problems, tuple(kept), memory)
+
+
+def key_of(document: Mapping[str, Any]) -> Key | None:
+    """Which object a document is about, if it says so, whatever else is wrong with it."""
+    api_version, name = document.get("apiVersion"), document.get("kind")
+    metadata = document.get("metadata")
+    if not isinstance(api_version, str) or not isinstance(name, str) or not isinstance(metadata, Mapping):
+        return None
+    kind = KINDS.get((api_version.rpartition("/")[0], name))
+    own, namespace = metadata.get("name"), metadata.get("namespace") or DEFAULT_NAMESPACE
+    if kind is None or not isinstance(own, str) or not isinstance(namespace, str):
+        return None
+    return Key(kind.group, kind.name, namespace if kind.namespaced else "", own)
+
+
+def _parse(document: Document) -> _Parsed:
+    return _Parsed(document, *parse_object(document.value, document.positions))

@@ -1,0 +1,214 @@
+"""YAML (or JSON) bytes to documents with the place of every value, and diagnostics for every trap of YAML.
+
+In: the bytes of one file. Out: `Parsed`: documents, diagnostics, and documents that are only readable in part. The
+text is cut at its `---` lines and each piece is read by itself, so that one bad document loses no other, and so
+that a piece known from an earlier version of the file is not read again. A user's mistake never raises. Refused:
+text that is not UTF-8, control characters, and all that `builder` refuses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from yaml import CSafeLoader, YAMLError
+from yaml.error import MarkedYAMLError
+from yaml.events import DocumentEndEvent, DocumentStartEvent
+
+from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.load.builder import AbandonedError, Builder
+from xds_server.load.document import DEFAULT_LIMITS, Document, Fault, Item, Limits, Piece
+from xds_server.load.json import read_json
+from xds_server.load.lists import expand
+from xds_server.load.places import mark_of, pack, span_of
+
+_CUT = re.compile(r"^(?:---|\.\.\.)(?=[ \t\n]|\Z)", re.MULTILINE)
+_BLANK = r"[ \t]*(?:#[^\n]*)?"
+_NOTHING = re.compile(rf"(?:---(?:{_BLANK}\n)*{_BLANK}|(?:\.\.\.)?(?:(?:{_BLANK}|%[^\n]*)\n)*(?:{_BLANK}|%[^\n]*))")
+_BAD_CHARACTER = re.compile("[^\t\n -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_BREAKS = {"\u0085", "\u2028", "\u2029"}
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+_HINTS: tuple[tuple[str, str], ...] = (
+    ("mapping values are not allowed", "quote text that contains ': ', and check the indentation"),
+    ("found a tab character", "indent with spaces"),
+    ("cannot start any token", "quote text that starts with a tab, '@', '`' or '%'"),
+    ("could not find expected ':'", "a key is followed by ': '; check the indentation"),
+    ("did not find expected key", "check the indentation, and quotes inside quoted text"),
+    ("did not find expected '-' indicator", "check the indentation"),
+    ("Unicode character escape", "write the character itself, or as one \\U escape"),
+    ("unknown escape character", "use single quotes, or double the backslash"),
+    ("unexpected end of stream", "a quote or a bracket is not closed"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a file holds. `broken` are documents with faults, as far as they could be read; they are not to be used
+    as if they were whole. `failed` says that something of the file is not in `documents`."""
+
+    documents: tuple[Document, ...] = ()
+    broken: tuple[Document, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    failed: bool = False
+    pieces: Mapping[bytes, Piece] = field(default_factory=dict)
+    """What was read, by the hash of its text: given to the next parse of this file."""
+
+
+def parse_documents(
+    file: str, data: bytes, limits: Limits = DEFAULT_LIMITS
+) -> tuple[tuple[Document, ...], tuple[Diagnostic, ...]]:
+    """The documents of a file that have no fault, and everything that is wrong with the file."""
+    parsed = parse_file(file, data, limits)
+    return parsed.documents, parsed.diagnostics
+
+
+def parse_file(
+    file: str, data: bytes, limits: Limits = DEFAULT_LIMITS, known: Mapping[bytes, Piece] | None = None
+) -> Parsed:
+    """What a file holds. `known` are the pieces of an earlier parse with the same limits; they save time only.
+
+    A name that ends in `.json` is read as JSON, every other as YAML.
+    """
+    if data.startswith(_UTF16):
+        span = span_of(file, 0, pack(0, 0, 1))
+        return Parsed(
+            diagnostics=(diagnose("L102", span, hint="save it as UTF-8", reason="it is UTF-16"),), failed=True
+        )
+    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    read = _JsonReader if file.endswith(".json") else _YamlReader
+    return _collect(file, read(text, limits), known or {}, limits)
+
+
+class _JsonReader:
+    """A file of JSON is one piece."""
+
+    def __init__(self, text: str, limits: Limits) -> None:
+        self._text = text
+        self._limits = limits
+
+    def cut(self) -> Iterator[tuple[int, str]]:
+        """The pieces, each with the line on which it starts."""
+        yield 0, self._text
+
+    def read(self, piece: str) -> Piece:
+        """The meaning of a piece."""
+        return _unsuitable(piece, _NOT_UTF8) or read_json(piece, self._limits)
+
+
+class _YamlReader:
+    """A file of YAML is cut at its `---` and `...` lines: at the start of a line they end a document, whatever it is."""
+
+    def __init__(self, text: str, limits: Limits) -> None:
+        self._text = text
+        self._limits = limits
+        self._clean = _BAD_CHARACTER.search(text) is None
+
+    def cut(self) -> Iterator[tuple[int, str]]:
+        """The pieces that are not only comments, each with the line on which it starts."""
+        cuts = [0, *(match.start() for match in _CUT.finditer(self._text)), len(self._text)]
+        line = 0
+        for start, end in pairwise(cuts):
+            piece = self._text[start:end]
+            if _NOTHING.fullmatch(piece) is None:
+                yield line, piece
+            line += piece.count("\n")
+
+    def read(self, piece: str) -> Piece:
+        """The meaning of a piece."""
+        return (None if self._clean else _unsuitable(piece, _BAD_CHARACTER)) or _read_yaml(piece, self._limits)
+
+
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+
+
+def _unsuitable(piece: str, pattern: re.Pattern[str]) -> Piece | None:
+    """A piece with a character that must not be there."""
+    found = pattern.search(piece)
+    if found is None:
+        return None
+    at, character = found.start(), found[0]
+    line_start = piece.rfind("\n", 0, at) + 1
+    mark = pack(piece.count("\n", 0, at), at - line_start, 1)
+    if "\udc80" <= character <= "\udcff":
+        reason = f"the byte 0x{ord(character) - 0xDC00:02X} belongs to no character"
+        return Piece(faults=(Fault("L102", mark, {"reason": reason}, "save the file as UTF-8"),))
+    name = f"U+{ord(character):04X} {unicodedata.name(character, 'CONTROL')}"
+    hint = f'write it as "\\u{ord(character):04x}" in double quotes' if character in _BREAKS else "remove it"
+    return Piece(faults=(Fault("L103", mark, {"character": name}, hint),))
+
+
+def _collect(file: str, reader: _JsonReader | _YamlReader, known: Mapping[bytes, Piece], limits: Limits) -> Parsed:
+    whole: list[Document] = []
+    broken: list[Document] = []
+    diagnostics: list[Diagnostic] = []
+    pieces: dict[bytes, Piece] = {}
+    nodes = index = 0
+    for base, text in reader.cut():
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+        piece = pieces.get(digest) or known.get(digest) or reader.read(text)
+        pieces[digest] = piece
+        nodes += piece.nodes
+        if nodes > limits.nodes or index + len(piece.items) > limits.documents:
+            reason = f"more than {limits.nodes:,} values or {limits.documents:,} documents in a file"
+            diagnostics.append(diagnose("L111", span_of(file, base, pack(0, 0, 1)), reason=reason))
+            break
+        for item in piece.items:
+            (broken if item.broken else whole).append(item.placed(file, base, index))
+            index += 1
+        diagnostics += [fault.placed(file, base) for fault in piece.faults]
+    return Parsed(tuple(whole), tuple(broken), tuple(diagnostics), bool(diagnostics), pieces)
+
+
+def _read_yaml(text: str, limits: Limits) -> Piece:
+    """The meaning of a piece of YAML; with libyaml's own words where it is none."""
+    items: list[Item] = []
+    faults: list[Fault] = []
+    nodes = 0
+    parser = CSafeLoader(text)
+    builder = Builder(limits)
+    try:
+        while (event := parser.get_event()) is not None:
+            kind = type(event)
+            if kind is DocumentStartEvent:
+                builder = Builder(limits)
+            elif kind is DocumentEndEvent:
+                found, wrong = _finish(builder)
+                items += found
+                faults += wrong
+                nodes += builder.nodes
+            else:
+                builder.take(event)
+    except AbandonedError:
+        faults += builder.faults
+    except YAMLError as error:
+        faults += [*builder.faults, _syntax_fault(error)]
+    finally:
+        parser.dispose()
+    return Piece(tuple(items), tuple(faults), nodes)
+
+
+def _finish(builder: Builder) -> tuple[tuple[Item, ...], list[Fault]]:
+    """The documents of a finished one: none if it is empty, several if it is a List."""
+    value, faults = builder.value, builder.faults
+    if isinstance(value, dict):
+        items, more = expand(Item(value, builder.tree, broken=bool(faults)), faults)
+        return items, [*faults, *more]
+    if value is not None:
+        what = "a list" if isinstance(value, list) else "a single value"
+        faults = [*faults, Fault("L112", mark_of(builder.tree), {"what": what})]
+    return (), faults
+
+
+def _syntax_fault(error: YAMLError) -> Fault:
+    reason, mark = "it cannot be read", None
+    if isinstance(error, MarkedYAMLError):
+        reason = ", ".join(part for part in (error.problem, error.context) if part)
+        unclosed = "unexpected end of stream" in reason  # worth knowing is where it was opened
+        mark = (error.context_mark if unclosed else None) or error.problem_mark or error.context_mark
+    hint = next((hint for words, hint in _HINTS if words in reason), "")
+    return Fault("L101", pack(mark.line, mark.column, 1) if mark else pack(0, 0, 1), {"reason": reason}, hint)
