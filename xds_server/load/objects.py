@@ -8,7 +8,7 @@ back marked broken, and closes what it covers. Documents that were seen before a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xds_server.diagnostics import Diagnostic
@@ -16,6 +16,7 @@ from xds_server.load.document import Document
 from xds_server.model.kinds import KINDS
 from xds_server.model.object import Object
 from xds_server.model.parse import parse_object
+from xds_server.model.policies import Targets
 from xds_server.types import DEFAULT_NAMESPACE, Key
 
 
@@ -37,10 +38,16 @@ class Objects:
     """What each document was parsed to, by the identity of the document (which this keeps alive)."""
 
 
-def parse_documents_of(documents: Iterable[Document], before: Objects | None = None) -> Objects:
-    """The objects of all documents, given what came out the last time."""
+def parse_documents_of(
+    documents: Iterable[Document], broken: Iterable[Document] = (), before: Objects | None = None
+) -> Objects:
+    """The objects of all documents, given what came out the last time.
+
+    `broken` are documents of which only parts could be read: a policy among them closes what it covers.
+    """
     known = before.memory if before else {}
     memory = {id(document): known.get(id(document)) or _parse(document) for document in documents}
+    memory |= {id(document): known.get(id(document)) or _parse_broken(document) for document in broken}
     good = {parsed.item.key: parsed.item for parsed in memory.values() if parsed.item is not None}
     last = {item.key: item for item in before.objects if not item.broken} if before else {}
     objects, kept = [], []
@@ -71,3 +78,11 @@ def key_of(document: Mapping[str, Any]) -> Key | None:
 
 def _parse(document: Document) -> _Parsed:
     return _Parsed(document, *parse_object(document.value, document.positions))
+
+
+def _parse_broken(document: Document) -> _Parsed:
+    """What is wrong was told when the file was read; what else would be said follows from it."""
+    item, _ = parse_object(document.value, document.positions)
+    if item is None or not isinstance(item.spec, Targets):
+        return _Parsed(document, None, ())
+    return _Parsed(document, item if item.broken else replace(item, broken=True), ())

@@ -13,7 +13,7 @@ from typing import Literal
 
 from cryptography import x509
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from xds_server.compile import Compiled
 from xds_server.diagnostics import Diagnostic
@@ -25,12 +25,18 @@ ReloadResult = Literal["applied", "unchanged", "rejected"]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What gauges show. `proxies` counts Envoys by gateway and state, `streams` by protocol."""
+    """What is read off at a scrape. `proxies` counts Envoys by gateway and state, `streams` by protocol.
+
+    `responses`, `acks` and `nacks` count messages by type URL since the start.
+    """
 
     compiled: Compiled = field(default_factory=Compiled)
     diagnostics: tuple[Diagnostic, ...] = ()
     streams: Mapping[str, int] = field(default_factory=dict)
     proxies: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    responses: Mapping[str, int] = field(default_factory=dict)
+    acks: Mapping[str, int] = field(default_factory=dict)
+    nacks: Mapping[str, int] = field(default_factory=dict)
 
 
 class Metrics:
@@ -48,9 +54,6 @@ class Metrics:
         self._compile = Histogram(
             "cellway_compile_seconds", "How long a stage of a reload took.", ["stage"], registry=self.registry
         )
-        self._responses = Counter("cellway_responses", "Responses sent.", ["type"], registry=self.registry)
-        self._acks = Counter("cellway_acks", "Responses acknowledged.", ["type"], registry=self.registry)
-        self._nacks = Counter("cellway_nacks", "Responses refused.", ["type"], registry=self.registry)
         self._push = Histogram(
             "cellway_push_ack_seconds",
             "From sending to acknowledgement.",
@@ -71,18 +74,9 @@ class Metrics:
         """A stage of a reload took so long."""
         self._compile.labels(stage).observe(seconds)
 
-    def sent(self, type_url: str) -> None:
-        """A response went out."""
-        self._responses.labels(short_type(type_url)).inc()
-
     def acknowledged(self, type_url: str, seconds: float) -> None:
         """A response was acknowledged so long after it was sent."""
-        self._acks.labels(short_type(type_url)).inc()
         self._push.labels(short_type(type_url)).observe(seconds)
-
-    def refused(self, type_url: str) -> None:
-        """A response was refused."""
-        self._nacks.labels(short_type(type_url)).inc()
 
     def text(self) -> bytes:
         """The text of `/metrics`."""
@@ -90,7 +84,7 @@ class Metrics:
 
 
 class _StateCollector:
-    """Gauges that are read off the state when they are asked for."""
+    """Metrics that are read off the state when they are asked for."""
 
     def __init__(self, state: Callable[[], State]) -> None:
         self._state = state
@@ -100,8 +94,9 @@ class _StateCollector:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All gauges."""
+        """All of them."""
         state = self._state()
+        yield from _messages(state)
         kinds = Tally((item.key.kind,) for item in state.compiled.objects)
         yield _gauge("cellway_documents", "Objects by kind.", ["kind"], kinds.items())
         found = Tally((str(one.severity), one.code) for one in state.diagnostics)
@@ -119,6 +114,19 @@ class _StateCollector:
         yield _gauge(
             "cellway_certificate_expiry_timestamp_seconds", "When a certificate ends.", ["name"], expiry.items()
         )
+
+
+def _messages(state: State) -> Iterator[Metric]:
+    counted = {
+        "cellway_responses": ("Responses sent.", state.responses),
+        "cellway_acks": ("Responses acknowledged.", state.acks),
+        "cellway_nacks": ("Responses refused.", state.nacks),
+    }
+    for name, (text, counts) in counted.items():
+        family = CounterMetricFamily(name, text, labels=["type"])
+        for type_url, count in sorted(counts.items()):
+            family.add_metric([short_type(type_url)], count)
+        yield family
 
 
 def _gauge(

@@ -48,9 +48,12 @@ class Live:
     since: Since
 
 
-def objects_view(compiled: Compiled, controller: str, live: Live | None = None) -> list[Json]:
-    """All written objects with their status, in the order of their keys."""
-    return [object_view(item, compiled, controller, live) for item in sorted(compiled.objects, key=lambda one: one.key)]
+def objects_view(compiled: Compiled, controller: str, live: Live | None = None, *, derived: bool = False) -> list[Json]:
+    """All written objects with their status, in the order of their keys; `derived`: also those that cells mean."""
+    shown = {item.key: item for item in compiled.objects}
+    if derived:
+        shown = {item.key: item for item in compiled.lowered if item.derived} | shown
+    return [object_view(item, compiled, controller, live) for _, item in sorted(shown.items())]
 
 
 def lowered_view(compiled: Compiled) -> list[Json]:
@@ -64,7 +67,8 @@ def object_view(item: Object, compiled: Compiled, controller: str, live: Live | 
     if live is not None:
         status = _programmed(item, status, live)
     view = _Statuses(item, controller, live.since if live else None)
-    return {**_without_status(item), "status": view.of(status), "source": str(item.source.positions.start)}
+    shown = {**_without_status(item), "status": view.of(status), "source": str(item.source.positions.start)}
+    return shown | ({"madeFrom": [str(origin) for origin in item.made_from]} if item.derived else {})
 
 
 def _without_status(item: Object) -> Json:

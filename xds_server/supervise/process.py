@@ -22,6 +22,11 @@ from xds_server.supervise.records import Record, digest_of, start_time, write_fi
 
 _LOG = structlog.get_logger("cellway.envoy")
 _POLL = 0.1
+_SETTLED = {
+    "cluster_manager.warming_clusters": "0",
+    "listener_manager.total_listeners_warming": "0",
+    "listener_manager.workers_started": "1",
+}
 _OPTIONS = (
     "--disable-hot-restart",
     *("--concurrency", "1"),
@@ -51,8 +56,8 @@ class Envoy:
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        if self.child is not None and self.child.poll() is not None:
-            return False
+        if self.child is not None:
+            return self.child.poll() is None
         return start_time(self.record.pid) == self.record.start_time
 
     async def ended(self) -> None:
@@ -138,6 +143,15 @@ def _counts(text: str) -> list[tuple[str, int]]:
         if not name.startswith("http.admin.") and name.endswith("_active") and value.isdecimal():
             total[name.removesuffix("_active")[-2:]] += int(value)
     return list(total.items())
+
+
+async def is_settled(admin: str) -> bool:
+    """Whether an Envoy listens and nothing is warming: what it acknowledged is what requests meet."""
+    try:
+        text = await ask_admin(admin, "GET", f"/stats?filter=^({'|'.join(_SETTLED)})$")
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line) == _SETTLED
 
 
 async def ask_admin(address: str, method: str, path: str, patience: float = 2.0) -> str:

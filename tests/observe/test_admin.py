@@ -1,0 +1,102 @@
+"""The admin API over ASGI: every route, and who is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from xds_server.observe.admin import admin_application, is_own_host
+
+
+@dataclass
+class Fake:
+    """A server in a state that a test chooses."""
+
+    reason: str = ""
+    waiting: str = ""
+    waited: list[float] = field(default_factory=list)
+
+    def objects(self, *, derived: bool) -> list[dict[str, Any]]:
+        return [{"kind": "Gateway", "derived": derived}]
+
+    def proxies(self) -> dict[str, Any]:
+        return {"items": [], "synced": True, "missing": []}
+
+    def diagnostics(self) -> list[dict[str, Any]]:
+        return [{"code": "M110"}]
+
+    def metrics(self) -> bytes:
+        return b"cellway_build_info 1\n"
+
+    def not_ready(self) -> str:
+        return self.reason
+
+    async def in_force(self, seconds: float) -> str:
+        self.waited.append(seconds)
+        return self.waiting
+
+
+async def ask(fake: Fake, path: str, host: str = "127.0.0.1:19001", method: str = "GET") -> httpx.Response:
+    transport = httpx.ASGITransport(app=admin_application(fake, loopback=True))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        return await client.request(method, path, headers={"Host": host})
+
+
+async def test_views_are_json_with_items() -> None:
+    assert (await ask(Fake(), "/api/v1/objects")).json() == {"items": [{"kind": "Gateway", "derived": False}]}
+    assert (await ask(Fake(), "/api/v1/objects?derived")).json()["items"][0]["derived"]
+    assert (await ask(Fake(), "/api/v1/diagnostics")).json() == {"items": [{"code": "M110"}]}
+    assert (await ask(Fake(), "/api/v1/proxies")).json()["synced"]
+
+
+async def test_metrics_are_prometheus_text() -> None:
+    answer = await ask(Fake(), "/metrics")
+    assert (answer.status_code, answer.content) == (200, b"cellway_build_info 1\n")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+@pytest.mark.parametrize(("reason", "status"), [("", 200), ("not loaded yet", 503)])
+async def test_readyz_says_why_not(reason: str, status: int) -> None:
+    answer = await ask(Fake(reason), "/readyz")
+    assert (answer.status_code, answer.text) == (status, f"{reason or 'ok'}\n")
+    assert (await ask(Fake(reason), "/livez")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"), [("", 10.0), ("?timeout=500ms", 0.5), ("?timeout=1m", 60.0), ("?timeout=24h", 300.0)]
+)
+async def test_wait_takes_a_duration(query: str, seconds: float) -> None:
+    fake = Fake()
+    answer = await ask(fake, f"/api/v1/wait{query}")
+    assert (answer.status_code, fake.waited) == (200, [seconds])
+
+
+async def test_wait_says_why_in_vain() -> None:
+    answer = await ask(Fake(waiting="no Envoy of default/edge is connected"), "/api/v1/wait")
+    assert (answer.status_code, answer.json()["message"]) == (504, "no Envoy of default/edge is connected")
+    assert (await ask(Fake(), "/api/v1/wait?timeout=soon")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:19001", "127.0.0.1.nip.example", "10.0.0.1", "", "[::2]:1"]
+)
+async def test_names_that_a_web_page_may_choose_are_refused(host: str) -> None:
+    assert (await ask(Fake(), "/api/v1/objects", host)).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:19001", "127.9.8.7:1", "[::1]:19001", "[::1]"])
+async def test_loopback_is_served(host: str) -> None:
+    assert (await ask(Fake(), "/api/v1/objects", host)).status_code == 200
+
+
+def test_beyond_loopback_every_address_is_right_and_no_name() -> None:
+    assert is_own_host("10.0.0.1:19001", loopback=False)
+    assert not is_own_host("evil.example", loopback=False)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_nothing_can_be_changed(method: str) -> None:
+    assert (await ask(Fake(), "/api/v1/objects", method=method)).status_code == 405

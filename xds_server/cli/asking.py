@@ -1,0 +1,29 @@
+"""Questions to a running server's admin API, with the standard library alone: these commands must start fast."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+
+from xds_server.cli.output import trouble
+from xds_server.supervise.bootstrap import parse_address
+
+
+def ask(admin: str, path: str, patience: float) -> tuple[int, Any]:
+    """Status code and JSON body of a GET. Ends the command with exit code 2 if the server cannot be reached."""
+    try:
+        address = parse_address(admin)
+    except ValueError as error:
+        trouble(str(error))
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=patience)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except (OSError, http.client.HTTPException) as error:
+        trouble(f"no cellway server answers at {admin}: {error}")
+    except ValueError:
+        trouble(f"what answers at {admin} is no cellway server")
+    finally:
+        connection.close()

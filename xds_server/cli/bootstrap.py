@@ -1,0 +1,32 @@
+"""`cellway bootstrap NAMESPACE/GATEWAY`: the bootstrap for an Envoy on another machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xds_server.cli.options import DEFAULT_XDS, Xds
+from xds_server.cli.output import trouble
+
+
+def bootstrap(
+    gateway: Annotated[str, typer.Argument(metavar="NAMESPACE/GATEWAY", help="Which gateway the Envoy serves.")],
+    xds: Xds = DEFAULT_XDS,
+    node_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Unique for every Envoy. Default: HOSTNAME/NAMESPACE/GATEWAY.")
+    ] = None,
+    admin: Annotated[str, typer.Option(metavar="HOST:PORT", help="Envoy's own admin interface.")] = "127.0.0.1:19000",
+) -> None:
+    """Print the bootstrap for an Envoy elsewhere: start it with `envoy -c FILE`."""
+    import socket
+
+    from xds_server.supervise.bootstrap import Bootstrap, parse_address
+
+    if gateway.count("/") != 1 or not all(gateway.split("/")):
+        trouble(f"'{gateway}' is not NAMESPACE/GATEWAY")
+    try:
+        addresses = parse_address(xds), parse_address(admin)
+    except ValueError as error:
+        trouble(str(error))
+    print(Bootstrap(gateway, node_id or f"{socket.gethostname()}/{gateway}", *addresses).text(), end="")

@@ -1,0 +1,41 @@
+"""The command `cellway`: which commands there are.
+
+Each command is a module of its own that imports what it needs when it runs, so that `--help` answers at once.
+Answers go to stdout, logs to stderr. Exit codes: 0 nothing found, 1 something found, 2 trouble.
+"""
+
+from __future__ import annotations
+
+import os
+
+# grpc tells of every connection that ends, on stderr, unless it is told not to before it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+import typer
+
+from xds_server.cli import bootstrap, render, run, serve, status, validate, version, wait
+
+application = typer.Typer(
+    name="cellway",
+    help="Traffic policies as YAML, compiled into Envoy's configuration and pushed live.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+application.command()(run.run)
+application.command()(serve.serve)
+application.command()(validate.validate)
+application.command()(render.render)
+application.command()(bootstrap.bootstrap)
+application.command()(status.status)
+application.command()(wait.wait)
+application.command()(version.version)
+
+
+def main() -> None:
+    """The entry point."""
+    application()
+
+
+if __name__ == "__main__":
+    main()

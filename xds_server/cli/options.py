@@ -1,0 +1,49 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+DEFAULT_ADMIN = "127.0.0.1:19001"
+DEFAULT_XDS = "127.0.0.1:18000"
+
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders with policy files.", show_default=False)]
+Admin = Annotated[
+    str, typer.Option(envvar="CELLWAY_ADMIN", metavar="HOST:PORT", help="The admin API: status, objects, metrics.")
+]
+Xds = Annotated[str, typer.Option(envvar="CELLWAY_XDS", metavar="HOST:PORT", help="The xDS server.")]
+AddressPool = Annotated[
+    str | None,
+    typer.Option(
+        envvar="CELLWAY_ADDRESS_POOL", metavar="CIDR", help="Addresses for Gateways that name none.", show_default=False
+    ),
+]
+Controllers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--controller-name",
+        metavar="NAME",
+        help="Answer for GatewayClasses of this controller; may be given more than once.",
+        show_default=False,
+    ),
+]
+StateFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir",
+        envvar="CELLWAY_STATE_DIR",
+        metavar="DIR",
+        help="What a restarted server needs to find its Envoys again. Default: $XDG_STATE_HOME/cellway/NAME-HASH.",
+        show_default=False,
+    ),
+]
+LogFormat = Annotated[
+    Literal["console", "json"] | None,
+    typer.Option(envvar="CELLWAY_LOG_FORMAT", help="Default: console on a terminal, else json.", show_default=False),
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], typer.Option(envvar="CELLWAY_LOG_LEVEL", help="How much to log.")
+]

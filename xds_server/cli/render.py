@@ -1,0 +1,77 @@
+"""`cellway render DIR...`: what policies compile to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from xds_server.cli.options import AddressPool, Controllers
+from xds_server.cli.output import FOUND, trouble
+
+if TYPE_CHECKING:
+    from xds_server.cli.reading import Reading
+
+Form = Literal["resources", "bootstrap", "objects", "status"]
+
+
+def render(  # noqa: PLR0913, PLR0917 (options of a command)
+    paths: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Files and folders; '-' is stdin.")],
+    form: Annotated[
+        Form,
+        typer.Option(
+            "--as",
+            help="Envoy resources; bootstraps that need no control plane; the objects that cells mean; statuses.",
+        ),
+    ] = "resources",
+    gateway: Annotated[
+        str | None, typer.Option(metavar="NAMESPACE/NAME", help="Only this gateway.", show_default=False)
+    ] = None,
+    output: Annotated[Literal["yaml", "json"], typer.Option("--output", "-o", help="How to print it.")] = "yaml",
+    show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Print private keys and the like.")] = False,
+    address_pool: AddressPool = None,
+    controller_name: Controllers = None,
+) -> None:
+    """Print what policies compile to. Exit code 1 if there are errors; what is sound is printed all the same."""
+    from xds_server.cli.reading import options_of, read
+    from xds_server.observe.diagnostics_view import has_errors
+    from xds_server.observe.resources_view import to_json, to_yaml
+
+    options = options_of(controller_name, address_pool)
+    reading = read(paths, options)
+    if gateway is not None and gateway not in reading.compiled.snapshots:
+        trouble(f"there is no gateway {gateway}; there are: {', '.join(sorted(reading.compiled.snapshots)) or 'none'}")
+    documents = _documents(form, reading, gateway, options.controllers[0], show_secrets=show_secrets)
+    print(to_json(documents) if output == "json" else to_yaml(documents), end="")
+    if has_errors(reading.diagnostics):
+        for diagnostic in reading.diagnostics:
+            print(diagnostic, file=sys.stderr)
+        raise typer.Exit(FOUND)
+
+
+def _documents(
+    form: Form, reading: Reading, gateway: str | None, controller: str, *, show_secrets: bool
+) -> list[dict[str, Any]]:
+    from xds_server.observe.resources_view import has_secrets, snapshot_view, static_bootstrap
+    from xds_server.observe.status_view import lowered_view, objects_view
+
+    compiled = reading.compiled
+    if form == "objects":
+        return lowered_view(compiled)
+    if form == "status":
+        return [{key: view[key] for key in _STATUS if key in view} for view in objects_view(compiled, controller)]
+    snapshots = [one for name, one in sorted(compiled.snapshots.items()) if gateway in (None, name)]
+    if form == "resources":
+        return [snapshot_view(snapshot, show_secrets=show_secrets) for snapshot in snapshots]
+    secret = [snapshot.gateway for snapshot in snapshots if not show_secrets and has_secrets(snapshot)]
+    if secret:
+        trouble(
+            f"the bootstraps of these gateways hold secrets: {', '.join(secret)}; --show-secrets prints them,"
+            " --gateway chooses another"
+        )
+    return [static_bootstrap(snapshot) for snapshot in snapshots]
+
+
+_STATUS = ("apiVersion", "kind", "metadata", "status", "source")

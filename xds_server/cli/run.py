@@ -1,0 +1,52 @@
+"""`cellway run DIR...`: the control plane, and one local Envoy for each gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xds_server.cli.options import (
+    DEFAULT_ADMIN,
+    DEFAULT_XDS,
+    AddressPool,
+    Admin,
+    Controllers,
+    Folders,
+    LogFormat,
+    LogLevel,
+    StateFolder,
+    Xds,
+)
+
+
+def run(  # noqa: PLR0913, PLR0917 (options of a command)
+    folders: Folders,
+    admin: Admin = DEFAULT_ADMIN,
+    xds: Xds = DEFAULT_XDS,
+    address_pool: AddressPool = None,
+    envoy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="The Envoy to run. Default: $CELLWAY_ENVOY, .envoy/bin/envoy, or the one on PATH.",
+            show_default=False,
+        ),
+    ] = None,
+    no_envoy: Annotated[bool, typer.Option("--no-envoy", help="Start none, as `serve` does.")] = False,
+    state_dir: StateFolder = None,
+    controller_name: Controllers = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Answer at every loopback endpoint where nobody does; print curl lines.")
+    ] = False,
+    log_format: LogFormat = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Serve policy folders, with one local Envoy for each gateway. Files are watched; a change is live at once."""
+    from xds_server.cli.serving import Choices, serve_until_stopped
+
+    choices = Choices(
+        tuple(folders), admin, xds, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level
+    )
+    serve_until_stopped(choices, with_envoys=not no_envoy, envoy=envoy, demo=demo)

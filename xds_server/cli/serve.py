@@ -1,0 +1,35 @@
+"""`cellway serve DIR...`: the control plane alone, for Envoys that somebody else starts."""
+
+from __future__ import annotations
+
+from xds_server.cli.options import (
+    DEFAULT_ADMIN,
+    DEFAULT_XDS,
+    AddressPool,
+    Admin,
+    Controllers,
+    Folders,
+    LogFormat,
+    LogLevel,
+    StateFolder,
+    Xds,
+)
+
+
+def serve(  # noqa: PLR0913, PLR0917 (options of a command)
+    folders: Folders,
+    admin: Admin = DEFAULT_ADMIN,
+    xds: Xds = DEFAULT_XDS,
+    address_pool: AddressPool = None,
+    state_dir: StateFolder = None,
+    controller_name: Controllers = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Serve policy folders to Envoys elsewhere; `cellway bootstrap` prints what those need."""
+    from xds_server.cli.serving import Choices, serve_until_stopped
+
+    choices = Choices(
+        tuple(folders), admin, xds, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level
+    )
+    serve_until_stopped(choices, with_envoys=False)

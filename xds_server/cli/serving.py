@@ -1,0 +1,123 @@
+"""What `run` and `serve` have in common: settings from options, a server in an event loop, what is printed."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from xds_server.app import Clocks, Server, Settings, Told
+from xds_server.cli.demo import demo_endpoints, things_to_try
+from xds_server.cli.echo import Echo
+from xds_server.cli.logs import configure_logs
+from xds_server.cli.output import trouble
+from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options
+from xds_server.supervise.binary import NoEnvoyError, find_envoy
+from xds_server.supervise.bootstrap import parse_address
+from xds_server.supervise.records import StateInUseError, default_state_folder
+
+_PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The options that `run` and `serve` share, as they were given."""
+
+    folders: tuple[Path, ...]
+    admin: str
+    xds: str
+    address_pool: str | None
+    controllers: tuple[str, ...]
+    state: Path | None
+    log_format: str | None
+    log_level: str
+
+
+def serve_until_stopped(choices: Choices, *, with_envoys: bool, envoy: Path | None = None, demo: bool = False) -> None:
+    """Serve until a signal; ends the command with exit code 2 if that cannot begin."""
+    configure_logs(choices.log_format, choices.log_level)
+    try:
+        settings = _settings(choices, find_envoy(envoy, os.environ, Path.cwd()) if with_envoys else None)
+        asyncio.run(_serve(settings, demo=demo))
+    except (NoEnvoyError, StateInUseError, OSError, ValueError) as error:
+        trouble(str(error))
+
+
+def _settings(choices: Choices, envoy: Path | None) -> Settings:
+    if choices.address_pool is not None:
+        ipaddress.ip_network(choices.address_pool)
+    state = choices.state
+    if state is None and envoy is not None:
+        state = default_state_folder(choices.folders, os.environ, Path.home())
+    options = Options(choices.controllers or DEFAULT_CONTROLLERS, choices.address_pool)
+    return Settings(
+        choices.folders,
+        parse_address(choices.admin),
+        parse_address(choices.xds),
+        options,
+        state.absolute() if state else None,
+        envoy,
+        socket.gethostname(),
+    )
+
+
+async def _serve(settings: Settings, *, demo: bool) -> None:
+    echo, first = Echo(), asyncio.Event()
+    latest = Compiled()
+
+    def published(compiled: Compiled) -> None:
+        nonlocal latest
+        latest = compiled
+        if demo:
+            echo.serve(demo_endpoints(compiled.gateways))
+        first.set()
+
+    server = Server(settings, Clocks(time.time, time.monotonic), Told(_print_addresses, published))
+
+    async def announce() -> None:
+        await first.wait()
+        reason = await server.in_force(_PATIENCE)
+        _print_loaded(latest)
+        if reason:
+            print(f"Not everything is in force: {reason}")
+        if demo:
+            _print_demo(latest, echo)
+        sys.stdout.flush()
+
+    announcing = asyncio.create_task(announce(), name="announcement")
+    try:
+        await server.run()
+    finally:
+        announcing.cancel()
+        await echo.close()
+
+
+def _print_addresses(addresses: Mapping[str, str]) -> None:
+    print(f"xDS on {addresses['xds']}, admin API on http://{addresses['admin']}", flush=True)
+
+
+def _print_loaded(compiled: Compiled) -> None:
+    counts = Counter(item.key.kind for item in compiled.objects)
+    print(f"Loaded {', '.join(f'{count} {kind}' for kind, count in sorted(counts.items()))}")
+    for gateway in compiled.gateways:
+        places = [
+            f"{'https' if port.tls else 'http'}://{f'[{address}]' if ':' in address else address}:{port.port}"
+            for port in gateway.ports
+            for address in port.addresses
+        ]
+        print(f"Gateway {gateway.name} on {', '.join(places) or 'no port'}")
+
+
+def _print_demo(compiled: Compiled, echo: Echo) -> None:
+    served = ", ".join(f"{address}:{port}" for address, port in echo.endpoints)
+    print(f"Demo services on {served or 'no address: somebody listens everywhere already'}")
+    print("Try:")
+    for one in things_to_try(compiled.gateways):
+        print(f"  {one.command}\n      # {one.expected}")

@@ -1,0 +1,60 @@
+"""`cellway validate PATH...`: what is wrong with policies, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from xds_server.cli.options import AddressPool, Controllers
+from xds_server.cli.output import FOUND, print_diagnostics
+
+if TYPE_CHECKING:
+    from xds_server.cli.reading import Reading
+
+
+def validate(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", help="Files and folders; '-' is stdin.", show_default="."),
+    ] = None,
+    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print it.")] = "text",
+    address_pool: AddressPool = None,
+    controller_name: Controllers = None,
+) -> None:
+    """Check policies, without network and without side effects. Exit code 1 if there are errors."""
+    from xds_server.cli.reading import options_of, read
+    from xds_server.observe.diagnostics_view import has_errors
+
+    reading = read(paths or [Path()], options_of(controller_name, address_pool))
+    if output == "json":
+        _print_json(reading)
+    else:
+        _print_text(reading)
+    if has_errors(reading.diagnostics):
+        raise typer.Exit(FOUND)
+
+
+def _print_text(reading: Reading) -> None:
+    from xds_server.observe.diagnostics_view import summary
+
+    print_diagnostics(reading.diagnostics, reading.text_of)
+    print(f"{_count(reading.files, 'file')}, {_count(reading.objects, 'object')}: {summary(reading.diagnostics)}")
+
+
+def _print_json(reading: Reading) -> None:
+    import json
+
+    from xds_server.observe.diagnostics_view import diagnostic_json
+
+    answer = {
+        "files": reading.files,
+        "objects": reading.objects,
+        "diagnostics": [diagnostic_json(one) for one in reading.diagnostics],
+    }
+    print(json.dumps(answer, indent=2))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

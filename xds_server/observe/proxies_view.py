@@ -1,0 +1,143 @@
+"""Every Envoy: what it has, what it waits for and what it refused.
+
+In: the xDS server's records, the local processes, and the gateways there should be. Out: JSON values for the admin
+API, counts for metrics, and how far each gateway is for its status. A refusal is shown with the documents that made
+what was refused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from xds_server.graph import Gateway
+from xds_server.observe.resources_view import short_type
+from xds_server.observe.status_view import Programming
+from xds_server.serve.records import ProxyRecord, RefusalRecord, TypeRecord
+from xds_server.snapshot.resource import Snapshot
+from xds_server.supervise.envoys import LocalEnvoy
+
+Json = dict[str, Any]
+_MESSAGE_LENGTH = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All Envoys. `local` run on this machine, and there should be one of each gateway in `expected`.
+
+    `moment` writes a time of the records as RFC 3339.
+    """
+
+    records: tuple[ProxyRecord, ...]
+    local: tuple[LocalEnvoy, ...]
+    expected: tuple[str, ...]
+    moment: Callable[[float], str]
+
+    def missing(self) -> list[str]:
+        """Sentences about local Envoys that should be connected and are not."""
+        there = {record.gateway for record in self.records}
+        running = {one.gateway for one in self.local}
+        return [
+            f"the Envoy of {name} {'is not connected' if name in running else 'does not run'}"
+            for name in self.expected
+            if name not in there
+        ]
+
+    def unsettled(self) -> list[str]:
+        """Sentences about everything that is not in sync."""
+        return self.missing() + [
+            f"{record.node_id} {_what(one)}" for record in self.records for one in record.types if not one.synced
+        ]
+
+    def refused(self) -> bool:
+        """Whether waiting is in vain: something was refused, and nothing that could still be taken is on its way."""
+        pending = [one for record in self.records for one in record.types if not one.synced]
+        return not self.missing() and bool(pending) and all(one.refusal and not one.waiting_since for one in pending)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Envoys by gateway and state."""
+        return dict(Counter((record.gateway, record.state) for record in self.records))
+
+    def view(self, wanted: Callable[[str], Snapshot | None]) -> Json:
+        """The admin API's answer. `wanted` finds what a gateway's Envoys should have."""
+        local = {one.node_id: one for one in self.local}
+        items = [self._proxy(record, local.pop(record.node_id, None), wanted) for record in self.records]
+        return {"synced": not self.unsettled(), "missing": self.missing(), "items": items}
+
+    def _proxy(self, record: ProxyRecord, local: LocalEnvoy | None, wanted: Callable[[str], Snapshot | None]) -> Json:
+        snapshot = wanted(record.gateway)
+        versions = snapshot.versions if snapshot else {}
+        here: Json = {"admin": local.admin, "pid": local.pid} if local else {"admin": "", "pid": 0}
+        return {
+            "node": record.node_id,
+            "gateway": record.gateway,
+            "state": record.state,
+            "protocol": record.protocol,
+            "peer": record.peer,
+            "envoy_version": record.version,
+            "locality": record.locality,
+            "connected_since": self.moment(record.connected_since),
+            "last_message": self.moment(record.last_message),
+            **here,
+            "types": {
+                short_type(one.type_url): self._type(one, versions.get(one.type_url, "")) for one in record.types
+            },
+        }
+
+    def _type(self, one: TypeRecord, wanted: str) -> Json:
+        since = one.waiting_since or (one.refusal.time if one.refusal else 0.0) or one.acknowledged_at
+        return {
+            "state": _state(one),
+            "since": self.moment(since) if since else None,
+            "sent": one.sent,
+            "acknowledged": one.acknowledged,
+            "acknowledged_at": self.moment(one.acknowledged_at) if one.acknowledged_at else None,
+            "wanted": wanted,
+            "nack": self._refusal(one.refusal) if one.refusal else None,
+        }
+
+    def _refusal(self, refusal: RefusalRecord) -> Json:
+        return {
+            "time": self.moment(refusal.time),
+            "version": refusal.version,
+            "message": refusal.message[:_MESSAGE_LENGTH],
+            "resources": list(refusal.resources),
+            "objects": [str(origin) for origin in refusal.origins],
+        }
+
+
+def programming(fleet: Fleet, gateways: Iterable[Gateway]) -> dict[str, Programming]:
+    """How far each gateway's Envoys are. A local Envoy that is not connected counts as one that is not synced.
+
+    An Envoy that asks by the name of a group serves every gateway of the group.
+    """
+    states = {}
+    for gateway in gateways:
+        names = {gateway.name, *gateway.groups}
+        found = [record for record in fleet.records if record.gateway in names]
+        wanted = max(len(found), int(gateway.name in fleet.expected))
+        states[gateway.name] = Programming(sum(record.synced for record in found), wanted, _blame(found))
+    return states
+
+
+def _blame(records: Iterable[ProxyRecord]) -> str:
+    for record in records:
+        for one in record.types:
+            if one.refusal is not None:
+                made = ", ".join(str(origin.span) for origin in one.refusal.origins)
+                return f"refused by {record.node_id}: {one.refusal.message[:500]}{f' ({made})' if made else ''}"
+    return ""
+
+
+def _state(one: TypeRecord) -> str:
+    return "rejected" if one.refusal else "synced" if one.synced else "waiting"
+
+
+def _what(one: TypeRecord) -> str:
+    name = short_type(one.type_url)
+    if one.refusal is not None:
+        made = "; ".join(str(origin) for origin in one.refusal.origins)
+        return f"refused {name}: {one.refusal.message[:500]}{f' (made by {made})' if made else ''}"
+    return f"has not acknowledged {name}"
