@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from google.protobuf.message import Message
 
@@ -25,7 +25,7 @@ from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
 from xds_server.status import Status
 from xds_server.translate.gateway import translate_gateway
-from xds_server.types import Key
+from xds_server.types import Condition, Key
 
 DEFAULT_CONTROLLERS = ("cellway.dev/gateway-controller", "gateway.envoyproxy.io/gatewayclass-controller")
 
@@ -66,9 +66,33 @@ def compile_objects(objects: Iterable[Object], options: Options) -> Compiled:
         lowered.objects,
         attached.gateways,
         snapshots,
-        {**attached.statuses, **lowered.statuses},
+        _joined(attached.statuses, lowered.statuses, lowered.made),
         tuple(sorted(diagnostics, key=sort_key)),
     )
+
+
+def _joined(
+    attached: Mapping[Key, Status], lowered: Mapping[Key, Status], made: Mapping[Key, tuple[Key, ...]]
+) -> dict[Key, Status]:
+    """Statuses of written objects: what became of a derived one is said of the object that it carries on."""
+    statuses = {**attached, **lowered}
+    for written, derived in made.items():
+        found = [attached[key] for key in derived if key in attached]
+        parents = tuple(parent for status in found for parent in status.parents)
+        refused = next(
+            (one for status in found for place in status.ancestors for one in place.conditions if not _is_good(one)),
+            None,
+        )
+        known = lowered.get(written, Status())
+        ancestors = known.ancestors
+        if refused is not None:
+            ancestors = tuple(replace(place, conditions=(refused,)) for place in ancestors)
+        statuses[written] = replace(known, parents=parents or known.parents, ancestors=ancestors)
+    return statuses
+
+
+def _is_good(condition: Condition) -> bool:
+    return condition.type != "Accepted" or condition.status
 
 
 def _snapshots(

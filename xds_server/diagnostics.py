@@ -142,6 +142,16 @@ CATALOGUE: Mapping[str, Code] = {
     "M111": _error("{field} must be text"),
     "M112": _error("{reason}"),
     # -- cells ---------------------------------------------------------------------------------------
+    "C101": _error("only one Organization is served for now; this one is not used, {name} is"),
+    "C102": _error("the class of this cell cannot be used, and so neither can the cell: {reason}"),
+    "C103": _error("dependency '{name}' is refused: {reason}"),
+    "C104": _error("this binding cannot be used as written: {reason}"),
+    "C105": _error("endpoint {name} of cell {cell} has no address in this binding; its routes answer 500"),
+    "C106": _error("endpoint {name} is public, but the cell has no hostnames: set gateways.north.hostnames"),
+    "C107": _error("endpoint {name} is not reachable there: {reason}"),
+    "C108": _error("this is not attached: {reason}"),
+    "C109": _error("the policy is not attached, another one is: {reason}"),
+    "C110": _error("{reason}"),
     # -- attach --------------------------------------------------------------------------------------
     "A101": _error("{name} is already defined at {first}; this one is not used"),
     "A102": _error("this address cannot be used: {reason}"),

@@ -145,10 +145,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
-    """The routes of one hostname (`*` for any, `*.example.com` for subdomains), most specific first."""
+    """The routes of one hostname (`*` for any, `*.example.com` for subdomains), most specific first.
+
+    `aliases` are further hostnames with the very same routes: what a route counts, it counts for all of them.
+    """
 
     hostname: str
     routes: tuple[Route, ...]
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

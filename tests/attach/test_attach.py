@@ -56,7 +56,7 @@ def chain(result: Compiled, port: int = 81) -> HttpChain:
 
 
 def routes(result: Compiled, port: int = 81) -> dict[str, tuple[Route, ...]]:
-    return {host.hostname: host.routes for host in chain(result, port).hosts}
+    return {name: host.routes for host in chain(result, port).hosts for name in (host.hostname, *host.aliases)}
 
 
 def status(result: Compiled, kind: str, name: str = "web", group: str = GATEWAY_GROUP, namespace: str = "default") -> Status:
@@ -108,7 +108,7 @@ def test_a_route_that_is_not_attached_says_why(fields: dict[str, str], reason: s
     result = compiled(GATEWAY + route(**fields))
     accepted = condition(status(result, "HTTPRoute", namespace=fields.get("namespace", "default")).parents[0].conditions, "Accepted")
     assert (accepted.status, accepted.reason) == (False, reason)
-    assert [problem.code for problem in result.diagnostics] == ["A110"]
+    assert "A110" in {problem.code for problem in result.diagnostics}
 
 
 def test_a_wrong_parent_is_suggested_and_placed() -> None:
@@ -162,7 +162,7 @@ def test_routes_stand_in_order_of_precedence() -> None:
     rules = (
         "[{matches: [{path: {value: /}}]}, {matches: [{path: {value: /a}}]}, {matches: [{path: {value: /a/b}}]},"
         " {matches: [{path: {type: RegularExpression, value: '/a.*'}}]}, {matches: [{path: {type: Exact, value: /a}}]},"
-        " {matches: [{path: {value: /a}, headers: [{name: x, value: y}]}]}, {matches: [{path: {value: /a}, method: GET}]}]"
+        " {matches: [{path: {value: /a}, headers: [{name: x, value: z}]}]}, {matches: [{path: {value: /a}, method: GET}]}]"
     )
     found = [(one.match.path_type.value, one.match.path, one.match.method, len(one.match.headers))
              for one in routes(compiled(GATEWAY + route(rules=rules)))["*"]]  # fmt: skip

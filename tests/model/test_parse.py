@@ -33,7 +33,7 @@ def findings(text: str) -> list[str]:
 def test_every_mistake_has_its_place_and_a_suggestion() -> None:
     assert findings(ROUTE) == [
         "test.yaml:8:20: error M112 type: must be 'Exact', 'PathPrefix' or 'RegularExpression' (did you mean 'PathPrefix'?)",
-        "test.yaml:10:27: error M110 unknown field 'wieght' (did you mean 'weight'?)",
+        "test.yaml:10:29: error M110 unknown field 'wieght' (did you mean 'weight'?)",
     ]
 
 
@@ -49,8 +49,8 @@ def test_every_mistake_has_its_place_and_a_suggestion() -> None:
         ("{name: web}\nspec", "{name: We_b}\nspec", "test.yaml:3:18: error M105 'We_b' is not a name: lower-case letters, digits, "
          "'-' and '.', at most 253 characters"),
         ("spec:", "sepc:", "test.yaml:4:1: error M110 unknown field 'sepc' (did you mean 'spec'?)"),
-        ("port: 80,", "port: '80',", "test.yaml:10:24: error M112 port: input should be a valid integer"),
-        ("port: 80,", "port: 70000,", "test.yaml:10:24: error M112 port: input should be less than or equal to 65535"),
+        ("port: 80,", "port: '80',", "test.yaml:10:25: error M112 port: input should be a valid integer"),
+        ("port: 80,", "port: 70000,", "test.yaml:10:25: error M112 port: input should be less than or equal to 65535"),
         ("{type: Prefix, value: /a}", "{type: Exact, value: a}", "test.yaml:8:13: error M112 path: a path must start with '/', "
          "this is 'a'"),
     ],

@@ -130,7 +130,7 @@ def _chain(state: GatewayState, name: str, listeners: list[ListenerState], table
     tls = listeners[0].spec.protocol == "HTTPS"
     return HttpChain(
         name=name,
-        hosts=tuple(_virtual_host(hostname, routes, broken=broken) for hostname, routes in sorted(hosts.items())),
+        hosts=_virtual_hosts(hosts, broken=broken),
         server_names=tuple(host for host in names if host != "*") if tls else (),
         certificates=tuple(dict.fromkeys(one for listener in listeners for one in listener.certificates)),
         settings=settings,
@@ -143,12 +143,20 @@ def _owner(hostname: str, listeners: list[str]) -> str:
     return max((host for host in listeners if covers(host, hostname)), key=specificity)
 
 
-def _virtual_host(hostname: str, routes: list[tuple[SortKey, Route]], *, broken: bool) -> VirtualHost:
+def _virtual_hosts(hosts: Mapping[str, list[tuple[SortKey, Route]]], *, broken: bool) -> tuple[VirtualHost, ...]:
+    """One virtual host for all hostnames that have the same routes."""
+    names: dict[tuple[Route, ...], list[str]] = {}
+    for hostname, routes in sorted(hosts.items()):
+        names.setdefault(_ordered(routes, broken=broken), []).append(hostname)
+    return tuple(VirtualHost(first, routes, tuple(more)) for routes, (first, *more) in names.items())
+
+
+def _ordered(routes: list[tuple[SortKey, Route]], *, broken: bool) -> tuple[Route, ...]:
     # sorted() is stable and the key is unique for each match, so the result does not depend on insertion.
     ordered = [route for _, route in sorted(routes, key=lambda item: item[0])]
     if broken:
         ordered = [Route(one.name, one.match, Respond(500), (), one.origins) for one in ordered]
-    return VirtualHost(hostname, tuple(ordered))
+    return tuple(ordered)
 
 
 def _listener_settings(

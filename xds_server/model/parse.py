@@ -175,8 +175,20 @@ def _body(document: Mapping[str, Any], kind: Kind, place: _Place) -> tuple[Any, 
     try:
         return kind.spec.model_validate(written if written is not None else {}), tuple(problems)
     except ValidationError as error:
-        problems.extend(_explain(detail, written, kind, root, place) for detail in error.errors(include_url=False))
+        details = _without_echoes(error.errors(include_url=False))
+        problems.extend(_explain(detail, written, kind, root, place) for detail in details)
         return None, tuple(problems)
+
+
+def _without_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without complaints that a list is too short when it is so only because its items are in error."""
+    places = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short"
+        or not any(len(place) > len(detail["loc"]) and place[: len(detail["loc"])] == detail["loc"] for place in places)
+    ]
 
 
 def _aliases(model: type[BaseModel]) -> list[str]:

@@ -74,7 +74,7 @@ def translate_routes(chain: HttpChain, tools: Tools) -> tuple[Translated, list[D
     origins = dict.fromkeys(chain.origins)
     clusters: set[str] = set()
     for host in chain.hosts:
-        built = VirtualHost(name=host.hostname, domains=[host.hostname])
+        built = VirtualHost(name=host.hostname, domains=[host.hostname, *host.aliases])
         for route in host.routes:
             message, problem = translate_route(route, tools)
             if problem is not None:

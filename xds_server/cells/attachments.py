@@ -1,0 +1,182 @@
+"""What users attach to cells: policies on sections, and routes in place of derived ones.
+
+In: written policies and routes, and the sections of all cells. Out: derived policies, one for every derived route, out
+of the layers that count for it; derived routes for those that name a cell as parent. Objects that have nothing to do
+with cells pass unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from xds_server.cells.derive import Output
+from xds_server.cells.lowering import Lowering
+from xds_server.cells.merge import Layer, merge_layers
+from xds_server.cells.plan import close
+from xds_server.cells.sections import Sections
+from xds_server.diagnostics import Path
+from xds_server.model.object import Object
+from xds_server.model.policies import TargetRef, Targets
+from xds_server.status import ParentStatus, Status
+from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Condition, Key, Origin
+
+FIELDS = {"SecurityPolicy": "security", "BackendTrafficPolicy": "traffic"}
+_TARGET_FIELDS = ("targetRef", "targetRefs")
+
+
+@dataclass(slots=True)
+class Attached:
+    """Policies by cell, kind and section, oldest first, and the status of each."""
+
+    policies: dict[tuple[str, str, str], list[Object]] = field(default_factory=dict)
+    ancestors: dict[Key, list[ParentStatus]] = field(default_factory=dict)
+
+
+def section_of(target: TargetRef, namespace: str, lowering: Lowering) -> str | None:
+    """The section that a target means: "" for the whole cell, None if it is none of a cell's."""
+    if (target.group, target.kind) == (CELLWAY_GROUP, "Cell"):
+        return target.section_name or ""
+    known = lowering.sections.get(namespace)
+    if known is None or Key(target.group, target.kind, namespace, target.name) in lowering.written:
+        return None
+    if (target.group, target.kind) == (GATEWAY_GROUP, "Gateway"):
+        return next((one for one in known.directions() if target.name == f"{namespace}-{one}"), None)
+    if (target.group, target.kind) == (GATEWAY_GROUP, "HTTPRoute"):
+        return next((one.section for one in known.all if target.name == one.route), None)
+    return None
+
+
+def take_policies(objects: Iterable[Object], lowering: Lowering) -> tuple[list[Object], Attached]:
+    """Sort policies into those of cells and the rest; a policy with targets of both is split."""
+    rest, attached = [], Attached()
+    for item in objects:
+        if not isinstance(item.spec, Targets):
+            rest.append(item)
+            continue
+        others = []
+        for number, target in enumerate(item.spec.targets):
+            section = section_of(target, item.namespace, lowering)
+            if section is None:
+                others.append(target)
+            else:
+                _attach(item, number, section, lowering, attached)
+        if len(others) == len(item.spec.targets):
+            rest.append(item)
+        elif others:
+            kept = {"target_ref": None, "target_refs": tuple(others)}
+            rest.append(replace(item, spec=item.spec.model_copy(update=kept)))
+    return rest, attached
+
+
+def _attach(item: Object, number: int, section: str, lowering: Lowering, attached: Attached) -> None:
+    assert isinstance(item.spec, Targets)
+    path, target = item.spec.target_path(number), item.spec.targets[number]
+    cell = target.name if target.group == CELLWAY_GROUP else item.namespace
+    reason, hint = _refusal(item, cell, section, lowering)
+    place = (target.group, target.kind, item.namespace, target.name, target.section_name or "")
+    condition = Condition("Accepted", True, "Accepted")
+    if reason:
+        lowering.output.problems.append(item.diagnose("C108", *path, hint=hint, reason=reason))
+        condition = Condition("Accepted", False, "TargetNotFound", reason)
+    else:
+        here = attached.policies.setdefault((cell, item.key.kind, section), [])
+        clash = [one for one in here if set(_spec(one)) & set(_spec(item))]
+        if clash:
+            message = f"{clash[0].key} is older and sets the same fields there"
+            lowering.output.problems.append(item.diagnose("C109", *path, reason=message))
+            condition = Condition("Accepted", False, "Conflicted", message)
+        elif item.broken:
+            condition = Condition("Accepted", False, "Invalid", "it has errors")
+        if not clash:
+            here.append(item)
+    attached.ancestors.setdefault(item.key, []).append(ParentStatus(*place, conditions=(condition,)))
+
+
+def _refusal(item: Object, cell: str, section: str, lowering: Lowering) -> tuple[str, str]:
+    """Why a policy cannot be attached to a section, and a hint; empty if it can."""
+    known = lowering.sections.get(cell)
+    if cell != item.namespace:
+        return f"a policy attaches to the cell of its own namespace ({item.namespace}), not to {cell}", ""
+    if item.key.kind not in FIELDS:
+        return f"a {item.key.kind} cannot be attached to a cell yet", ""
+    if known is None and cell in lowering.plan.declared:
+        return f"cell {cell} is not bound in this stage", ""
+    if known is None:
+        return f"there is no cell {cell}", close(cell, lowering.plan.declared)
+    if section and not known.routes(section):
+        return f"cell {cell} has no section '{section}'", close(section, known.names())
+    return "", ""
+
+
+def _spec(item: Object) -> dict[str, Any]:
+    written = item.document.get("spec")
+    return {key: value for key, value in (written or {}).items() if key not in _TARGET_FIELDS}
+
+
+def add_policies(sections: Sections, attached: Attached, output: Output) -> None:
+    """One derived policy of each kind for every derived route of a cell, where anything applies to it."""
+    cell = sections.cell.name
+    for one in sections.all:
+        for kind, name in FIELDS.items():
+            layers, policies = _layers(sections, one.section, one.direction, kind, name, attached)
+            if not any(layer.value for layer in layers) and not policies:
+                continue
+            merged = merge_layers(layers)
+            for route in _routes_named(one.route, cell, output):
+                key = output.add_policy(kind, cell, route, merged, one.at)
+                if any(policy.broken for policy in policies):
+                    _close(kind, cell, route, policies, output)
+                for policy in policies:
+                    output.became(policy.key, key)
+
+
+def _routes_named(route: str, cell: str, output: Output) -> list[str]:
+    """A derived route and its further hosts (`mailer.south`, `mailer.south.1`)."""
+    found = [key.name for key in output.objects if key.kind == "HTTPRoute" and key.namespace == cell]
+    return [
+        name
+        for name in found
+        if name == route or (name.rpartition(".")[0] == route and name[len(route) + 1 :].isdigit())
+    ]
+
+
+def _close(kind: str, cell: str, route: str, policies: list[Object], output: Output) -> None:
+    """A broken policy closes the route, whatever else applies to it."""
+    key = next(key for key in output.objects if (key.kind, key.namespace, key.name) == ("HTTPRoute", cell, route))
+    target = {"group": GATEWAY_GROUP, "kind": "HTTPRoute", "name": key.name}
+    broken = next(policy for policy in policies if policy.broken)
+    made = Key(broken.key.group, kind, cell, route)
+    meta = replace(broken.meta, name=route, namespace=cell)
+    spec = Targets.model_validate({"targetRefs": [target]})
+    output.objects[made] = replace(broken, key=made, meta=meta, spec=spec, made_from=broken.origins, broken=True)
+
+
+def _layers(
+    sections: Sections, section: str, direction: str, kind: str, name: str, attached: Attached
+) -> tuple[list[Layer], list[Object]]:
+    """What applies to a section, the weakest first, and the written policies among it."""
+    cell = sections.cell
+    layers = [_piece(one, ("spec", "defaults", direction, name)) for one in cell.classes]
+    policies: list[Object] = []
+    for place in ("", direction, section):
+        for policy in reversed(attached.policies.get((cell.name, kind, place), [])):
+            policies.append(policy)
+            layers.append(Layer(_spec(policy), policy.source.positions, ("spec",), policy.origins[0]))
+    layers.append(_piece(cell.binding, ("spec", "overrides", "sections", section, name)))
+    layers += [_piece(one, ("spec", "overrides", direction, name)) for one in cell.classes]
+    return layers, policies
+
+
+def _piece(item: Object, path: Path) -> Layer:
+    value: Any = item.document
+    for step in path:
+        value = value.get(step, {}) if isinstance(value, Mapping) else {}
+    origin = Origin(item.key, item.source.value(*path))
+    return Layer(value if isinstance(value, Mapping) else {}, item.source.positions, path, origin)
+
+
+def policy_statuses(attached: Attached) -> dict[Key, Status]:
+    """The statuses of policies on cells."""
+    return {key: Status(ancestors=tuple(ancestors)) for key, ancestors in attached.ancestors.items()}

@@ -1,0 +1,88 @@
+"""Derived objects: documents made from cells, read by the same parser as written ones.
+
+In: kind, name, spec as JSON, and the objects it was made from. Out: typed objects, and what is wrong with them at the
+places of the documents they came from. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from xds_server.cells.merge import Merged
+from xds_server.diagnostics import Diagnostic, Positions, Span
+from xds_server.model.object import Object
+from xds_server.model.parse import parse_object
+from xds_server.types import ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key, Origin
+
+VERSIONS = {
+    "Gateway": f"{GATEWAY_GROUP}/v1",
+    "HTTPRoute": f"{GATEWAY_GROUP}/v1",
+    "Backend": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
+    "HTTPRouteFilter": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
+    "SecurityPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
+    "BackendTrafficPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
+    "ClientTrafficPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
+}
+
+
+def origins_of(sources: Iterable[Object]) -> tuple[Origin, ...]:
+    """The documents behind several objects."""
+    return tuple(dict.fromkeys(origin for source in sources for origin in source.origins))
+
+
+@dataclass(slots=True)
+class Output:
+    """What the room makes: derived objects by identity, diagnostics, and which written object became which."""
+
+    objects: dict[Key, Object] = field(default_factory=dict)
+    problems: list[Diagnostic] = field(default_factory=list)
+    made: dict[Key, dict[Key, None]] = field(default_factory=dict)
+
+    def add(
+        self,
+        kind: str,
+        namespace: str,
+        name: str,
+        spec: dict[str, Any],
+        made_from: Iterable[Object],
+        at: Span | None = None,
+    ) -> Key:
+        """Make an object; `at` is the place that stands for all of it (default: its first source's start)."""
+        sources = list(made_from)
+        document = {
+            "apiVersion": VERSIONS[kind],
+            "kind": kind,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": spec,
+        }
+        return self.parse(document, Positions(at or sources[0].source.positions.start), origins_of(sources))
+
+    def add_policy(self, kind: str, namespace: str, route: str, merged: Merged, at: Span) -> Key:
+        """Make a policy for one derived route out of merged layers."""
+        target = {"group": GATEWAY_GROUP, "kind": "HTTPRoute", "name": route}
+        document = {
+            "apiVersion": VERSIONS[kind],
+            "kind": kind,
+            "metadata": {"name": route, "namespace": namespace},
+            "spec": {**merged.value, "targetRefs": [target]},
+        }
+        values = {("spec", *path): span for path, span in merged.values.items()}
+        keys = {("spec", *path): span for path, span in merged.keys.items()}
+        return self.parse(document, Positions(at, values, keys), tuple(merged.origins))
+
+    def parse(self, document: dict[str, Any], positions: Positions, origins: tuple[Origin, ...]) -> Key:
+        """Read a derived document and keep the object, if it is one."""
+        item, problems = parse_object(document, positions, origins)
+        self.problems += problems
+        group = document["apiVersion"].rpartition("/")[0]
+        metadata = document["metadata"]
+        key = Key(group, document["kind"], metadata["namespace"], metadata["name"])
+        if item is not None:
+            self.objects[item.key] = item
+        return key
+
+    def became(self, written: Key, derived: Key) -> None:
+        """Note that a derived object carries on what a written one says."""
+        self.made.setdefault(written, {})[derived] = None

@@ -1,0 +1,200 @@
+"""North and west: the gateways through which requests come in, and a route for every visible endpoint.
+
+In: a cell's sections. Out: derived Gateways, routes, backends and header rules. North is routed by the cell's hosts
+and paths; west by logical names, for the cells that are allowed. Neither says why it refuses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xds_server.cells.derive import VERSIONS, Output, origins_of
+from xds_server.cells.plan import Bound, Plan
+from xds_server.cells.sections import Door, Sections, logical_names
+from xds_server.diagnostics import Positions
+from xds_server.model.cell_kinds import Direction
+from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP
+
+CALLER_HEADER = "x-cell-caller"
+DENIED = "denied"
+_HSTS = "max-age=31536000"
+_INTERNAL = ("x-cell-", "x-user-")
+Json = dict[str, Any]
+
+
+def filter_ref(name: str) -> Json:
+    """A rule's filter that answers with a derived HTTPRouteFilter."""
+    ref = {"group": ENVOY_GATEWAY_GROUP, "kind": "HTTPRouteFilter", "name": name}
+    return {"type": "ExtensionRef", "extensionRef": ref}
+
+
+def backend_ref(name: str, weight: int = 1) -> Json:
+    """A reference to a derived Backend."""
+    return {"group": ENVOY_GATEWAY_GROUP, "kind": "Backend", "name": name, "weight": weight}
+
+
+def gateway_name(cell: Bound, direction: str) -> str:
+    """`orders-west`."""
+    return f"{cell.name}-{direction}"
+
+
+def add_gateway(cell: Bound, direction: Direction, listeners: list[Json], output: Output) -> None:
+    """One gateway of a cell."""
+    spec = {"addresses": [{"type": "IPAddress", "value": cell.address(direction)}], "listeners": listeners}
+    marks = {"cell": cell.name, "direction": direction, "group": cell.name}
+    metadata = {
+        "name": gateway_name(cell, direction),
+        "namespace": cell.name,
+        "labels": {f"{CELLWAY_GROUP}/{key}": value for key, value in marks.items()},
+    }
+    document = {"apiVersion": VERSIONS["Gateway"], "kind": "Gateway", "metadata": metadata, "spec": spec}
+    start = cell.binding.source.positions.start
+    output.parse(document, Positions(start), origins_of((cell.binding, cell.item)))
+
+
+def strip_headers(
+    cell: Bound, direction: str, output: Output, prefixes: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    """Remove headers from every request to a gateway before anything looks at them."""
+    early: Json = {"removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in prefixes]}
+    if names:
+        early["remove"] = list(names)
+    target = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": gateway_name(cell, direction)}
+    spec = {"targetRefs": [target], "headers": {"earlyRequestHeaders": early}}
+    output.add("ClientTrafficPolicy", cell.name, gateway_name(cell, direction), spec, (cell.item,))
+
+
+def add_backend(cell: Bound, direction: str, component: str, endpoint: str, output: Output) -> str:
+    """The Backend of one of the cell's own endpoints, named as its cluster shall be called."""
+    name = f"{direction}|{cell.name}.{component}.{endpoint}"
+    places = cell.bound.endpoints.get(f"{component}.{endpoint}", ())
+    spec = cell.endpoint(component, endpoint)
+    if not places or spec is None:
+        at = cell.binding.source.value("spec", "endpoints")
+        problem = cell.binding.diagnose("C105", "endpoints", name=f"{component}.{endpoint}", cell=cell.name)
+        if at and problem not in output.problems:
+            output.problems.append(problem)
+        return name
+    endpoints = []
+    for place in places:
+        entry: Json = {"ip": {"address": place.address, "port": place.port or spec.port}}
+        endpoints.append(entry | ({"zone": place.zone} if place.zone else {}))
+    output.add("Backend", cell.name, name, {"endpoints": endpoints}, (cell.item, cell.binding))
+    return name
+
+
+def north_hosts(cell: Bound) -> tuple[str, ...]:
+    """The hosts of a cell on the internet: those of the binding, else the cell's own."""
+    override, own = cell.bound.overrides.gateways.north, cell.spec.gateways.north
+    return (override.hostnames if override else ()) or (own.hostnames if own else ())
+
+
+def _certificate(cell: Bound) -> str:
+    for settings in (cell.bound.overrides.gateways.north, cell.spec.gateways.north):
+        if settings is not None and settings.tls is not None:
+            return settings.tls.certificate_ref
+    return ""
+
+
+def add_north(sections: Sections, taken: dict[tuple[str, str], str], output: Output) -> None:
+    """The north gateway and its routes. `taken` holds the (host, path) pairs of all cells so far."""
+    cell, certificate = sections.cell, _certificate(sections.cell)
+    ports = cell.bound.ports
+    listeners: list[Json] = [{"name": "http", "protocol": "HTTP", "port": ports.http}]
+    strip_headers(cell, "north", output, _INTERNAL, ("x-forwarded-client-cert",))
+    if certificate:
+        tls = {"certificateRefs": [{"name": certificate, "kind": "Secret"}]}
+        listeners.append({"name": "https", "protocol": "HTTPS", "port": ports.https, "tls": tls})
+        _redirect_to_https(cell, output)
+        _strict_transport(cell, output)
+    add_gateway(cell, "north", listeners, output)
+    hosts = north_hosts(cell)
+    for door in sections.doors:
+        if door.direction == "north":
+            _add_public(cell, door, hosts, "https" if certificate else "http", taken, output)
+
+
+def _add_public(
+    cell: Bound, door: Door, hosts: tuple[str, ...], listener: str, taken: dict[tuple[str, str], str], output: Output
+) -> None:
+    if not hosts:
+        output.problems.append(cell.item.diagnose("C106", name=f"{door.component}.{door.endpoint.name}"))
+        return
+    path, label = door.endpoint.base_path, f"{cell.name}.{door.component}.{door.endpoint.name}"
+    free = [host for host in hosts if taken.setdefault((host, path), label) == label]
+    for host in hosts:
+        if host not in free:
+            reason = f"{host}{path} already leads to {taken[host, path]}"
+            output.problems.append(cell.item.diagnose("C107", name=label, reason=reason))
+    if not free:
+        return
+    backend = add_backend(cell, "north", door.component, door.endpoint.name, output)
+    spec = {
+        "parentRefs": [{"name": gateway_name(cell, "north"), "sectionName": listener}],
+        "hostnames": free,
+        "rules": [
+            {"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": [backend_ref(backend)]}
+        ],
+    }
+    output.add("HTTPRoute", cell.name, door.route, spec, (cell.item,), door.at)
+
+
+def _redirect_to_https(cell: Bound, output: Output) -> None:
+    redirect = {"scheme": "https", "port": cell.bound.ports.https, "statusCode": 308}
+    spec: Json = {
+        "parentRefs": [{"name": gateway_name(cell, "north"), "sectionName": "http"}],
+        "rules": [{"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]}],
+    }
+    if hosts := north_hosts(cell):
+        spec["hostnames"] = list(hosts)
+    output.add("HTTPRoute", cell.name, "https-redirect.north", spec, (cell.item,))
+
+
+def _strict_transport(cell: Bound, output: Output) -> None:
+    name = gateway_name(cell, "north")
+    early: Json = {"removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in _INTERNAL]}
+    late = {"set": [{"name": "strict-transport-security", "value": _HSTS}]}
+    target = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": name, "sectionName": "https"}
+    headers = {"earlyRequestHeaders": {**early, "remove": ["x-forwarded-client-cert"]}, "lateResponseHeaders": late}
+    output.add(
+        "ClientTrafficPolicy", cell.name, f"{name}.https", {"targetRefs": [target], "headers": headers}, (cell.item,)
+    )
+
+
+def add_west(sections: Sections, plan: Plan, output: Output) -> None:
+    """The west gateway and its routes."""
+    cell = sections.cell
+    add_gateway(cell, "west", [{"name": "http", "protocol": "HTTP", "port": cell.bound.ports.west}], output)
+    output.add("HTTPRouteFilter", cell.name, DENIED, {"directResponse": {"statusCode": 403}}, (cell.item,))
+    for door in sections.doors:
+        if door.direction == "west":
+            backend = add_backend(cell, "west", door.component, door.endpoint.name, output)
+            rules: list[Json] = [{"backendRefs": [backend_ref(backend)]}]
+            spec = {
+                "parentRefs": [{"name": gateway_name(cell, "west")}],
+                "hostnames": west_hosts(cell, door, plan),
+                "rules": guarded(rules, door, plan),
+            }
+            output.add("HTTPRoute", cell.name, door.route, spec, (cell.item,), door.at)
+
+
+def west_hosts(cell: Bound, door: Door, plan: Plan) -> list[str]:
+    """The logical names of an endpoint."""
+    return logical_names(cell, door.component, door.endpoint.name, plan.organization.logical_domain)
+
+
+def guarded(rules: list[Json], door: Door, plan: Plan) -> list[Json]:
+    """Rules that only allowed cells pass; everyone else is refused. East refuses first; this is the second line."""
+    allow = door.endpoint.allow
+    if allow is None or allow.all:
+        return rules
+    guarded_rules = []
+    for rule in rules:
+        matches = [
+            {**match, "headers": [*match.get("headers", ()), {"name": CALLER_HEADER, "value": plan.caller(cell)}]}
+            for match in rule.get("matches") or [{}]
+            for cell in allow.cells
+        ]
+        if matches:
+            guarded_rules.append({**rule, "matches": matches})
+    return [*guarded_rules, {"filters": [filter_ref(DENIED)]}]

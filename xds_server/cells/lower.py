@@ -1,0 +1,126 @@
+"""Cells -> the Gateway API objects that they mean: the room's one entrance.
+
+In: all objects. Out: `Lowered`: no object of a cell kind is left, derived ones stand in their place, and the statuses
+of what was replaced. The order of objects changes nothing; a broken cell leaves the others as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from xds_server.cells.attachments import add_policies, policy_statuses, take_policies
+from xds_server.cells.derive import Output
+from xds_server.cells.egress import add_east, add_south
+from xds_server.cells.ingress import add_north, add_west
+from xds_server.cells.lowering import Lowering
+from xds_server.cells.plan import Plan, make_plan
+from xds_server.cells.providers import fill_providers
+from xds_server.cells.routes import take_routes
+from xds_server.cells.sections import Exit, Sections, read_sections
+from xds_server.diagnostics import Diagnostic
+from xds_server.model.object import Object
+from xds_server.status import Status
+from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, Condition, Key
+
+_ACCEPTED = Condition("Accepted", True, "Accepted")
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Objects without cells. `made` says which derived objects carry on what a written one says."""
+
+    objects: tuple[Object, ...]
+    statuses: Mapping[Key, Status] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+    made: Mapping[Key, tuple[Key, ...]] = field(default_factory=dict)
+
+
+def lower_cells(objects: Iterable[Object]) -> Lowered:
+    """Replace cells by what they mean."""
+    ordered = sorted(objects, key=lambda item: (item.meta.created or "9999", item.key))
+    output = Output()
+    plan = make_plan(ordered, output.problems)
+    sections = {name: read_sections(cell, plan) for name, cell in plan.cells.items()}
+    others = [item for item in ordered if item.key.group != CELLWAY_GROUP]
+    written = frozenset(item.key for item in others)
+    _add_gateways(sections, plan, output)
+    lowering = Lowering(plan, sections, written, output)
+    others = take_routes(others, lowering)
+    others, attached = take_policies(others, lowering)
+    for one in sections.values():
+        add_policies(one, attached, output)
+    done = _with_providers([*_without_derived(others, output), *output.objects.values()], plan, output)
+    statuses = {**_statuses(ordered, sections), **policy_statuses(attached)}
+    made = {key: tuple(derived) for key, derived in output.made.items()}
+    return Lowered(tuple(done), statuses, tuple(output.problems), made)
+
+
+def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) -> None:
+    taken: dict[tuple[str, str], str] = {}
+    for one in sections.values():
+        directions = one.directions()
+        if "north" in directions:
+            add_north(one, taken, output)
+        if "west" in directions:
+            add_west(one, plan, output)
+        if "east" in directions:
+            add_east(one, plan, output)
+        if "south" in directions:
+            add_south(one, plan, output)
+        for exit_ in one.exits:
+            if exit_.refusal:
+                problem = one.cell.item.diagnose("C103", *exit_.path, name=exit_.dependency.name, reason=exit_.message)
+                output.problems.append(problem)
+
+
+def _without_derived(others: list[Object], output: Output) -> list[Object]:
+    """Written objects may not take the identity of a derived one: that would open a door around its cell."""
+    kept = []
+    for item in others:
+        if item.key in output.objects:
+            output.problems.append(item.diagnose("C110", reason=f"{item.key} is the name of what a cell means"))
+        else:
+            kept.append(item)
+    return kept
+
+
+def _with_providers(objects: list[Object], plan: Plan, output: Output) -> list[Object]:
+    done = []
+    for item in objects:
+        if (item.key.group, item.key.kind) == (ENVOY_GATEWAY_GROUP, "SecurityPolicy"):
+            filled, problems = fill_providers(item, plan.organization)
+            output.problems += problems
+            done.append(filled)
+        else:
+            done.append(item)
+    return done
+
+
+def _statuses(objects: Iterable[Object], sections: Mapping[str, Sections]) -> dict[Key, Status]:
+    statuses = {}
+    for item in objects:
+        if item.key.group == CELLWAY_GROUP:
+            known = sections.get(item.name) if item.key.kind == "Cell" else None
+            extra = _cell_conditions(known) if item.key.kind == "Cell" else ()
+            statuses[item.key] = Status((_ACCEPTED, *extra))
+    return statuses
+
+
+def _cell_conditions(sections: Sections | None) -> tuple[Condition, ...]:
+    if sections is None:
+        return (Condition("Bound", False, "NotBound", "no usable CellBinding binds this cell in the stage"),)
+    conditions = [Condition("Bound", True, "Bound", sections.cell.binding.name), _dependencies(sections.exits)]
+    if any(one.dependency.from_ for one in sections.exits):
+        message = "without sidecars a gateway cannot tell the components of its cell apart: `from` is not enforced"
+        conditions.append(Condition("Enforcement", True, "Cell", message))
+    return tuple(conditions)
+
+
+def _dependencies(exits: tuple[Exit, ...]) -> Condition:
+    refused = [one for one in exits if one.refusal]
+    if not refused:
+        return Condition("ResolvedRefs", True, "ResolvedRefs")
+    reasons = ",".join(sorted({one.reason for one in refused}))
+    message = "; ".join(f"{one.dependency.name}: {one.message}" for one in refused)
+    return Condition("ResolvedRefs", False, reasons, message)

@@ -1,0 +1,74 @@
+"""Layers of written JSON -> one value in which every leaf knows the place that set it.
+
+In: layers, weakest first, each with the positions of its document. Out: the merged value and its positions. Mappings
+are merged key by key; anything else, lists too, replaces what was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xds_server.diagnostics import Path, Positions, Span
+from xds_server.types import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A piece of a document: the value, and where it stands in it."""
+
+    value: Mapping[str, Any]
+    positions: Positions
+    path: Path
+    origin: Origin
+
+
+@dataclass(slots=True)
+class Merged:
+    """The result: the value, the places of its nodes, and whose documents are in it."""
+
+    value: dict[str, Any] = field(default_factory=dict)
+    values: dict[Path, Span] = field(default_factory=dict)
+    keys: dict[Path, Span] = field(default_factory=dict)
+    origins: dict[Origin, None] = field(default_factory=dict)
+
+
+def merge_layers(layers: Iterable[Layer]) -> Merged:
+    """Merge layers, the weakest first."""
+    merged = Merged()
+    for layer in layers:
+        if layer.value:
+            merged.origins[layer.origin] = None
+        _merge(merged, merged.value, layer.value, (), layer)
+    return merged
+
+
+def _merge(merged: Merged, target: dict[str, Any], value: Mapping[str, Any], path: Path, layer: Layer) -> None:
+    for key, item in value.items():
+        here = (*path, key)
+        known = target.get(key)
+        if isinstance(item, Mapping) and isinstance(known, dict):
+            _merge(merged, known, item, here, layer)
+            continue
+        target[key] = _copy(item)
+        _place(merged, item, here, layer)
+
+
+def _copy(value: Any) -> Any:
+    """Own mappings and lists, since later layers are merged into them."""
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _place(merged: Merged, value: Any, path: Path, layer: Layer) -> None:
+    source = (*layer.path, *path)
+    merged.values[path] = layer.positions.value(source)
+    merged.keys[path] = layer.positions.key(source)
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _place(merged, item, (*path, key), layer)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            _place(merged, item, (*path, number), layer)

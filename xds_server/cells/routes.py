@@ -1,0 +1,145 @@
+"""Routes that users attach to cells: to a direction they add, in place of an endpoint's own route they replace.
+
+In: written HTTPRoutes. Out: derived ones whose parents are the cell's gateways. East and south take no written routes:
+what leaves a cell is declared as a dependency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from xds_server.cells.derive import VERSIONS, Output
+from xds_server.cells.ingress import add_backend, backend_ref, gateway_name, guarded, north_hosts, west_hosts
+from xds_server.cells.lowering import Lowering
+from xds_server.cells.merge import Layer, merge_layers
+from xds_server.cells.plan import Plan, close
+from xds_server.cells.sections import Door, Sections
+from xds_server.diagnostics import Positions
+from xds_server.model.gateway_api import HttpRouteSpec, ParentRef
+from xds_server.model.object import Object
+from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Key
+
+Json = dict[str, Any]
+
+
+def take_routes(objects: Iterable[Object], lowering: Lowering) -> list[Object]:
+    """Replace the parents of routes that name a cell; everything else passes."""
+    rest = []
+    for item in objects:
+        if not isinstance(item.spec, HttpRouteSpec):
+            rest.append(item)
+            continue
+        found = [(number, _section(ref, item, lowering)) for number, ref in enumerate(item.spec.parent_refs)]
+        of_cells = [(number, place) for number, place in found if place is not None]
+        if not of_cells:
+            rest.append(item)
+            continue
+        others = [number for number, place in found if place is None]
+        if others:
+            kept = [_written(item)["parentRefs"][number] for number in others]
+            _derive(item, item.name, {"parentRefs": kept}, lowering)
+        for number, (cell, section) in of_cells:
+            _attach(item, number, cell, section, lowering)
+    return rest
+
+
+def _section(ref: ParentRef, item: Object, lowering: Lowering) -> tuple[str, str] | None:
+    """The cell and section that a parentRef means, or None if it is an ordinary one."""
+    namespace = ref.namespace or item.namespace
+    if (ref.group, ref.kind) == (CELLWAY_GROUP, "Cell"):
+        return ref.name, ref.section_name or ""
+    if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway") or Key(
+        GATEWAY_GROUP, "Gateway", namespace, ref.name
+    ) in lowering.written:
+        return None
+    if namespace not in lowering.sections:
+        return None
+    for direction in ("north", "west", "east", "south"):
+        if ref.name == f"{namespace}-{direction}":
+            return namespace, direction
+    alias = lowering.plan.organization.gateway_aliases.get(ref.name)
+    return (namespace, alias) if alias else None
+
+
+def _attach(item: Object, number: int, cell: str, section: str, lowering: Lowering) -> None:
+    known, direction, output = lowering.sections.get(cell), section.partition(".")[0], lowering.output
+    reason, hint = "", ""
+    if cell != item.namespace:
+        reason = f"a route attaches to the cell of its own namespace ({item.namespace}), not to {cell}"
+    elif known is None:
+        reason, hint = f"there is no bound cell {cell}", close(cell, lowering.sections)
+    elif direction not in ("north", "west"):
+        reason = "a route attaches to north or west; what leaves a cell is declared in its dependencies"
+    elif not known.routes(section):
+        reason, hint = f"cell {cell} has no section '{section}'", close(section, known.names())
+    if reason or known is None:
+        output.problems.append(item.diagnose("C108", "parentRefs", number, hint=hint, reason=reason))
+        return
+    door = next((one for one in known.doors if one.section == section), None)
+    rules = _written(item).get("rules") or [{}]
+    spec = {
+        **_written(item),
+        "parentRefs": [{"name": gateway_name(known.cell, direction)}],
+        "rules": [_rule(rule, place, item, known, direction, output) for place, rule in enumerate(rules)],
+    }
+    if door is not None:
+        _inherit(spec, door, known, lowering.plan)
+    elif direction == "west" and "hostnames" not in spec:
+        output.problems.append(item.diagnose("C110", reason="a route on west needs hostnames"))
+        return
+    _derive(item, door.route if door else item.name, spec, lowering, known)
+
+
+def _inherit(spec: Json, door: Door, known: Sections, plan: Plan) -> None:
+    """What a route in place of a derived one takes over from it: hosts, path, and who is allowed."""
+    if door.direction == "north":
+        spec.setdefault("hostnames", list(north_hosts(known.cell)))
+        path = {"path": {"type": "PathPrefix", "value": door.endpoint.base_path}}
+        spec["rules"] = [rule if rule.get("matches") else {**rule, "matches": [path]} for rule in spec["rules"]]
+    else:
+        spec.setdefault("hostnames", west_hosts(known.cell, door, plan))
+        spec["rules"] = guarded(spec["rules"], door, plan)
+
+
+def _rule(rule: Json, place: int, item: Object, known: Sections, direction: str, output: Output) -> Json:
+    refs = []
+    for number, ref in enumerate(rule.get("backendRefs") or ()):
+        if (ref.get("group"), ref.get("kind")) != (CELLWAY_GROUP, "Endpoint"):
+            refs.append(ref)
+            continue
+        component, _, endpoint = str(ref.get("name", "")).rpartition(".")
+        if known.cell.endpoint(component, endpoint) is None:
+            names = [f"{one.name}.{end.name}" for one in known.cell.spec.components for end in one.endpoints]
+            reason = f"cell {known.cell.name} has no endpoint '{ref.get('name')}'"
+            at = ("rules", place, "backendRefs", number, "name")
+            output.problems.append(item.diagnose("C110", *at, hint=close(str(ref.get("name")), names), reason=reason))
+            refs.append(ref)
+            continue
+        name = add_backend(known.cell, direction, component, endpoint, output)
+        refs.append(backend_ref(name, ref.get("weight", 1)))
+    return {**rule, "backendRefs": refs} if refs else rule
+
+
+def _written(item: Object) -> Json:
+    return dict(item.document.get("spec") or {})
+
+
+def _derive(item: Object, name: str, spec: Json, lowering: Lowering, known: Sections | None = None) -> None:
+    merged = merge_layers([Layer(_written(item) | spec, item.source.positions, ("spec",), item.origins[0])])
+    document = {
+        "apiVersion": VERSIONS["HTTPRoute"],
+        "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": item.namespace, **_age(item)},
+        "spec": merged.value,
+    }
+    values = {("spec", *path): span for path, span in merged.values.items()}
+    keys = {("spec", *path): span for path, span in merged.keys.items()}
+    positions = Positions(item.source.positions.start, values, keys)
+    origins = (*item.origins, *(known.cell.item.origins if known else ()))
+    key = lowering.output.parse(document, positions, origins)
+    lowering.output.became(item.key, key)
+
+
+def _age(item: Object) -> Json:
+    return {"creationTimestamp": item.meta.created} if item.meta.created else {}
