@@ -16,6 +16,8 @@ import httpx
 
 from tests.e2e.upstream import Upstream
 
+ENVOY = Path(__file__).parents[2] / ".envoy" / "bin" / "envoy"
+
 
 @dataclass
 class Block:
@@ -87,7 +89,8 @@ class Cellway:
         command += ["--admin", f"{self.block.address(250)}:19001", "--xds", f"{self.block.address(250)}:18000"]
         command += ["--state-dir", str(self.state), *self.arguments]
         log = (self.state.parent / "cellway.log").open("ab")
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder.parent)
+        environment = {"CELLWAY_ENVOY": str(ENVOY), **os.environ}
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder.parent, env=environment)
         log.close()
         if wait:
             self.until_up()
