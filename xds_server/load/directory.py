@@ -141,7 +141,7 @@ class _Budget:
         if earlier is not None and earlier[0] == digest:
             parsed = earlier[1]
         else:
-            parsed = parse_file(name, data, self._limits, earlier[1].pieces if earlier else None)
+            parsed = parse_file(name, data, self._limits, earlier[1] if earlier else None)
         if len(parsed.documents) > self._documents:
             return _unreadable(name, f"all files together hold more than {self._limits.documents:,} documents", digest)
         self._documents -= len(parsed.documents)

@@ -68,15 +68,18 @@ async def changes(
     called with the reason when the system gives no events; polling takes their place, for good.
     """
     roots = tuple(os.fspath(path) for path in paths)
-    failures = 0
+    failures, lenient = 0, False
     while not force_polling and not stop.is_set():
         try:
-            async with aclosing(_watched(roots, stop, rhythm)) as bursts:
+            async with aclosing(_watched(roots, stop, rhythm, lenient)) as bursts:
                 async for _ in bursts:
                     failures = 0
                     yield None
         except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' own
             failures += 1
+            if isinstance(error, PermissionError) and not lenient:
+                lenient = True  # watch what may be watched; the load reports the rest
+                continue
             if isinstance(error, FileNotFoundError) and failures < _RETRIES:
                 await asyncio.sleep(rhythm.quiet)  # a folder went while its watch was set up
                 continue
@@ -88,13 +91,13 @@ async def changes(
             yield None
 
 
-async def _watched(roots: tuple[str, ...], stop: Stop, rhythm: Rhythm) -> AsyncGenerator[None, None]:
+async def _watched(roots: tuple[str, ...], stop: Stop, rhythm: Rhythm, lenient: bool) -> AsyncGenerator[None, None]:
     """Watch until `stop` is set or a root becomes another folder than the one that is watched."""
     watched, single = _identities(roots), _single_files(roots)
     folders = _folders(roots)
     due = _now() + rhythm.recheck
     reported: Signature | None = None
-    async with aclosing(_events(folders, rhythm)) as batches:
+    async with aclosing(_events(folders, rhythm, lenient)) as batches:
         async for batch in batches:
             if stop.is_set() or _identities(roots) != watched:
                 return
@@ -113,8 +116,8 @@ async def _watched(roots: tuple[str, ...], stop: Stop, rhythm: Rhythm) -> AsyncG
                 yield None
 
 
-async def _events(folders: tuple[str, ...], rhythm: Rhythm) -> AsyncGenerator[set[str], None]:
-    """The names of each burst of events; an empty set once a tick without any."""
+async def _events(folders: tuple[str, ...], rhythm: Rhythm, lenient: bool) -> AsyncGenerator[set[str], None]:
+    """The names of each burst of events; an empty set once a tick without any. `lenient`: skip what may not be watched."""
     if not folders:
         while True:
             yield set()
@@ -128,7 +131,7 @@ async def _events(folders: tuple[str, ...], rhythm: Rhythm) -> AsyncGenerator[se
         rust_timeout=_milliseconds(rhythm.tick),
         yield_on_timeout=True,
         force_polling=False,
-        ignore_permission_denied=True,
+        ignore_permission_denied=lenient,  # it would hide the limit of inotify, too
     )
     async with aclosing(batches):
         async for batch in batches:

@@ -46,6 +46,10 @@ _HINTS: tuple[tuple[str, str], ...] = (
 )
 
 
+Placed = tuple[tuple[Document, ...], tuple[Document, ...]]
+"""The whole and the broken documents of a piece at its place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """What a file holds. `broken` are documents with faults, as far as they could be read; they are not to be used
@@ -55,8 +59,10 @@ class Parsed:
     broken: tuple[Document, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     failed: bool = False
-    pieces: Mapping[bytes, Piece] = field(default_factory=dict)
-    """What was read, by the hash of its text: given to the next parse of this file."""
+    pieces: Mapping[bytes, Piece] = field(default_factory=dict, repr=False)
+    """What was read, by the hash of its text."""
+    placed: Mapping[tuple[bytes, int, int], Placed] = field(default_factory=dict, repr=False)
+    """The documents of a piece, by the hash of its text, its line and the number of documents above it."""
 
 
 def parse_documents(
@@ -67,12 +73,11 @@ def parse_documents(
     return parsed.documents, parsed.diagnostics
 
 
-def parse_file(
-    file: str, data: bytes, limits: Limits = DEFAULT_LIMITS, known: Mapping[bytes, Piece] | None = None
-) -> Parsed:
-    """What a file holds. `known` are the pieces of an earlier parse with the same limits; they save time only.
+def parse_file(file: str, data: bytes, limits: Limits = DEFAULT_LIMITS, earlier: Parsed | None = None) -> Parsed:
+    """What a file holds. A name that ends in `.json` is read as JSON, every other as YAML.
 
-    A name that ends in `.json` is read as JSON, every other as YAML.
+    `earlier` is what the same file held before, read with the same limits. It saves time, and a document that has not
+    changed or moved is the very same object again.
     """
     if data.startswith(_UTF16):
         span = span_of(file, 0, pack(0, 0, 1))
@@ -81,7 +86,7 @@ def parse_file(
         )
     text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     read = _JsonReader if file.endswith(".json") else _YamlReader
-    return _collect(file, read(text, limits), known or {}, limits)
+    return _collect(file, read(text, limits), earlier or Parsed(), limits)
 
 
 class _JsonReader:
@@ -142,26 +147,35 @@ def _unsuitable(piece: str, pattern: re.Pattern[str]) -> Piece | None:
     return Piece(faults=(Fault("L103", mark, {"character": name}, hint),))
 
 
-def _collect(file: str, reader: _JsonReader | _YamlReader, known: Mapping[bytes, Piece], limits: Limits) -> Parsed:
-    whole: list[Document] = []
-    broken: list[Document] = []
+def _collect(file: str, reader: _JsonReader | _YamlReader, earlier: Parsed, limits: Limits) -> Parsed:
     diagnostics: list[Diagnostic] = []
     pieces: dict[bytes, Piece] = {}
+    placed: dict[tuple[bytes, int, int], Placed] = {}
     nodes = index = 0
     for base, text in reader.cut():
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-        piece = pieces.get(digest) or known.get(digest) or reader.read(text)
+        piece = pieces.get(digest) or earlier.pieces.get(digest) or reader.read(text)
         pieces[digest] = piece
         nodes += piece.nodes
         if nodes > limits.nodes or index + len(piece.items) > limits.documents:
             reason = f"more than {limits.nodes:,} values or {limits.documents:,} documents in a file"
             diagnostics.append(diagnose("L111", span_of(file, base, pack(0, 0, 1)), reason=reason))
             break
-        for item in piece.items:
-            (broken if item.broken else whole).append(item.placed(file, base, index))
-            index += 1
+        key = (digest, base, index)
+        placed[key] = earlier.placed.get(key) or _place(file, base, index, piece)
         diagnostics += [fault.placed(file, base) for fault in piece.faults]
-    return Parsed(tuple(whole), tuple(broken), tuple(diagnostics), bool(diagnostics), pieces)
+        index += len(piece.items)
+    whole = tuple(document for one, _ in placed.values() for document in one)
+    broken = tuple(document for _, one in placed.values() for document in one)
+    return Parsed(whole, broken, tuple(diagnostics), bool(diagnostics), pieces, placed)
+
+
+def _place(file: str, base: int, index: int, piece: Piece) -> Placed:
+    whole: list[Document] = []
+    broken: list[Document] = []
+    for number, item in enumerate(piece.items, index):
+        (broken if item.broken else whole).append(item.placed(file, base, number))
+    return tuple(whole), tuple(broken)
 
 
 def _read_yaml(text: str, limits: Limits) -> Piece:
