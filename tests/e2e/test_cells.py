@@ -240,10 +240,16 @@ def test_a_quota_of_one_dependency_leaves_the_others_alone(cellway: Cellway) -> 
     shop.write_shop(cellway)
     shop.start_servers(cellway)
     cellway.start()
+    started = time.monotonic()
     with httpx.Client() as client:
-        answers = [client.get(url(cellway, "storefront", EAST), headers={"Host": ORDERS}) for _ in range(61)]
-    assert [answer.status_code for answer in answers] == [200] * 60 + [429]
-    last = answers[-1]
+        passed = 0
+        while (last := client.get(url(cellway, "storefront", EAST), headers={"Host": ORDERS})).status_code == 200:
+            passed += 1
+    refilled = time.monotonic() - started  # the bucket of 60 gets one more each second
+    assert 60 <= passed <= 61 + refilled
+    assert last.status_code == 429
+    other = ask(cellway, "storefront", EAST, f"http.{ORDERS}")
+    assert other.status_code == 429, "another name of the same dependency has no quota of its own"
     assert last.text == "local_rate_limited"
     assert (last.headers["x-ratelimit-limit"].split(",")[0], last.headers["x-ratelimit-remaining"]) == ("60", "0")
     assert "x-ratelimit-reset" in last.headers
@@ -258,8 +264,8 @@ def test_a_canary_on_west_gets_its_share(cellway: Cellway) -> None:
     address, port = shop.door(cellway, "storefront", EAST)
     with httpx.Client() as client:
         at = url(cellway, "storefront", EAST, "/v1")
-        seen = Counter(client.get(at, headers={"Host": ORDERS}).json()["server"] for _ in range(2000))
-    assert abs(seen["api-next"] / 2000 - 0.10) <= 0.02, seen
+        seen = Counter(client.get(at, headers={"Host": ORDERS}).json()["server"] for _ in range(4000))
+    assert abs(seen["api-next"] / 4000 - 0.10) <= 0.02, seen
     with Load(address, port, ORDERS, rate=200) as load:
         time.sleep(0.5)
         cellway.write(
@@ -281,14 +287,14 @@ def test_too_many_parallel_requests_are_refused_at_once(cellway: Cellway) -> Non
     shop.start_servers(cellway)
     cellway.start()
     slow = next(server for server in cellway.upstreams if server.name == "api")
-    slow.delay = 1.0
+    slow.delay = 0.5
     address, port = shop.door(cellway, "storefront", EAST)
     with Load(address, port, ORDERS, rate=800, connections=8) as load:
         time.sleep(0.6)
         answer = ask(cellway, "storefront", EAST, ORDERS)
         took = answer.elapsed.total_seconds()
     assert (answer.status_code, answer.headers.get("x-envoy-overloaded")) == (503, "true")
-    assert took < 0.5, "refused at once, not queued behind requests of a second"
+    assert took < 0.3, "refused at once, not queued behind requests of half a second"
     assert set(load.outcomes) == {"200", "503"}, load.outcomes
     slow.delay = 0.0
     assert ask(cellway, "storefront", EAST, ORDERS).status_code == 200

@@ -109,7 +109,7 @@ def test_a_field_that_does_not_exist_keeps_the_route_as_it_was(cellway: Cellway)
     cellway.wait()
     assert get(cellway, "web.example").headers["x-edit"] == "0"
     found = diagnostics(cellway)
-    assert "web.yaml:9:5" in found
+    assert "web.yaml:10:5" in found
     assert "did you mean 'backendRefs'" in found
 
 

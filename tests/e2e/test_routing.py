@@ -180,8 +180,8 @@ def test_an_unknown_host_is_not_found(edge: Cellway, host: str) -> None:
 def test_weights_are_kept_within_two_percent(edge: Cellway) -> None:
     with httpx.Client() as client:
         url = f"http://{edge.block.address(1)}:8080/"
-        seen = Counter(client.get(url, headers={"Host": "canary.example"}).json()["server"] for _ in range(2000))
-    assert abs(seen["two"] / 2000 - 0.10) <= 0.02, seen
+        seen = Counter(client.get(url, headers={"Host": "canary.example"}).json()["server"] for _ in range(4000))
+    assert abs(seen["two"] / 4000 - 0.10) <= 0.02, seen
 
 
 def test_round_robin_is_even(edge: Cellway) -> None:

@@ -77,9 +77,12 @@ class Stream:
         event = None if first else self._acknowledge(channel, request, now)
         if self.delta:
             if first:
+                # A client that comes back says what it has: that is neither sent again nor answered with nothing.
                 channel.known.update(request.initial)
+                channel.answered = bool(request.initial)
             channel.subscription.change(request.subscribe, request.unsubscribe)
-            channel.forced |= {name for name in request.subscribe if name != "*"}
+            had = request.initial if first else {}
+            channel.forced |= {name for name in request.subscribe if name != "*" and name not in had}
             for name in request.unsubscribe:
                 if not channel.subscription.wants(name):
                     channel.known.pop(name, None)
