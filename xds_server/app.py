@@ -14,26 +14,23 @@ import ipaddress
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from xds_server import __version__
-from xds_server.compile import Compiled, Options, compile_objects
-from xds_server.diagnostics import Diagnostic, Severity, sort_key
-from xds_server.load.directory import File, Loaded, load_paths
-from xds_server.load.document import DEFAULT_LIMITS, Document
-from xds_server.load.keep import keep_last_good, looks_like_an_accident
-from xds_server.load.objects import Objects, key_of, parse_documents_of
+from xds_server.compile import Compiled, Options
+from xds_server.diagnostics import Severity
 from xds_server.load.watch import changes
 from xds_server.observe.admin import AdminServer, admin_server, listen
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
-from xds_server.observe.metrics import Metrics, ReloadResult, State
+from xds_server.observe.metrics import Metrics, State
 from xds_server.observe.proxies_view import Fleet, programming
 from xds_server.observe.status_view import Live, objects_view
+from xds_server.reload import GRACE, Policies, Source, reload
 from xds_server.serve.grpc import XdsServer
 from xds_server.snapshot.resource import Snapshot
 from xds_server.supervise.binary import ENVOY_VERSION
@@ -44,10 +41,8 @@ from xds_server.supervise.records import StateFolder
 from xds_server.types import Condition, Key
 
 _LOG = structlog.get_logger("cellway")
-_TICK = 0.01
+_TICK = 0.003
 _RESCAN = 0.2
-_GRACE = 0.5
-"""Seconds that a file must be gone before that counts: editors that save by renaming leave such a moment."""
 _STREAMS_END = 1.0
 
 
@@ -81,94 +76,13 @@ class Told:
     published: Callable[[Compiled], None] = lambda _: None
 
 
-class Policies:
-    """What was read and compiled last, and what is wrong with what is on disk now.
-
-    `alarm` says why what is on disk is not what is in force; `unsettled` is True while files that have just vanished
-    still count as being there.
-    """
-
-    def __init__(self, folders: tuple[Path, ...], options: Options, clock: Callable[[], float]) -> None:
-        self._folders, self._options, self._clock = folders, options, clock
-        self._loaded: Loaded | None = None
-        self._gone: dict[str, tuple[float, File]] = {}
-        self._documents: tuple[Document, ...] = ()
-        self._objects = Objects()
-        self.compiled = Compiled()
-        self.diagnostics: tuple[Diagnostic, ...] = ()
-        self.alarm: str = "the policies are not loaded yet"
-        self.times: dict[str, float] = {}
-
-    @property
-    def loaded(self) -> bool:
-        """Whether there was a good state ever."""
-        return self._loaded is not None
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether there is something that only time will tell."""
-        return bool(self._gone)
-
-    def reload(self, *, confirmed: bool = False) -> ReloadResult:
-        """Read and compile what is on disk. Blocks; runs in a thread. `confirmed`: many files may vanish at once."""
-        began = self._clock()
-        before = self._loaded or Loaded()
-        loaded = keep_last_good(before, load_paths(self._folders, DEFAULT_LIMITS, before.memory))
-        accident = self._accident(before, loaded, confirmed=confirmed)
-        if accident is not None:
-            self.alarm = str(accident)
-            self.diagnostics = tuple(sorted({*self.diagnostics, *loaded.other, accident}, key=sort_key))
-            return "rejected"
-        documents = (*loaded.documents, *self._just_gone(before, loaded))
-        same = self._same(documents, loaded)
-        self._loaded, self._documents, self.alarm = loaded, documents, ""
-        if same:
-            return "unchanged"
-        objects = parse_documents_of(documents, loaded.broken, self._objects)
-        read = self._clock()
-        compiled = compile_objects(objects.objects, self._options)
-        self.times = {"load": read - began, "compile": self._clock() - read}
-        found = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
-        self._objects, self.compiled = objects, compiled
-        self.diagnostics = tuple(sorted(found, key=sort_key))
-        return "applied"
-
-    def _accident(self, before: Loaded, loaded: Loaded, *, confirmed: bool) -> Diagnostic | None:
-        if self._loaded is None:
-            return next(iter(loaded.other), None)
-        accident = looks_like_an_accident(before, loaded)
-        return None if accident and confirmed and accident.code == "L132" else accident
-
-    def _same(self, documents: tuple[Document, ...], loaded: Loaded) -> bool:
-        before = self._loaded
-        if before is None or len(documents) != len(self._documents) or before.diagnostics != loaded.diagnostics:
-            return False
-        pairs = zip((*documents, *loaded.broken), (*self._documents, *before.broken), strict=False)
-        return not self.alarm and len(loaded.broken) == len(before.broken) and all(one is two for one, two in pairs)
-
-    def _just_gone(self, before: Loaded, loaded: Loaded) -> Iterator[Document]:
-        """Documents of files that have only just vanished, unless they are written in another file now."""
-        now = self._clock()
-        for name, file in before.files.items():
-            if name not in loaded.files:
-                self._gone.setdefault(name, (now, file))
-        self._gone = {
-            name: (since, file)
-            for name, (since, file) in self._gone.items()
-            if name not in loaded.files and now - since < _GRACE
-        }
-        if self._gone:
-            there = {key_of(document.value) for document in loaded.documents}
-            for _, file in self._gone.values():
-                yield from (document for document in file.documents if key_of(document.value) not in there)
-
-
 class Server:
     """A running server. `run` is its whole life."""
 
     def __init__(self, settings: Settings, clocks: Clocks, told: Told) -> None:
         self._settings, self._clocks, self._told = settings, clocks, told
-        self._policies = Policies(settings.folders, settings.options, clocks.steady)
+        self._source = Source(settings.folders, settings.options, clocks.steady)
+        self._policies = Policies()
         self._metrics = Metrics(__version__, ENVOY_VERSION, self._state_of_things)
         self._xds = XdsServer(clocks.steady, on_ack=self._metrics.acknowledged)
         self._reloading = asyncio.Lock()
@@ -193,18 +107,21 @@ class Server:
                 held.callback(self._state.close)
             admin = held.enter_context(_listen(settings.admin))
             xds = await self._start_xds()
-            admin_address = Address(settings.admin.host, admin.getsockname()[1])
-            self._remember(admin_address, xds)
+            self._remember(Address(settings.admin.host, admin.getsockname()[1]), xds)
             if settings.envoy is not None and self._state is not None:
                 self._envoys = Envoys(settings.envoy, self._state, _near(xds), settings.host_name)
-            loopback = _is_loopback(settings.admin.host)
-            server = admin_server(self, loopback=loopback)
-            serving = asyncio.create_task(server.serve(sockets=[admin]), name="admin API")
-            watching = asyncio.create_task(self._watch(), name="watcher")
+            server = admin_server(self, loopback=_is_loopback(settings.admin.host))
+            lasting = [
+                asyncio.create_task(server.serve(sockets=[admin]), name="admin API"),
+                asyncio.create_task(self._watch(), name="watcher"),
+                asyncio.create_task(self._log_refusals(), name="refusals"),
+            ]
             self._handle_signals()
-            await self._stopping.wait()
-            watching.cancel()
-            await self._stop(server, serving)
+            stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+            done, _ = await asyncio.wait({stopping, *lasting}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # none of them may end by itself: its error ends the process, and Envoys go on
+            await self._stop(server, lasting)
 
     async def _start_xds(self) -> Address:
         """Listen for Envoys: with port 0 where an earlier server listened, since its Envoys still look there."""
@@ -234,31 +151,28 @@ class Server:
             self._hurry.set()
         self._stopping.set()
 
-    async def _stop(self, admin: AdminServer, serving: asyncio.Task[None]) -> None:
+    async def _stop(self, admin: AdminServer, lasting: list[asyncio.Task[None]]) -> None:
         _LOG.info("stopping")
-        gentle = asyncio.create_task(self._drain(), name="drain")
+        gentle = asyncio.create_task(self._drain(self._settings.drain, _STREAMS_END), name="drain")
         hurry = asyncio.create_task(self._hurry.wait(), name="second signal")
         await asyncio.wait({gentle, hurry}, return_when=asyncio.FIRST_COMPLETED)
         if not gentle.done():
             gentle.cancel()
             await asyncio.wait({gentle})
-            await self._xds.stop(0)
-            if self._envoys is not None:
-                await self._envoys.close(0)
-        hurry.cancel()
+            await self._drain(0, 0)
         admin.should_exit = True
-        await asyncio.wait({serving}, timeout=2)
-        for task in self._background:
+        for task in (hurry, *lasting[1:], *self._background):
             task.cancel()
+        await asyncio.wait({hurry, *lasting}, timeout=2)
 
-    async def _drain(self) -> None:
-        """Envoys finish their requests and stop, then streams end."""
+    async def _drain(self, requests: float, streams: float) -> None:
+        """Envoys finish their requests and stop, then streams end; each in so many seconds at most."""
         if self._envoys is not None:
-            await self._envoys.close(self._settings.drain)
-        await self._xds.stop(_STREAMS_END)
+            await self._envoys.close(requests)
+        await self._xds.stop(streams)
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -268,41 +182,42 @@ class Server:
         await self.reload()
         async for _ in changes(self._settings.folders, self._stopping, on_fallback=_LOG.warning):
             await self.reload()
+        await self._stopping.wait()
 
     async def reload(self, *, confirmed: bool = False) -> None:
         """Bring what is on disk into force. Everything that is on disk at the time of the call is seen."""
         ticket = self._begun
         async with self._reloading:
-            if self._begun > ticket and not confirmed:
+            if self._stopping.is_set() or (self._begun > ticket and not confirmed):
                 return  # somebody began to read after this was called
             self._begun += 1
             await self._reload(confirmed=confirmed)
 
     async def _reload(self, *, confirmed: bool) -> None:
-        policies, alarm = self._policies, self._policies.alarm
+        before = self._policies
         # The outermost boundary of everything that works on documents: a bug in there must not end the server.
         try:
-            result = await asyncio.to_thread(policies.reload, confirmed=confirmed)
+            now, result = await asyncio.to_thread(reload, before, self._source, confirmed=confirmed)
         except Exception:
             _LOG.exception("reloading failed by a bug; the last good state stays in force")
-            policies.alarm, result = "reloading failed by a bug: see the log", "rejected"
+            now, result = replace(before, alarm="reloading failed by a bug: see the log"), "rejected"
+        if self._stopping.is_set():
+            return
+        self._policies = now
         self._metrics.reloaded(result, self._clocks.wall())
+        if now.alarm and now.alarm != before.alarm:
+            _LOG.error("what is on disk is not in force", reason=now.alarm)
         if result == "applied":
-            await self._publish()
-        elif result == "rejected" and policies.alarm != alarm:
-            _LOG.error("what is on disk is not in force", reason=policies.alarm)
-        if policies.unsettled:
+            await self._publish(before)
+        if now.gone:
             self._spawn(self._reload_later())
 
     async def _reload_later(self) -> None:
-        await asyncio.sleep(_GRACE)
+        await asyncio.sleep(GRACE)
         await self.reload()
 
-    async def _publish(self) -> None:
-        policies = self._policies
-        compiled = policies.compiled
-        for stage, seconds in policies.times.items():
-            self._metrics.took(stage, seconds)
+    async def _publish(self, before: Policies) -> None:
+        compiled = self._policies.compiled
         names = set(compiled.snapshots)
         gone = {name: Snapshot(name, {}, {}) for name in self._published - names}
         await self._xds.publish({**compiled.snapshots, **gone})
@@ -313,22 +228,37 @@ class Server:
         self._changed_at = self._clocks.wall()
         if self._envoys is not None:
             self._envoys.apply(self._expected(), self._settings.drain)
-        self._log_published()
+        self._log_published(before)
         self._told.published(compiled)
 
-    def _log_published(self) -> None:
-        policies = self._policies
-        counts = Counter(item.key.kind for item in policies.compiled.objects)
-        _LOG.info(
-            "published",
-            objects=sum(counts.values()),
-            gateways=len(policies.compiled.gateways),
-            found=summary(policies.diagnostics),
-            seconds=round(sum(policies.times.values()), 3),
-        )
-        for diagnostic in policies.diagnostics:
-            if diagnostic.severity != Severity.INFO:
+    def _log_published(self, before: Policies) -> None:
+        now = self._policies
+        for stage, seconds in now.seconds.items():
+            self._metrics.took(stage, seconds)
+        gateways, total = len(now.compiled.gateways), round(sum(now.seconds.values()), 3)
+        found = summary(now.diagnostics)
+        _LOG.info("published", objects=len(now.compiled.objects), gateways=gateways, found=found, seconds=total)
+        known = set(before.diagnostics)
+        for diagnostic in now.diagnostics:
+            if diagnostic.severity != Severity.INFO and diagnostic not in known:
                 _LOG.warning(str(diagnostic))
+
+    async def _log_refusals(self) -> None:
+        """Say once what an Envoy refused, and which documents made it."""
+        said: set[tuple[str, str, str]] = set()
+        while True:
+            await self._xds.changed()
+            refusals = {
+                (record.node_id, one.type_url, one.refusal.version): one.refusal
+                for record in self._xds.proxies()
+                for one in record.types
+                if one.refusal is not None
+            }
+            for (node, type_url, version), refusal in refusals.items():
+                if (node, type_url, version) not in said:
+                    made = [str(origin) for origin in refusal.origins]
+                    _LOG.error("refused", node=node, type=type_url, message=refusal.message[:2000], made_by=made)
+            said = set(refusals)
 
     def _expected(self) -> tuple[str, ...]:
         """The gateways that have an Envoy on this machine."""
@@ -336,11 +266,12 @@ class Server:
 
     # -- being looked at -------------------------------------------------------------------------------------
 
-    def objects(self, *, derived: bool) -> list[dict[str, Any]]:
+    async def objects(self, *, derived: bool) -> list[dict[str, Any]]:
         """All written objects with their status; `derived`: also those that cells mean."""
         compiled = self._policies.compiled
         live = Live(programming(self._fleet(), compiled.gateways), self._since_when)
-        return objects_view(compiled, self._settings.options.controllers[0], live, derived=derived)
+        controller = self._settings.options.controllers[0]
+        return await asyncio.to_thread(objects_view, compiled, controller, live, derived=derived)
 
     def proxies(self) -> dict[str, Any]:
         """Every Envoy: what it has and what it waits for."""
@@ -358,7 +289,7 @@ class Server:
         """Why this server is not ready; empty if it is."""
         if self._stopping.is_set():
             return "stopping"
-        return "" if self._policies.loaded else self._policies.alarm
+        return "" if self._policies.loaded is not None else self._policies.alarm
 
     async def in_force(self, seconds: float) -> str:
         """Return when all that is on disk now is in force, with an empty text; or, in time, why it is not."""
@@ -366,14 +297,16 @@ class Server:
         try:
             async with asyncio.timeout(seconds):
                 await self.reload()
-                while (reason := self._policies.alarm) or self._policies.unsettled:
+                while (reason := self._policies.alarm) or self._policies.gone:
                     await asyncio.sleep(_RESCAN)
                     await self.reload()
-                await asyncio.sleep(0)  # streams see what was published
-                while reason := await self._not_acknowledged():
-                    if self._fleet().refused():
-                        return reason
+                quiet = 0
+                while quiet < 2:  # a stream needs a moment to see what was published
                     await asyncio.sleep(_TICK)
+                    reason = await self._not_acknowledged()
+                    if reason and self._fleet().refused():
+                        return reason
+                    quiet = 0 if reason else quiet + 1
         except TimeoutError:
             return reason or "files that have just vanished still count"
         return ""

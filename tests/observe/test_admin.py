@@ -19,7 +19,7 @@ class Fake:
     waiting: str = ""
     waited: list[float] = field(default_factory=list)
 
-    def objects(self, *, derived: bool) -> list[dict[str, Any]]:
+    async def objects(self, *, derived: bool) -> list[dict[str, Any]]:
         return [{"kind": "Gateway", "derived": derived}]
 
     def proxies(self) -> dict[str, Any]:

@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from cryptography import x509
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from xds_server.compile import Compiled
 from xds_server.diagnostics import Diagnostic
 from xds_server.observe.resources_view import short_type
+from xds_server.reload import Result
 
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-ReloadResult = Literal["applied", "unchanged", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ class Metrics:
     """All metrics of one server."""
 
     def __init__(self, version: str, envoy_api: str, state: Callable[[], State]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         build = Gauge("cellway_build_info", "What runs.", ["version", "envoy_api"], registry=self.registry)
         build.labels(version, envoy_api).set(1)
@@ -63,7 +63,7 @@ class Metrics:
         )
         self.registry.register(_StateCollector(state))
 
-    def reloaded(self, result: ReloadResult, moment: float) -> None:
+    def reloaded(self, result: Result, moment: float) -> None:
         """A reload ended; `moment` is in seconds since the epoch."""
         self._reloads.labels(result).inc()
         self._good.set(result != "rejected")

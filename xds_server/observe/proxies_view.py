@@ -63,7 +63,7 @@ class Fleet:
     def view(self, wanted: Callable[[str], Snapshot | None]) -> Json:
         """The admin API's answer. `wanted` finds what a gateway's Envoys should have."""
         local = {one.node_id: one for one in self.local}
-        items = [self._proxy(record, local.pop(record.node_id, None), wanted) for record in self.records]
+        items = [self._proxy(record, local.get(record.node_id), wanted) for record in self.records]
         return {"synced": not self.unsettled(), "missing": self.missing(), "items": items}
 
     def _proxy(self, record: ProxyRecord, local: LocalEnvoy | None, wanted: Callable[[str], Snapshot | None]) -> Json:
