@@ -1,0 +1,108 @@
+"""One reload: what is on disk, and what is in force -> what is in force afterwards.
+
+In: folders, options, the time, and the value that this returned the last time. Out: that value anew. Files that went
+wrong keep their last good content and objects their last good form; files that vanish by accident change nothing,
+and one that has only just vanished still counts, because editors that save by renaming leave such a moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from xds_server.compile import Compiled, Options, compile_objects
+from xds_server.diagnostics import Diagnostic, sort_key
+from xds_server.load.directory import File, Loaded, load_paths
+from xds_server.load.document import DEFAULT_LIMITS, Document
+from xds_server.load.keep import keep_last_good, looks_like_an_accident
+from xds_server.load.objects import Objects, key_of, parse_documents_of
+
+GRACE = 0.5
+"""Seconds that a file must be gone before that counts."""
+_MANY_GONE = "L132"
+Result = Literal["applied", "unchanged", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where policies come from, how they are compiled, and a clock that only ever grows (seconds)."""
+
+    folders: tuple[Path, ...]
+    options: Options
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What is in force, and what is wrong with what is on disk.
+
+    `alarm` says why what is on disk is not in force, empty if it is. `gone` are files that have only just vanished,
+    with the time. `seconds` is how long the stages of the last reload took.
+    """
+
+    compiled: Compiled = field(default_factory=Compiled)
+    diagnostics: tuple[Diagnostic, ...] = ()
+    alarm: str = "the policies are not loaded yet"
+    loaded: Loaded | None = None
+    documents: tuple[Document, ...] = ()
+    objects: Objects = field(default_factory=Objects)
+    gone: Mapping[str, tuple[float, File]] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tuple[Policies, Result]:
+    """Read and compile what is on disk. Blocks. `confirmed`: many files may vanish at once."""
+    began = source.clock()
+    last = before.loaded or Loaded()
+    loaded = keep_last_good(last, load_paths(source.folders, DEFAULT_LIMITS, last.memory))
+    accident = _accident(before.loaded, loaded)
+    if accident is not None and not (confirmed and accident.code == _MANY_GONE):
+        found = {*before.diagnostics, *loaded.other, accident}
+        hint = "; SIGHUP confirms that this is meant" if accident.code == _MANY_GONE else ""
+        return replace(before, alarm=f"{accident}{hint}", diagnostics=tuple(sorted(found, key=sort_key))), "rejected"
+    gone = {} if confirmed else _just_gone(before, loaded, source.clock())
+    documents = (*loaded.documents, *_missed(gone, loaded))
+    if _same(before, loaded, documents):
+        return replace(before, loaded=loaded, documents=documents, gone=gone), "unchanged"
+    objects = parse_documents_of(documents, loaded.broken, before.objects)
+    read = source.clock()
+    compiled = compile_objects(objects.objects, source.options)
+    seconds = {"load": read - began, "compile": source.clock() - read}
+    found_now = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
+    diagnostics = tuple(sorted(found_now, key=sort_key))
+    return Policies(compiled, diagnostics, "", loaded, documents, objects, gone, seconds), "applied"
+
+
+def _accident(last: Loaded | None, loaded: Loaded) -> Diagnostic | None:
+    """Why `loaded` is not to be believed. At the start every missing or empty path is such a reason."""
+    return looks_like_an_accident(last, loaded) if last is not None else next(iter(loaded.other), None)
+
+
+def _just_gone(before: Policies, loaded: Loaded, now: float) -> dict[str, tuple[float, File]]:
+    """The files that have vanished less than the grace ago."""
+    last = before.loaded.files if before.loaded is not None else {}
+    vanished = {name: (now, file) for name, file in last.items()} | dict(before.gone)
+    return {
+        name: (since, file)
+        for name, (since, file) in vanished.items()
+        if name not in loaded.files and now - since < GRACE
+    }
+
+
+def _missed(gone: Mapping[str, tuple[float, File]], loaded: Loaded) -> tuple[Document, ...]:
+    """The documents of vanished files, except objects that are written elsewhere now."""
+    if not gone:
+        return ()
+    there = {key_of(document.value) for document in loaded.documents}
+    documents = (document for _, file in gone.values() for document in file.documents)
+    return tuple(document for document in documents if key_of(document.value) not in there)
+
+
+def _same(before: Policies, loaded: Loaded, documents: tuple[Document, ...]) -> bool:
+    """Whether this is what is in force already."""
+    if before.loaded is None or before.alarm or before.loaded.diagnostics != loaded.diagnostics:
+        return False
+    now, last = (*documents, *loaded.broken), (*before.documents, *before.loaded.broken)
+    return len(now) == len(last) and all(one is two for one, two in zip(now, last, strict=True))
