@@ -217,9 +217,10 @@ class Builder:
             self._attach(None, mark, 0)
             return
         self._count(found.nodes, mark)
-        if len(self._stack) + found.height > self.limits.depth:
+        merging = frame is not None and frame.key is _MERGE  # then its first level is a level that is there already
+        if len(self._stack) + found.height - merging > self.limits.depth:
             self._abandon(mark, f"more than {self.limits.depth} levels of nesting")
-        if frame is not None and frame.key is _MERGE:
+        if frame is not None and merging:
             self._take_merge(frame, found, mark)
             return
         tree = found.tree

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ async def changes(
     rhythm: Rhythm = RHYTHM,
     force_polling: bool = False,
     on_fallback: Callable[[str], None] | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None, None]:
     """Yield each time that the files of `paths` may have changed, until `stop` is set.
 
     The first comes as soon as the watch stands, so that nothing is lost between a load and the watch. `on_fallback` is
