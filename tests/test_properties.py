@@ -78,7 +78,8 @@ MISTAKES = (
     "apiVersion: cellway.dev/v1alpha1\nkind: Cell\nmetadata: {name: x}\nspec: {components: []}\n",
     "apiVersion: cellway.dev/v1alpha1\nkind: Cell\nmetadata: {name: x}\n"
     "spec: {class: nowhere, components: [{name: a}], dependencies: [{name: d, cell: nowhere, component: a}]}\n",
-    "apiVersion: cellway.dev/v1alpha1\nkind: CellBinding\nmetadata: {name: x}\nspec: {cell: nowhere, stage: dev, address: 127.0.0.0}\n",
+    "apiVersion: cellway.dev/v1alpha1\nkind: CellBinding\nmetadata: {name: x}\n"
+    "spec: {cell: nowhere, stage: dev, address: 127.0.0.0}\n",
     "\x00", "- just\n- a list\n", "yes: no\n",
 )  # fmt: skip
 

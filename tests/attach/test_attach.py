@@ -59,7 +59,9 @@ def routes(result: Compiled, port: int = 81) -> dict[str, tuple[Route, ...]]:
     return {name: host.routes for host in chain(result, port).hosts for name in (host.hostname, *host.aliases)}
 
 
-def status(result: Compiled, kind: str, name: str = "web", group: str = GATEWAY_GROUP, namespace: str = "default") -> Status:
+def status(
+    result: Compiled, kind: str, name: str = "web", group: str = GATEWAY_GROUP, namespace: str = "default"
+) -> Status:
     return result.statuses[Key(group, kind, namespace, name)]
 
 
@@ -101,12 +103,17 @@ def test_a_route_is_on_the_listeners_whose_hostname_it_shares() -> None:
         ({"parentRefs": "[{name: edge, sectionName: nope}]"}, "NoMatchingParent"),
         ({"parentRefs": "[{name: edge, port: 99}]"}, "NoMatchingParent"),
         ({"parentRefs": "[{name: edge, sectionName: http}]", "hostnames": "[a.test]"}, "NoMatchingListenerHostname"),
-        ({"namespace": "far", "parentRefs": "[{name: edge, namespace: default, sectionName: http}]"}, "NotAllowedByListeners"),
+        (
+            {"namespace": "far", "parentRefs": "[{name: edge, namespace: default, sectionName: http}]"},
+            "NotAllowedByListeners",
+        ),
     ],
 )
 def test_a_route_that_is_not_attached_says_why(fields: dict[str, str], reason: str) -> None:
     result = compiled(GATEWAY + route(**fields))
-    accepted = condition(status(result, "HTTPRoute", namespace=fields.get("namespace", "default")).parents[0].conditions, "Accepted")
+    accepted = condition(
+        status(result, "HTTPRoute", namespace=fields.get("namespace", "default")).parents[0].conditions, "Accepted"
+    )
     assert (accepted.status, accepted.reason) == (False, reason)
     assert "A110" in {problem.code for problem in result.diagnostics}
 
@@ -223,7 +230,8 @@ def test_of_two_policies_for_one_target_the_older_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", [RULE.replace("web", "wbe"), RULE.replace("}", ", sectionName: nope}"), EDGE.replace("Gateway", "Service")]
+    "target",
+    [RULE.replace("web", "wbe"), RULE.replace("}", ", sectionName: nope}"), EDGE.replace("Gateway", "Service")],
 )
 def test_a_missing_target_is_said_for_each(target: str) -> None:
     result = compiled(GATEWAY + route() + policy("BackendTrafficPolicy", "p", f"{target}, {RULE}", TIMEOUT))
@@ -254,7 +262,7 @@ def test_a_gateway_of_another_controller_is_left_alone() -> None:
 
 
 def test_a_gateway_without_an_address_gets_its_own_of_the_pool() -> None:
-    text = GATEWAY + GATEWAY.split("---")[0].replace("edge", "second") + "---\n"
+    text = GATEWAY + GATEWAY.split("---", maxsplit=1)[0].replace("edge", "second") + "---\n"
     found = compiled(text, Options(address_pool="127.9.0.0/24"))
     addresses = {one.name: one.ports[0].addresses for one in found.gateways}
     assert len(set(addresses.values())) == 2

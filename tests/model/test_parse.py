@@ -42,9 +42,10 @@ def test_every_mistake_has_its_place_and_a_suggestion() -> None:
     [
         ("kind: HTTPRoute", "kind: HttpRoute", "test.yaml:2:7: error M102 there is no kind HttpRoute in API group "
          "gateway.networking.k8s.io (did you mean 'HTTPRoute'?)"),
-        ("gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1", "test.yaml:1:13: error M102 there is no kind HTTPRoute "
-         "in API group gateway.envoyproxy.io (HTTPRoute is in apiVersion gateway.networking.k8s.io/v1)"),
-        ("k8s.io/v1", "k8s.io/v9", "test.yaml:1:13: error M103 version v9 of HTTPRoute is not known; known: v1, v1beta1, v1alpha2"),
+        ("gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1", "test.yaml:1:13: error M102 there is no kind "
+         "HTTPRoute in API group gateway.envoyproxy.io (HTTPRoute is in apiVersion gateway.networking.k8s.io/v1)"),
+        ("k8s.io/v1", "k8s.io/v9", "test.yaml:1:13: error M103 version v9 of HTTPRoute is not known; "
+         "known: v1, v1beta1, v1alpha2"),
         ("{name: web}\nspec", "{nmae: web}\nspec", "test.yaml:3:11: error M104 this HTTPRoute has no metadata.name"),
         ("{name: web}\nspec", "{name: We_b}\nspec", "test.yaml:3:18: error M105 'We_b' is not a name: lower-case letters, digits, "
          "'-' and '.', at most 253 characters"),
@@ -67,7 +68,9 @@ def test_older_versions_load(version: str) -> None:
 
 
 def test_metadata_that_a_cluster_adds_is_no_mistake() -> None:
-    text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, uid: x, resourceVersion: '1'}\nstatus: {phase: Active}\n"
+    text = (
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, uid: x, resourceVersion: '1'}\nstatus: {phase: Active}\n"
+    )
     assert parse(text)[1] == ()
 
 
@@ -83,11 +86,15 @@ def test_a_policy_with_mistakes_still_says_what_it_is_for() -> None:
     (policy,), problems = parse(text)
     assert policy.broken
     assert [target.name for target in getattr(policy.spec, "targets")] == ["web"]  # noqa: B009 - any kind of policy
-    assert [str(problem) for problem in problems] == ["test.yaml:6:3: error M110 unknown field 'jwtt' (did you mean 'jwt'?)"]
+    assert [str(problem) for problem in problems] == [
+        "test.yaml:6:3: error M110 unknown field 'jwtt' (did you mean 'jwt'?)"
+    ]
 
 
 def test_a_policy_whose_targets_are_unreadable_is_no_object() -> None:
-    text = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: p}\nspec: {targetRefs: 3}\n"
+    text = (
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: p}\nspec: {targetRefs: 3}\n"
+    )
     found, problems = parse(text)
     assert found == ()
     assert problems

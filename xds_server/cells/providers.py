@@ -21,7 +21,13 @@ def fill_providers(item: Object, organization: OrganizationSpec) -> tuple[Object
     spec = item.document.get("spec")
     jwt = spec.get("jwt") if isinstance(spec, dict) else None
     providers = jwt.get("providers") if isinstance(jwt, dict) else None
-    if spec is None or jwt is None or item.broken or not isinstance(providers, list) or not organization.identity_providers:
+    if (
+        spec is None
+        or jwt is None
+        or item.broken
+        or not isinstance(providers, list)
+        or not organization.identity_providers
+    ):
         return item, ()
     filled = [_fill(one, organization) if isinstance(one, dict) else one for one in providers]
     if filled == providers:
