@@ -44,8 +44,8 @@ def test_every_mistake_has_its_place_and_a_suggestion() -> None:
          "gateway.networking.k8s.io (did you mean 'HTTPRoute'?)"),
         ("gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1", "test.yaml:1:13: error M102 there is no kind "
          "HTTPRoute in API group gateway.envoyproxy.io (HTTPRoute is in apiVersion gateway.networking.k8s.io/v1)"),
-        ("k8s.io/v1", "k8s.io/v9", "test.yaml:1:13: error M103 version v9 of HTTPRoute is not known; "
-         "known: v1, v1beta1, v1alpha2"),
+        ("k8s.io/v1", "k8s.io/v9", "test.yaml:1:13: error M103 version v9 of HTTPRoute is not known; known: "
+         "v1, v1beta1, v1alpha2"),
         ("{name: web}\nspec", "{nmae: web}\nspec", "test.yaml:3:11: error M104 this HTTPRoute has no metadata.name"),
         ("{name: web}\nspec", "{name: We_b}\nspec", "test.yaml:3:18: error M105 'We_b' is not a name: lower-case letters, digits, "
          "'-' and '.', at most 253 characters"),
