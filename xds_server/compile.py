@@ -25,8 +25,10 @@ from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
 from xds_server.status import Status
 from xds_server.translate.gateway import translate_gateway
+from xds_server.translate.message import Translated
 from xds_server.types import Condition, Key
 
+STAGES = ("attach", "translate", "snapshot")
 DEFAULT_CONTROLLERS = ("cellway.dev/gateway-controller", "gateway.envoyproxy.io/gatewayclass-controller")
 
 
@@ -54,12 +56,19 @@ class Compiled:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def compile_objects(objects: Iterable[Object], options: Options) -> Compiled:
-    """Compile a whole set of objects."""
+def compile_objects(
+    objects: Iterable[Object], options: Options, passed: Callable[[str], None] = lambda _stage: None
+) -> Compiled:
+    """Compile a whole set of objects. `passed` is told the name of each stage when it is done (one of STAGES)."""
     written, duplicates = unique(objects)
     lowered = lower_cells(written)
     attached = attach_objects(lowered.objects, FEATURES, options.controllers, options.address_pool)
-    snapshots, problems = _snapshots(attached.gateways, Rules().check)
+    passed("attach")
+    check = Rules().check
+    translated = [(gateway, *translate_gateway(gateway, FEATURES, check)) for gateway in attached.gateways]
+    passed("translate")
+    snapshots, problems = _snapshots(translated, check)
+    passed("snapshot")
     diagnostics = dict.fromkeys((*duplicates, *lowered.diagnostics, *attached.diagnostics, *problems))
     return Compiled(
         written,
@@ -96,14 +105,14 @@ def _is_good(condition: Condition) -> bool:
 
 
 def _snapshots(
-    gateways: Iterable[graph.Gateway], check: Callable[[Message], str | None]
+    translated: Iterable[tuple[graph.Gateway, tuple[Translated, ...], tuple[Diagnostic, ...]]],
+    check: Callable[[Message], str | None],
 ) -> tuple[dict[str, Snapshot], list[Diagnostic]]:
     """A snapshot for every gateway, and one for every group of gateways that one Envoy may serve."""
     snapshots: dict[str, Snapshot] = {}
     groups: dict[str, list[Snapshot]] = defaultdict(list)
     problems: list[Diagnostic] = []
-    for gateway in gateways:
-        messages, found = translate_gateway(gateway, FEATURES, check)
+    for gateway, messages, found in translated:
         snapshot, more = build_snapshot(gateway.name, messages, check)
         problems += [*found, *more]
         snapshots[gateway.name] = snapshot

@@ -67,9 +67,13 @@ def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tupl
     if _same(before, loaded, documents):
         return replace(before, loaded=loaded, documents=documents, gone=gone), "unchanged"
     objects = parse_documents_of(documents, loaded.broken, before.objects)
-    read = source.clock()
-    compiled = compile_objects(objects.objects, source.options)
-    seconds = {"load": read - began, "compile": source.clock() - read}
+    ends = {"": began, "load": source.clock()}
+
+    def passed(stage: str) -> None:
+        ends[stage] = source.clock()
+
+    compiled = compile_objects(objects.objects, source.options, passed)
+    seconds = {stage: end - start for start, (stage, end) in zip(ends.values(), list(ends.items())[1:], strict=False)}
     found_now = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
     diagnostics = tuple(sorted(found_now, key=sort_key))
     return Policies(compiled, diagnostics, "", loaded, documents, objects, gone, seconds), "applied"
