@@ -11,7 +11,12 @@ from xds_server.cli.output import trouble
 
 
 def bootstrap(
-    gateway: Annotated[str, typer.Argument(metavar="NAMESPACE/GATEWAY", help="Which gateway the Envoy serves.")],
+    gateway: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAMESPACE/GATEWAY", help="The gateway that the Envoy serves, or a cell: all of its gateways."
+        ),
+    ],
     xds: Xds = DEFAULT_XDS,
     node_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Unique for every Envoy. Default: HOSTNAME/NAMESPACE/GATEWAY.")
@@ -23,8 +28,8 @@ def bootstrap(
 
     from xds_server.supervise.bootstrap import Bootstrap, parse_address
 
-    if gateway.count("/") != 1 or not all(gateway.split("/")):
-        trouble(f"'{gateway}' is not NAMESPACE/GATEWAY")
+    if gateway.count("/") > 1 or not all(gateway.split("/")):
+        trouble(f"'{gateway}' is neither NAMESPACE/GATEWAY nor the name of a cell")
     try:
         addresses = parse_address(xds), parse_address(admin)
     except ValueError as error:

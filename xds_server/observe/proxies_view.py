@@ -54,11 +54,11 @@ class Fleet:
     def refused(self) -> bool:
         """Whether waiting is in vain: something was refused, and nothing that could still be taken is on its way."""
         pending = [one for record in self.records for one in record.types if not one.synced]
-        return not self.missing() and bool(pending) and all(one.refusal and not one.waiting_since for one in pending)
+        return not self.missing() and bool(pending) and all(one.standing and not one.waiting_since for one in pending)
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Envoys by gateway and state."""
-        return dict(Counter((record.gateway, record.state) for record in self.records))
+        return dict(Counter((record.gateway, _state_of(record)) for record in self.records))
 
     def view(self, wanted: Callable[[str], Snapshot | None]) -> Json:
         """The admin API's answer. `wanted` finds what a gateway's Envoys should have."""
@@ -73,7 +73,7 @@ class Fleet:
         return {
             "node": record.node_id,
             "gateway": record.gateway,
-            "state": record.state,
+            "state": _state_of(record),
             "protocol": record.protocol,
             "peer": record.peer,
             "envoy_version": record.version,
@@ -87,7 +87,7 @@ class Fleet:
         }
 
     def _type(self, one: TypeRecord, wanted: str) -> Json:
-        since = one.waiting_since or (one.refusal.time if one.refusal else 0.0) or one.acknowledged_at
+        since = one.waiting_since or (one.standing.time if one.standing else 0.0) or one.acknowledged_at
         return {
             "state": _state(one),
             "since": self.moment(since) if since else None,
@@ -125,19 +125,25 @@ def programming(fleet: Fleet, gateways: Iterable[Gateway]) -> dict[str, Programm
 def _blame(records: Iterable[ProxyRecord]) -> str:
     for record in records:
         for one in record.types:
-            if one.refusal is not None:
+            if one.refusal is not None and not one.synced:
                 made = ", ".join(str(origin.span) for origin in one.refusal.origins)
                 return f"refused by {record.node_id}: {one.refusal.message[:500]}{f' ({made})' if made else ''}"
     return ""
 
 
 def _state(one: TypeRecord) -> str:
-    return "rejected" if one.refusal else "synced" if one.synced else "waiting"
+    """A refusal that something else was acknowledged after is history."""
+    return "synced" if one.synced else "rejected" if one.refusal else "waiting"
+
+
+def _state_of(record: ProxyRecord) -> str:
+    states = {_state(one) for one in record.types}
+    return next((state for state in ("rejected", "waiting") if state in states), "synced")
 
 
 def _what(one: TypeRecord) -> str:
     name = short_type(one.type_url)
-    if one.refusal is not None:
-        made = "; ".join(str(origin) for origin in one.refusal.origins)
-        return f"refused {name}: {one.refusal.message[:500]}{f' (made by {made})' if made else ''}"
+    if one.standing is not None:
+        made = "; ".join(str(origin) for origin in one.standing.origins)
+        return f"refused {name}: {one.standing.message[:500]}{f' (made by {made})' if made else ''}"
     return f"has not acknowledged {name}"

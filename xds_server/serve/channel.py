@@ -12,15 +12,32 @@ from dataclasses import dataclass, field
 from xds_server.serve.subscription import Subscription
 from xds_server.snapshot.resource import Resource
 
+DOUBTFUL = "?"
+"""The version of a resource that was in a refused response: the client may have it or not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A NACK: which resources were in the refused response, when, and Envoy's words."""
+    """A NACK: when, Envoy's words, and the guilty resources: those that the words name, else all of the response."""
 
     version: str
     message: str
     time: float
     resources: tuple[Resource, ...]
+
+    def stands(self, wanted: Mapping[str, Resource]) -> bool:
+        """True while a guilty resource is still wanted in the version that was refused."""
+        return any(one.name in wanted and wanted[one.name].version == one.version for one in self.resources)
+
+
+def guilty(resources: tuple[Resource, ...], message: str) -> tuple[Resource, ...]:
+    """The resources that a message names, the longest names first (`a/b` is also in `a/b2`); all if it names none."""
+    found: list[Resource] = []
+    for one in sorted(resources, key=lambda one: -len(one.name)):
+        if one.name in message:
+            found.append(one)
+            message = message.replace(one.name, "")
+    return tuple(found) or resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +60,8 @@ class Channel:
     subscription: Subscription
     full: bool
     """True if every response must hold all resources (state of the world, CDS and LDS)."""
+    removes: bool = True
+    """True if a response can take resources away (all but EDS, RDS and SDS in the state of the world)."""
     requested: bool = False
     answered: bool = False
     known: dict[str, str] = field(default_factory=dict)
@@ -68,9 +87,16 @@ class Channel:
 
     def surplus(self, wanted: Mapping[str, Resource]) -> list[str]:
         """Names that the client must be told are not there: it has them, or it asked for them by name."""
-        gone = {name for name, version in self.known.items() if version and self.subscription.wants(name)}
         asked = {name for name in self.subscription.names if self.known.get(name) != "" or name in self.forced}
-        return sorted((gone | asked) - set(wanted))
+        return sorted((asked - set(wanted)) | self.gone(wanted))
+
+    def gone(self, wanted: Mapping[str, Resource]) -> set[str]:
+        """Names that the client has, or may have, and shall not."""
+        return {
+            name
+            for name, version in self.known.items()
+            if version and name not in wanted and self.subscription.wants(name)
+        }
 
     def everything(self, wanted: Mapping[str, Resource]) -> list[Resource]:
         """All subscribed resources; in place of a refused version the one that the client took before."""
@@ -95,7 +121,7 @@ class Channel:
         """The client took the response in flight."""
         response, self.in_flight = self.in_flight, None
         if response is not None:
-            self.acknowledged, self.acknowledged_at, self.refusal = response.version, now, None
+            self.acknowledged, self.acknowledged_at = response.version, now
             for resource in response.resources:
                 self.refused.pop(resource.name, None)
             if self.full:
@@ -103,19 +129,31 @@ class Channel:
         return response
 
     def refuse(self, message: str, now: float) -> None:
-        """The client refused the response in flight. It may hold parts of it: nothing in it counts as known."""
+        """The client refused the response in flight.
+
+        It may hold parts of it, so nothing in it counts as known: the innocent resources are sent once more, the
+        guilty ones in another version only.
+        """
         response, self.in_flight = self.in_flight, None
         if response is None:
             return
+        blamed = guilty(response.resources, message)
         for resource in response.resources:
-            self.known.pop(resource.name, None)
+            self.known[resource.name] = DOUBTFUL
+        for resource in blamed:
             self.refused[resource.name] = resource.version
         for name in response.removed:
-            self.known.pop(name, None)
-        self.refusal = Refusal(response.version, message, now, response.resources)
+            self.known[name] = DOUBTFUL
+        self.refusal = Refusal(response.version, message, now, blamed)
 
     def in_sync(self, wanted: Mapping[str, Resource]) -> bool:
         """True if there is nothing to send, nothing on its way and nothing refused."""
         if not self.requested:
             return True
-        return self.in_flight is None and self.refusal is None and not self.lacking(wanted)
+        if self.in_flight is not None or self.is_refusing(wanted) or self.lacking(wanted):
+            return False
+        return not (self.removes and self.gone(wanted))
+
+    def is_refusing(self, wanted: Mapping[str, Resource]) -> bool:
+        """True while something that is wanted stands refused."""
+        return self.refusal is not None and self.refusal.stands(wanted)

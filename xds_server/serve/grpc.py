@@ -66,7 +66,7 @@ class _Session:
 
     def record(self) -> ProxyRecord:
         """What is known of it."""
-        wanted = [(one, self.core.type_in_sync(one.type_url)) for one in self.core.channels.values() if one.requested]
+        requested = [one for one in self.core.channels.values() if one.requested]
         return ProxyRecord(
             self.node.id,
             self.gateway,
@@ -76,7 +76,7 @@ class _Session:
             self.node.locality,
             self.connected,
             self.last_message,
-            tuple(type_record(channel, synced=synced) for channel, synced in wanted),
+            tuple(type_record(channel, self.core.wanted(channel.type_url)) for channel in requested),
         )
 
 

@@ -5,7 +5,7 @@ In: a stream's channels. Out: `ProxyRecord`s. Nothing here is read back by the p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xds_server.serve.channel import Channel, Refusal
@@ -15,13 +15,17 @@ from xds_server.types import Origin
 
 @dataclass(frozen=True, slots=True)
 class RefusalRecord:
-    """A NACK. `resources` are those that Envoy's text names, else all of the refused response; `origins` made them."""
+    """A NACK. `resources` are the guilty ones: those that Envoy's text names, else all; `origins` made them.
+
+    `stands`: they are still wanted in that version.
+    """
 
     version: str
     time: float
     message: str
     resources: tuple[str, ...]
     origins: tuple[Origin, ...]
+    stands: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,11 @@ class TypeRecord:
     waiting_since: float
     synced: bool
     refusal: RefusalRecord | None
+
+    @property
+    def standing(self) -> RefusalRecord | None:
+        """The last refusal, while what was refused is still wanted."""
+        return self.refusal if self.refusal is not None and self.refusal.stands else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +68,13 @@ class ProxyRecord:
     @property
     def state(self) -> str:
         """`rejected` if something was refused, else `synced` or `waiting`."""
-        if any(one.refusal for one in self.types):
+        if any(one.standing for one in self.types):
             return "rejected"
         return "synced" if self.synced else "waiting"
 
 
-def type_record(channel: Channel, *, synced: bool) -> TypeRecord:
-    """The record of one channel."""
+def type_record(channel: Channel, wanted: Mapping[str, Resource]) -> TypeRecord:
+    """The record of one channel, given what is wanted."""
     sent = channel.in_flight
     return TypeRecord(
         channel.type_url,
@@ -73,25 +82,12 @@ def type_record(channel: Channel, *, synced: bool) -> TypeRecord:
         channel.acknowledged,
         channel.acknowledged_at,
         sent.time if sent else 0.0,
-        synced,
-        _refusal(channel.refusal) if channel.refusal else None,
+        channel.in_sync(wanted),
+        _refusal(channel.refusal, stands=channel.is_refusing(wanted)) if channel.refusal else None,
     )
 
 
-def _refusal(refusal: Refusal) -> RefusalRecord:
-    guilty = _named(refusal.resources, refusal.message) or refusal.resources
-    origins = dict.fromkeys(origin for one in guilty for origin in one.origins)
-    return RefusalRecord(
-        refusal.version, refusal.time, refusal.message, tuple(one.name for one in guilty), tuple(origins)
-    )
-
-
-def _named(resources: Iterable[Resource], message: str) -> tuple[Resource, ...]:
-    """The resources whose names Envoy's text holds, the longest names first: `a/b` is also in `a/b2`."""
-    found: list[Resource] = []
-    rest = message
-    for one in sorted(resources, key=lambda one: -len(one.name)):
-        if one.name in rest:
-            found.append(one)
-            rest = rest.replace(one.name, "")
-    return tuple(found)
+def _refusal(refusal: Refusal, *, stands: bool) -> RefusalRecord:
+    origins = dict.fromkeys(origin for one in refusal.resources for origin in one.origins)
+    names = tuple(one.name for one in refusal.resources)
+    return RefusalRecord(refusal.version, refusal.time, refusal.message, names, tuple(origins), stands)

@@ -55,7 +55,8 @@ class Stream:
         self._order = Order(self.drain_delay)
         for type_url in TYPES:
             wildcard = type_url in _WILDCARD_TYPES
-            self.channels[type_url] = Channel(type_url, Subscription(wildcard), full=wildcard and not self.delta)
+            subscription, full = Subscription(wildcard), wildcard and not self.delta
+            self.channels[type_url] = Channel(type_url, subscription, full, removes=wildcard or self.delta)
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -144,6 +145,10 @@ class Stream:
             return False
         return all(self.type_in_sync(type_url) for type_url in self.channels)
 
+    def wanted(self, type_url: str) -> Mapping[str, Resource]:
+        """What the client shall have of a type now."""
+        return self._order.wanted(type_url)
+
     def type_in_sync(self, type_url: str) -> bool:
         """True if the client has acknowledged all that is wanted of one type."""
         return self.snapshot is not None and self.channels[type_url].in_sync(self._order.wanted(type_url))
@@ -163,7 +168,7 @@ class Stream:
 
     def _next_full(self, channel: Channel, wanted: Mapping[str, Resource], now: float) -> Sent | None:
         lacking = channel.lacking(wanted)
-        gone = [name for name, version in channel.known.items() if version and name not in wanted]
+        gone = channel.gone(wanted)
         if channel.answered and not lacking and not gone:
             return None
         if not channel.answered and not channel.subscription.wildcard and not channel.subscription.names:

@@ -1,0 +1,122 @@
+"""Envoys elsewhere, Envoys that refuse, and one Envoy for a whole cell."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.e2e import shop
+from tests.e2e.load import Load
+from tests.e2e.running import ENVOY, Cellway
+from tests.e2e.shop import EAST, NORTH, WEST
+from tests.e2e.test_live import get, prepare, route
+
+BUSY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  addresses: [{type: IPAddress, value: ADDR.1}]
+  listeners:
+  - {name: http, protocol: HTTP, port: 8080}
+  - {name: busy, protocol: HTTP, port: 8081}
+"""
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "xds_server.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_what_envoy_refuses_is_told_with_its_line_and_everything_else_goes_on(cellway: Cellway) -> None:
+    prepare(cellway)
+    cellway.start()
+    gateway = (cellway.folder / "gateway.yaml").read_text(encoding="utf-8")
+    with (
+        socket.create_server((cellway.block.address(1), 8081)),
+        Load(cellway.block.address(1), 8080, "web.example", rate=200) as steady,
+    ):
+        backends = gateway.split("---\n", 1)[1]
+        cellway.write("gateway.yaml", f"{BUSY}---\n{backends}")
+        answer = httpx.get(f"{cellway.admin}/api/v1/wait", params={"timeout": "5s"}, timeout=20)
+        assert answer.status_code == 504
+        assert "gateway.yaml:2:1" in answer.text
+        found = str(cellway.api("proxies"))
+        assert "8081" in found
+        assert "gateway.yaml" in found
+        status = command("status", "--admin", cellway.admin.removeprefix("http://"))
+        assert status.returncode == 1
+        assert "rejected" in status.stdout
+
+        cellway.write("routes/web.yaml", route("web", "still-live"))
+        deadline = time.monotonic() + 5
+        while get(cellway, "web.example").headers["x-edit"] != "still-live" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert get(cellway, "web.example").headers["x-edit"] == "still-live", "other changes are not held up"
+
+        cellway.write("gateway.yaml", gateway)
+        cellway.wait()
+    assert steady.failures() == {}
+    assert command("status", "--admin", cellway.admin.removeprefix("http://")).returncode == 0
+
+
+def test_one_envoy_may_serve_all_gateways_of_a_cell(cellway: Cellway, tmp_path: Path) -> None:
+    shop.write_shop(cellway, quota=False)
+    shop.start_servers(cellway)
+    cellway.arguments = ("--no-envoy",)
+    cellway.start()
+    xds = f"{cellway.block.address(250)}:18000"
+    envoys = []
+    try:
+        for name in ("storefront", "orders"):
+            admin = f"{cellway.block.address(251)}:0"
+            printed = command("bootstrap", name, "--xds", xds, "--node-id", f"test-{name}", "--admin", admin)
+            assert printed.returncode == 0, printed.stderr
+            path = tmp_path / f"{name}.yaml"
+            path.write_text(printed.stdout, encoding="utf-8")
+            options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "error"]
+            envoys.append(subprocess.Popen([str(ENVOY), "-c", str(path), *options]))
+        deadline = time.monotonic() + 10
+        while len(cellway.api("proxies")["items"]) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cellway.wait()
+        inside = httpx.get(
+            shop.url(cellway, "storefront", EAST, "/v1"), headers={"Host": "api.orders.cell.internal"}, timeout=5
+        )
+        assert inside.json()["server"] == "api"
+        outside = httpx.get(shop.url(cellway, "storefront", NORTH), headers={"Host": "shop.example.com"}, timeout=5)
+        assert outside.json()["server"] == "web"
+        direct = httpx.get(shop.url(cellway, "orders", WEST), headers={"Host": "api.orders.cell.internal"}, timeout=5)
+        assert direct.status_code == 403, "a caller that is no east gateway"
+    finally:
+        for envoy in envoys:
+            envoy.terminate()
+            envoy.wait(20)
+
+
+def test_every_static_bootstrap_is_accepted_by_envoy(tmp_path: Path) -> None:
+    folders = [path for path in (Path(__file__).parents[2] / "policies").iterdir() if path.is_dir()]
+    for folder in folders:
+        printed = command("render", str(folder), "--as", "bootstrap")
+        assert printed.returncode == 0, printed.stderr
+        for number, text in enumerate(printed.stdout.split("\n---\n")):
+            path = tmp_path / f"{folder.name}-{number}.yaml"
+            path.write_text(text, encoding="utf-8")
+            checked = subprocess.run(
+                [str(ENVOY), "--mode", "validate", "-c", str(path)],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert checked.returncode == 0, checked.stderr
