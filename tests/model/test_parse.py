@@ -47,8 +47,8 @@ def test_every_mistake_has_its_place_and_a_suggestion() -> None:
         ("k8s.io/v1", "k8s.io/v9", "test.yaml:1:13: error M103 version v9 of HTTPRoute is not known; known: "
          "v1, v1beta1, v1alpha2"),
         ("{name: web}\nspec", "{nmae: web}\nspec", "test.yaml:3:11: error M104 this HTTPRoute has no metadata.name"),
-        ("{name: web}\nspec", "{name: We_b}\nspec", "test.yaml:3:18: error M105 'We_b' is not a name: lower-case letters, digits, "
-         "'-' and '.', at most 253 characters"),
+        ("{name: web}\nspec", "{name: We_b}\nspec", "test.yaml:3:18: error M105 'We_b' is not a name: lower-case letters, "
+         "digits, '-' and '.', at most 253 characters"),
         ("spec:", "sepc:", "test.yaml:4:1: error M110 unknown field 'sepc' (did you mean 'spec'?)"),
         ("port: 80,", "port: '80',", "test.yaml:10:25: error M112 port: input should be a valid integer"),
         ("port: 80,", "port: 70000,", "test.yaml:10:25: error M112 port: input should be less than or equal to 65535"),
