@@ -105,7 +105,7 @@ class Server:
             if settings.state is not None:
                 self._state = StateFolder(settings.state)
                 held.callback(self._state.close)
-            admin = held.enter_context(_listen(settings.admin))
+            admin = held.enter_context(_listen(settings.admin, "the admin API"))
             xds = await self._start_xds()
             self._remember(Address(settings.admin.host, admin.getsockname()[1]), xds)
             if settings.envoy is not None and self._state is not None:
@@ -126,6 +126,7 @@ class Server:
     async def _start_xds(self) -> Address:
         """Listen for Envoys: with port 0 where an earlier server listened, since its Envoys still look there."""
         wanted = self._settings.xds
+        _listen(wanted, "xDS").close()  # grpc would tell of a taken port in its own words, too
         if wanted.port == 0 and self._state is not None:
             last = self._state.addresses().get("xds_port")
             if isinstance(last, int):
@@ -349,11 +350,11 @@ class Server:
         )
 
 
-def _listen(address: Address) -> socket.socket:
+def _listen(address: Address, what: str) -> socket.socket:
     try:
         return listen(address.host, address.port)
     except OSError as error:
-        raise OSError(f"cannot listen on {address} for the admin API: {error.strerror or error}") from None
+        raise OSError(f"cannot listen on {address} for {what}: {error.strerror or error}") from None
 
 
 def _near(address: Address) -> Address:

@@ -46,10 +46,11 @@ class Envoys:
 
     @property
     def running(self) -> tuple[LocalEnvoy, ...]:
-        """The Envoys that run now."""
+        """The Envoys that run now and are to stay."""
         return tuple(
             LocalEnvoy(name, envoy.record.node_id, envoy.record.pid, envoy.admin)
             for name, envoy in sorted(self._running.items())
+            if name not in self._leaving
         )
 
     def node_id(self, gateway: str) -> str:
@@ -68,26 +69,31 @@ class Envoys:
             )
 
     async def close(self, drain: float) -> None:
-        """Drain and stop all of them."""
-        for name in self._keepers.keys() | self._found.keys():
+        """Drain and stop all of them. If this is cancelled it may be called again, with less patience."""
+        for name in (self._keepers.keys() | self._found.keys() | self._running.keys()) - self._leaving.keys():
             self._drop(name, drain)
         await asyncio.gather(*self._leaving.values())
 
     def _drop(self, name: str, drain: float) -> None:
-        keeper, found = self._keepers.pop(name, None), self._found.pop(name, None)
-        task = asyncio.create_task(self._end(name, keeper, found, drain), name=f"end of the envoy of {name}")
-        self._leaving[name] = task
-
-    async def _end(self, name: str, keeper: asyncio.Task[None] | None, found: Record | None, drain: float) -> None:
+        keeper, found, before = self._keepers.pop(name, None), self._found.pop(name, None), self._leaving.get(name)
+        if found is not None:
+            self._running[name] = self._envoy(found)
+        first = [task for task in (keeper, before) if task is not None]
         if keeper is not None:
             keeper.cancel()
-            await asyncio.wait([keeper])
-        envoy = self._running.get(name) or (self._envoy(found) if found else None)
-        if envoy is not None:
-            await stop_envoy(envoy, drain)
-        self._running.pop(name, None)
-        self._state.forget(name)
-        self._leaving.pop(name, None)
+        self._leaving[name] = asyncio.create_task(self._end(name, first, drain), name=f"end of the envoy of {name}")
+
+    async def _end(self, name: str, first: list[asyncio.Task[None]], drain: float) -> None:
+        try:
+            if first:
+                await asyncio.wait(first)
+            if (envoy := self._running.get(name)) is not None:
+                await stop_envoy(envoy, drain)
+                del self._running[name]
+            self._state.forget(name)
+        finally:
+            if self._leaving.get(name) is asyncio.current_task():
+                del self._leaving[name]
 
     async def _keep(self, name: str, before: asyncio.Task[None] | None) -> None:
         """Have this gateway's Envoy run, for ever; first let one that is leaving go."""

@@ -1,0 +1,215 @@
+"""Reloading without a server: what stays in force when files go wrong, vanish, or come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from xds_server.compile import Options
+from xds_server.reload import GRACE, Policies, Result, Source, reload
+
+GATEWAY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {listeners: [{name: http, protocol: HTTP, port: 8080}]}
+"""
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: NAME}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [NAME.example]
+  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: b}]}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: NAME-b}
+spec: {endpoints: [{ip: {address: 127.0.0.1, port: 3000}}]}
+"""
+POLICY = """
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: auth}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
+  jwt: {providers: [{name: idp, issuer: https://idp.example, remoteJWKS: {uri: 'https://idp.example/keys'}}]}
+"""
+
+
+@dataclass
+class Folder:
+    """A policy folder and what is in force of it. `time` is the clock."""
+
+    path: Path
+    time: float = 100.0
+    policies: Policies = field(default_factory=Policies)
+
+    def write(self, name: str, text: str) -> None:
+        (self.path / name).write_text(text, encoding="utf-8")
+
+    def reload(self, *, confirmed: bool = False) -> Result:
+        source = Source((self.path,), Options(), lambda: self.time)
+        self.policies, result = reload(self.policies, source, confirmed=confirmed)
+        return result
+
+    def names(self, kind: str = "HTTPRoute") -> list[str]:
+        return sorted(item.name for item in self.policies.compiled.objects if item.key.kind == kind)
+
+    def codes(self) -> list[str]:
+        return [diagnostic.code for diagnostic in self.policies.diagnostics]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    made = Folder(tmp_path / "policies")
+    made.path.mkdir()
+    made.write("gateway.yaml", GATEWAY)
+    made.write("web.yaml", ROUTE.replace("NAME", "web"))
+    made.write("other.yaml", ROUTE.replace("NAME", "other"))
+    assert made.reload() == "applied"
+    return made
+
+
+def versions(folder: Folder) -> dict[str, str]:
+    return dict(folder.policies.compiled.snapshots["default/edge"].versions)
+
+
+def test_nothing_changed_is_nothing_done(folder: Folder) -> None:
+    before = folder.policies.compiled
+    assert folder.reload() == "unchanged"
+    folder.write("web.yaml", ROUTE.replace("NAME", "web"))
+    assert folder.reload() == "unchanged"
+    assert folder.policies.compiled is before
+
+
+def test_unchanged_documents_keep_their_objects(folder: Folder) -> None:
+    before = {item.key: item for item in folder.policies.compiled.objects}
+    folder.write("web.yaml", ROUTE.replace("NAME", "web").replace("web.example", "www.example"))
+    assert folder.reload() == "applied"
+    changed = [item.key.name for item in folder.policies.compiled.objects if before[item.key] is not item]
+    assert changed == ["web"]
+
+
+def test_a_file_that_is_no_yaml_keeps_what_it_said(folder: Folder) -> None:
+    before = versions(folder)
+    folder.write("web.yaml", "a: [1,\n")
+    assert folder.reload() == "applied"
+    assert versions(folder) == before
+    assert "L101" in folder.codes()
+    folder.write("web.yaml", ROUTE.replace("NAME", "web"))
+    folder.reload()
+    assert "L101" not in folder.codes()
+    assert versions(folder) == before
+
+
+def test_an_object_with_a_mistake_keeps_its_last_good_form_and_others_in_its_file_go_on(folder: Folder) -> None:
+    before = versions(folder)
+    folder.write("web.yaml", ROUTE.replace("NAME", "web").replace("hostnames", "hostname") + "---" + POLICY)
+    assert folder.reload() == "applied"
+    assert folder.names() == ["other", "web"]
+    assert folder.policies.objects.kept[0].name == "web"
+    assert folder.names("SecurityPolicy") == ["auth"]
+    assert "M110" in folder.codes()
+    folder.write("web.yaml", ROUTE.replace("NAME", "web").replace("hostnames", "hostname"))
+    folder.reload()
+    assert versions(folder) == before, "and keeps it as often as that is needed"
+
+
+def test_an_object_that_was_never_good_is_not_there(folder: Folder) -> None:
+    folder.write("new.yaml", ROUTE.replace("NAME", "new").replace("hostnames", "hostname"))
+    folder.reload()
+    assert folder.names() == ["other", "web"]
+
+
+def test_a_policy_with_a_mistake_closes_what_it_covers(folder: Folder) -> None:
+    folder.write("policy.yaml", POLICY)
+    folder.reload()
+    before = versions(folder)
+    folder.write("policy.yaml", POLICY.replace("providers", "provider"))
+    folder.reload()
+    (policy,) = [item for item in folder.policies.compiled.objects if item.key.kind == "SecurityPolicy"]
+    assert policy.broken
+    assert versions(folder) != before
+
+
+@pytest.mark.parametrize("remove", ["gone", "emptied"])
+def test_a_folder_that_is_gone_or_empty_changes_nothing(folder: Folder, remove: str) -> None:
+    away = folder.path.with_name("away")
+    folder.path.rename(away)
+    if remove == "emptied":
+        folder.path.mkdir()
+    before = folder.policies.compiled
+    assert folder.reload() == "rejected"
+    assert folder.policies.compiled is before
+    assert folder.policies.alarm
+    assert any(code.startswith("L13") for code in folder.codes())
+    if remove == "emptied":
+        folder.path.rmdir()
+    away.rename(folder.path)
+    assert folder.reload() == "applied"
+    assert folder.policies.alarm == ""
+    assert folder.codes() == folder.codes()
+    assert not any(code.startswith("L1") for code in folder.codes())
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir], ids=["missing", "empty"])
+def test_at_the_start_there_must_be_something(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    folder = Folder(tmp_path / "policies")
+    make(folder.path)
+    assert folder.reload() == "rejected"
+    assert folder.policies.loaded is None
+    assert "L12" in folder.policies.alarm
+    folder.path.mkdir(exist_ok=True)
+    folder.write("gateway.yaml", GATEWAY)
+    assert folder.reload() == "applied"
+
+
+def test_a_file_that_has_just_vanished_still_counts_for_a_moment(folder: Folder) -> None:
+    (folder.path / "web.yaml").unlink()
+    folder.reload()
+    assert folder.names() == ["other", "web"]
+    assert folder.policies.gone
+    folder.time += GRACE / 2
+    folder.reload()
+    assert folder.names() == ["other", "web"]
+    folder.time += GRACE
+    assert folder.reload() == "applied"
+    assert folder.names() == ["other"]
+    assert not folder.policies.gone
+
+
+def test_a_file_that_comes_back_in_time_was_never_gone(folder: Folder) -> None:
+    (folder.path / "web.yaml").rename(folder.path / "web.yaml~")
+    folder.reload()
+    folder.time += GRACE / 2
+    folder.write("web.yaml", ROUTE.replace("NAME", "web"))
+    assert folder.reload() in ("applied", "unchanged")
+    folder.time += GRACE
+    folder.reload()
+    assert folder.names() == ["other", "web"]
+
+
+def test_a_renamed_file_is_no_duplicate(folder: Folder) -> None:
+    (folder.path / "web.yaml").rename(folder.path / "renamed.yaml")
+    folder.reload()
+    assert "A101" not in folder.codes()
+    assert folder.names() == ["other", "web"]
+
+
+def test_many_files_that_vanish_at_once_need_a_confirmation(folder: Folder) -> None:
+    for number in range(20):
+        folder.write(f"r{number}.yaml", ROUTE.replace("NAME", f"r{number}"))
+    folder.reload()
+    for number in range(20):
+        (folder.path / f"r{number}.yaml").unlink()
+    folder.time += 10
+    assert folder.reload() == "rejected"
+    assert "SIGHUP" in folder.policies.alarm
+    assert len(folder.names()) == 22
+    assert folder.reload(confirmed=True) == "applied"
+    assert folder.names() == ["other", "web"]

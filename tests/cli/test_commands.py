@@ -1,0 +1,214 @@
+"""The commands as processes: answers on stdout, trouble on stderr, exit codes, no side effects."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+ROOT = Path(__file__).parents[2]
+BINARY = Path(os.environ.get("CELLWAY_ENVOY") or ROOT / ".envoy" / "bin" / "envoy").resolve()
+QUICKSTART = str(ROOT / "policies" / "quickstart")
+TYPO = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - backendRefs:
+    - {name: a, wieght: 3}
+"""
+TLS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  listeners:
+  - {name: https, protocol: HTTPS, port: 8443, tls: {certificateRefs: [{name: cert}]}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: cert}
+type: kubernetes.io/tls
+data: {tls.crt: CHAIN, tls.key: KEY}
+"""
+
+
+def cellway(*words: str, given: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "xds_server.cli.main", *words]
+    environment = {**os.environ, "COLUMNS": "200", **(env or {})}
+    return subprocess.run(line, input=given, capture_output=True, text=True, check=False, timeout=60, env=environment)
+
+
+def envoy_accepts(text: str, folder: Path) -> str:
+    path = folder / "envoy.yaml"
+    path.write_text(text, encoding="utf-8")
+    line = [str(BINARY), "--mode", "validate", "--disable-hot-restart", "-l", "warning", "-c", str(path)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode else ""
+
+
+def key_pair() -> tuple[bytes, bytes]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge.example")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.Encoding.PEM
+    chain = certificate.public_bytes(form)
+    return chain, key.private_bytes(form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def test_validate_says_how_much_it_read() -> None:
+    done = cellway("validate", QUICKSTART)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4 files, 8 objects: 0 errors\n", "")
+
+
+def test_validate_shows_the_place_and_the_word(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(TYPO, encoding="utf-8")
+    done = cellway("validate", str(tmp_path))
+    assert done.returncode == 1
+    first, line, caret, *_ = done.stdout.splitlines()
+    assert first.startswith(f"{tmp_path}/web.yaml:9:17: error M110 unknown field 'wieght' (did you mean 'weight'?)")
+    assert line.index("wieght") == caret.index("^")
+    assert caret.count("^") == len("wieght")
+    assert "1 file" in done.stdout
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "web.yaml"]
+
+
+def test_validate_reads_stdin_beside_folders() -> None:
+    done = cellway("validate", "-", QUICKSTART, given=TYPO)
+    assert done.returncode == 1
+    assert "<stdin>:9:17: error M110" in done.stdout
+    assert "    - {name: a, wieght: 3}" in done.stdout
+    assert "5 files, 8 objects: 1 error" in done.stdout
+
+
+def test_validate_as_json() -> None:
+    done = cellway("validate", "-o", "json", "-", given=TYPO)
+    answer = json.loads(done.stdout)
+    (finding,) = answer["diagnostics"]
+    assert (done.returncode, answer["files"], finding["code"], finding["line"]) == (1, 1, "M110", 9)
+
+
+def test_what_is_not_there_is_trouble(tmp_path: Path) -> None:
+    done = cellway("validate", str(tmp_path / "nowhere"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"cellway: there is no file or folder {tmp_path}/nowhere\n"
+
+
+@pytest.mark.parametrize("words", [["validate", "--nonsense"], ["run"], ["render"], ["nonsense"]])
+def test_usage_errors_are_trouble(words: list[str]) -> None:
+    assert cellway(*words).returncode == 2
+
+
+def test_no_escape_codes_where_nobody_wants_them() -> None:
+    for env in ({}, {"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\x1b" not in cellway("validate", "-", given=TYPO, env=env).stdout
+
+
+def test_render_shows_resources_with_their_origins() -> None:
+    done = cellway("render", QUICKSTART)
+    assert done.returncode == 0
+    shown = yaml.safe_load(done.stdout)
+    assert shown["gateway"] == "default/edge"
+    (listener,) = shown["resources"]["Listener"]
+    assert any("gateway.yaml:2:1" in origin for origin in listener["origins"])
+    again = cellway("render", QUICKSTART, "-o", "json")
+    assert json.loads(again.stdout) == [shown]
+
+
+def test_render_shows_statuses_and_objects() -> None:
+    statuses = list(yaml.safe_load_all(cellway("render", QUICKSTART, "--as", "status").stdout))
+    gateway = next(one for one in statuses if one["kind"] == "Gateway")
+    conditions = {one["type"]: one["status"] for one in gateway["status"]["conditions"]}
+    assert conditions["Accepted"] == "True"
+    assert "lastTransitionTime" not in str(statuses)
+    objects = list(yaml.safe_load_all(cellway("render", QUICKSTART, "--as", "objects").stdout))
+    assert len(objects) == 8
+    assert all("status" not in one for one in objects)
+
+
+def test_what_render_shows_as_objects_is_valid_input() -> None:
+    objects = cellway("render", QUICKSTART, "--as", "objects").stdout
+    done = cellway("validate", "-", given=objects)
+    assert (done.returncode, done.stdout) == (0, "1 file, 8 objects: 0 errors\n")
+
+
+def test_render_of_one_gateway() -> None:
+    assert cellway("render", QUICKSTART, "--gateway", "default/edge").returncode == 0
+    done = cellway("render", QUICKSTART, "--gateway", "default/egde")
+    assert (done.returncode, "default/edge" in done.stderr) == (2, True)
+
+
+def test_a_static_bootstrap_is_one_that_envoy_takes(tmp_path: Path) -> None:
+    done = cellway("render", QUICKSTART, "--as", "bootstrap")
+    assert done.returncode == 0
+    assert envoy_accepts(done.stdout, tmp_path) == ""
+
+
+def test_secrets_are_printed_only_when_asked_for(tmp_path: Path) -> None:
+    chain, key = key_pair()
+    encoded = base64.b64encode(key).decode()
+    (tmp_path / "tls.yaml").write_text(
+        TLS.replace("CHAIN", base64.b64encode(chain).decode()).replace("KEY", encoded), encoding="utf-8"
+    )
+    secret = [encoded[60:120], key.decode().splitlines()[1]]
+    for form in ("resources", "objects", "status"):
+        done = cellway("render", str(tmp_path), "--as", form)
+        assert done.returncode == 0, done.stderr
+        assert not [one for one in secret if one in done.stdout + done.stderr], form
+    refused = cellway("render", str(tmp_path), "--as", "bootstrap")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--show-secrets" in refused.stderr
+    shown = cellway("render", str(tmp_path), "--as", "bootstrap", "--show-secrets")
+    assert encoded[60:120] in shown.stdout
+    assert envoy_accepts(shown.stdout, tmp_path) == ""
+
+
+def test_bootstrap_for_an_envoy_elsewhere(tmp_path: Path) -> None:
+    done = cellway("bootstrap", "shop/edge", "--xds", "control.example:18000", "--node-id", "n1")
+    bootstrap = yaml.safe_load(done.stdout)
+    assert bootstrap["node"] == {"id": "n1", "cluster": "shop/edge"}
+    assert envoy_accepts(done.stdout, tmp_path) == ""
+
+
+@pytest.mark.parametrize("words", [["/"], ["a/b/c"], ["/b"], ["a/b", "--xds", "nowhere"]])
+def test_bootstrap_refuses_what_it_cannot_use(words: list[str]) -> None:
+    done = cellway("bootstrap", *words)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+@pytest.mark.parametrize("name", ["status", "wait"])
+def test_a_server_that_does_not_answer_is_trouble(name: str) -> None:
+    done = cellway(name, "--admin", "127.0.0.1:1")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "127.0.0.1:1" in done.stderr
+
+
+def test_version() -> None:
+    answer = json.loads(cellway("version", "-o", "json").stdout)
+    assert set(answer) == {"cellway", "envoy_api", "python"}
+
+
+def test_help_imports_no_server() -> None:
+    program = "import sys, xds_server.cli.main\nprint([name for name in ('grpc', 'uvicorn', 'pydantic') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert "validate" in cellway("--help").stdout
