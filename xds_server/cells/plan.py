@@ -95,7 +95,8 @@ def make_plan(objects: Iterable[Object], problems: list[Diagnostic]) -> Plan:
     assert isinstance(spec, OrganizationSpec)
     stage = spec.stages[0]
     cells = by_kind.get("Cell", {})
-    bound = _bind(cells, by_kind.get("CellBinding", {}), by_kind.get("CellClass", {}), spec, problems)
+    chains = {name: _classes(cell, by_kind.get("CellClass", {}), spec, problems) for name, cell in cells.items()}
+    bound = _bind(cells, by_kind.get("CellBinding", {}), chains, spec, problems)
     externals = {}
     for name, item in by_kind.get("ExternalService", {}).items():
         assert isinstance(item.spec, ExternalServiceSpec)
@@ -106,7 +107,7 @@ def make_plan(objects: Iterable[Object], problems: list[Diagnostic]) -> Plan:
 def _bind(
     cells: Mapping[str, Object],
     bindings: Mapping[str, Object],
-    classes: Mapping[str, Object],
+    chains: Mapping[str, tuple[Object, ...] | None],
     organization: OrganizationSpec,
     problems: list[Diagnostic],
 ) -> dict[str, Bound]:
@@ -122,7 +123,7 @@ def _bind(
             continue
         assert cell is not None
         assert isinstance(cell.spec, CellSpec)
-        chain = _classes(cell, cell.spec, classes, organization, problems)
+        chain = chains[cell.name]
         if chain is None:
             continue
         candidate = Bound(cell, cell.spec, binding, spec, chain)
@@ -158,15 +159,13 @@ def _binding_problem(
 
 
 def _classes(
-    cell: Object,
-    spec: CellSpec,
-    classes: Mapping[str, Object],
-    organization: OrganizationSpec,
-    problems: list[Diagnostic],
+    cell: Object, classes: Mapping[str, Object], organization: OrganizationSpec, problems: list[Diagnostic]
 ) -> tuple[Object, ...] | None:
     """The chain of classes, the weakest first; None if it is broken."""
+    assert isinstance(cell.spec, CellSpec)
     chain: list[Object] = []
-    name, asked, path = spec.class_ or organization.default_class, cell, ("class",) if spec.class_ else ()
+    own = cell.spec.class_
+    name, asked, path = own or organization.default_class, cell, ("class",) if own else ()
     while name is not None:
         found = classes.get(name)
         if found is None or found in chain:

@@ -6,6 +6,7 @@ In: the text of a key set, or a URL. Out: what is wrong with it, or the server a
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from joserfc.jwk import KeySet
 
 from xds_server.graph import Backend, BackendTls, Endpoint
 
+_LEAST_RSA_BITS = 2048
 _CURVES = ("P-256", "P-384", "P-521", "Ed25519")
 _METADATA = (ipaddress.ip_address("fd00:ec2::254"),)
 _PORTS = {"http": 80, "https": 443}
@@ -101,6 +103,17 @@ def key_set_problem(text: str) -> str:
     return ""
 
 
+def _modulus_bits(modulus: object) -> int:
+    """The length of a base64url number; 0 if it is none."""
+    if not isinstance(modulus, str):
+        return 0
+    try:
+        raw = base64.b64decode(modulus + "=" * (-len(modulus) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return 0
+    return int.from_bytes(raw, "big").bit_length()
+
+
 def _key_problem(key: dict[str, Any]) -> str:
     if key.get("kty") not in ("RSA", "EC", "OKP", "oct"):
         return f"kty is {key.get('kty')!r}, must be RSA, EC, OKP or oct"
@@ -108,6 +121,8 @@ def _key_problem(key: dict[str, Any]) -> str:
         return "this is a private key; a policy needs only the public part"
     if key["kty"] in ("EC", "OKP") and key.get("crv") not in _CURVES:
         return f"curve {key.get('crv')!r} is not supported, use one of {', '.join(_CURVES)}"
+    if key["kty"] == "RSA" and (bits := _modulus_bits(key.get("n"))) < _LEAST_RSA_BITS:
+        return f"its modulus has {bits} bits, {_LEAST_RSA_BITS} are the least that is safe (NIST SP 800-131A)"
     try:
         KeySet.import_key_set({"keys": [key]})
     except (JoseError, ValueError, KeyError, TypeError) as error:
