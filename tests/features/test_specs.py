@@ -1,0 +1,253 @@
+"""What features accept and refuse, and where they point when they refuse."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey, OctKey, RSAKey
+from pydantic import ValidationError
+
+from tests.translate.graphs import Reporter, feature
+from xds_server.features import FEATURES
+from xds_server.features.circuit_breaker import CircuitBreakerSpec
+from xds_server.features.direct_response import DirectResponseSpec
+from xds_server.features.early_headers import ClientHeadersSpec
+from xds_server.features.header_modifier import HeaderModifierSpec
+from xds_server.features.health import HealthCheckSpec
+from xds_server.features.jwt import Jwt, JwtSpec, RemoteKeys
+from xds_server.features.load_balancer import LoadBalancerSpec
+from xds_server.features.local_rate_limit import RateLimitSpec
+from xds_server.features.retry import Retry, RetrySpec
+from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
+from xds_server.features.timeout import TimeoutSpec
+from xds_server.features.url_rewrite import UrlRewriteSpec
+from xds_server.spec import Spec
+
+KEY = RSAKey.generate_key(2048)
+PUBLIC = json.dumps({"keys": [KEY.as_dict(private=False)]})
+PRIVATE = json.dumps({"keys": [KEY.as_dict(private=True)]})
+SPECS: dict[str, type[Spec]] = {
+    "early_headers": ClientHeadersSpec,
+    "jwt": JwtSpec,
+    "local_rate_limit": RateLimitSpec,
+    "timeout": TimeoutSpec,
+    "retry": RetrySpec,
+    "route_timeout": RouteTimeoutSpec,
+    "circuit_breaker": CircuitBreakerSpec,
+    "load_balancer": LoadBalancerSpec,
+    "health": HealthCheckSpec,
+    "request_header_modifier": HeaderModifierSpec,
+    "response_header_modifier": HeaderModifierSpec,
+    "url_rewrite": UrlRewriteSpec,
+    "direct_response": DirectResponseSpec,
+}
+
+
+def resolve(name: str, written: dict[str, Any], **config_maps: dict[str, str]) -> tuple[Any, Reporter]:
+    reporter = Reporter({key.replace("_", "-"): data for key, data in config_maps.items()})
+    return feature(name).resolve(SPECS[name].model_validate(written), reporter), reporter
+
+
+def provider(**changes: Any) -> dict[str, Any]:
+    return {"providers": [{"name": "idp", **changes}]}
+
+
+def local(**written: Any) -> dict[str, Any]:
+    return provider(localJWKS=written)
+
+
+def remote(uri: str) -> dict[str, Any]:
+    return provider(remoteJWKS={"uri": uri})
+
+
+def rule(**written: Any) -> dict[str, Any]:
+    return {"local": {"rules": [{"limit": {"requests": 1, "unit": "Second"}, **written}]}}
+
+
+def selector(**written: Any) -> dict[str, Any]:
+    return rule(clientSelectors=[written])
+
+
+INLINE = ("providers", 0, "localJWKS", "inline")
+URI = ("providers", 0, "remoteJWKS", "uri")
+AT = ("local", "rules", 0, "clientSelectors", 0)
+CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
+    ("early_headers", {"earlyRequestHeaders": {"removeOnMatch": [{"type": "RegularExpression", "value": "("}]}},
+     "F100", ("earlyRequestHeaders", "removeOnMatch", 0, "value")),
+    ("early_headers", {"lateResponseHeaders": {"set": [{"name": "Host", "value": "x"}]}},
+     "F101", ("lateResponseHeaders", "set", 0)),
+    ("request_header_modifier", {"set": [{"name": "host", "value": "x"}]}, "F101", ("set", 0)),
+    ("request_header_modifier", {"remove": ["a", "A"]}, "F101", ("remove", 1)),
+    ("jwt", provider(), "F110", ("providers", 0)),
+    ("jwt", provider(localJWKS={"inline": PUBLIC}, remoteJWKS={"uri": "https://a.example"}), "F110", ("providers", 0)),
+    ("jwt", local(inline="{"), "F111", INLINE),
+    ("jwt", local(inline="{}"), "F111", INLINE),
+    ("jwt", local(inline='{"keys": []}'), "F111", INLINE),
+    ("jwt", local(inline='{"keys": [1]}'), "F111", INLINE),
+    ("jwt", local(inline='{"keys": [{"kty": "new"}]}'), "F111", INLINE),
+    ("jwt", local(inline='{"keys": [{"kty": "RSA", "n": "!", "e": "AQAB"}]}'), "F111", INLINE),
+    ("jwt", local(inline='{"keys": [{"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "BBBB"}]}'), "F111", INLINE),
+    ("jwt", local(inline=PRIVATE), "F111", INLINE),
+    ("jwt", local(type="ValueRef"), "F103", ("providers", 0, "localJWKS")),
+    ("jwt", local(type="ValueRef", valueRef={"name": "gone"}), "A105", ("providers", 0, "localJWKS", "valueRef")),
+    ("jwt", remote("ftp://idp.example/keys"), "F111", URI),
+    ("jwt", remote("https://"), "F111", URI),
+    ("jwt", remote("https://idp.example:99999/keys"), "F111", URI),
+    ("jwt", remote("https://[idp/keys"), "F111", URI),
+    ("jwt", remote("https://user@idp.example/keys"), "F111", URI),
+    ("jwt", remote("http://169.254.169.254/latest"), "F111", URI),
+    ("jwt", remote("http://[fd00:ec2::254]/latest"), "F111", URI),
+    ("jwt", remote("https://192.0.2.1/keys"), "F111", URI),
+    ("jwt", {"providers": [{"name": "a", "localJWKS": {"inline": PUBLIC}}] * 2}, "F113", ("providers", 1, "name")),
+    ("jwt", provider(localJWKS={"inline": PUBLIC}, claimToHeaders=[{"claim": "c", "header": "Host"}]),
+     "F101", ("providers", 0, "claimToHeaders", 0, "header")),
+    ("local_rate_limit", {"global": {"rules": []}}, "F102", ("global",)),
+    ("local_rate_limit", {"type": "Global"}, "F102", ("type",)),
+    ("local_rate_limit", {}, "F103", ()),
+    ("local_rate_limit", rule(limit={"requests": 0, "unit": "Second"}), "F120", ("local", "rules", 0, "limit", "requests")),
+    ("local_rate_limit", rule(burst=0), "F120", ("local", "rules", 0, "burst")),
+    ("local_rate_limit", selector(), "F120", AT),
+    ("local_rate_limit", selector(headers=[{"name": "a"}]), "F103", (*AT, "headers", 0)),
+    ("local_rate_limit", selector(headers=[{"type": "Distinct", "name": "a", "invert": True}]), "F103", (*AT, "headers", 0)),
+    ("local_rate_limit", selector(queryParams=[{"type": "RegularExpression", "name": "a", "value": "(?=a)"}]),
+     "F100", (*AT, "queryParams", 0, "value")),
+    ("local_rate_limit", selector(sourceCIDR={"value": "somewhere"}), "F103", (*AT, "sourceCIDR", "value")),
+    ("local_rate_limit", selector(path={"type": "RegularExpression", "value": "a{100}"}), "F100", (*AT, "path", "value")),
+    ("timeout", {"tcp": {"connectTimeout": "0s"}}, "F103", ("tcp", "connectTimeout")),
+    ("route_timeout", {"request": "1s", "backendRequest": "2s"}, "F103", ("backendRequest",)),
+    ("retry", {"retryOn": {"triggers": ["5xx"], "httpStatusCodes": [503]}}, "F103", ("retryOn",)),
+    ("retry", {"retryOn": {"triggers": ["retriable-status-codes"]}}, "F103", ("retryOn",)),
+    ("retry", {"perRetry": {"backOff": {"maxInterval": "1s"}}}, "F103", ("perRetry", "backOff")),
+    ("circuit_breaker", {"retryBudget": {"percent": {"numerator": 101}}}, "F103", ("retryBudget", "percent")),
+    ("load_balancer", {"type": "ConsistentHash"}, "F103", ()),
+    ("load_balancer", {"type": "Random", "slowStart": {"window": "1s"}}, "F103", ()),
+    ("load_balancer", {"type": "Random", "backendUtilization": {}}, "F103", ()),
+    ("load_balancer", {"type": "ConsistentHash", "consistentHash": {"type": "Header"}}, "F103", ()),
+    ("load_balancer", {"type": "ConsistentHash", "consistentHash": {"type": "SourceIP", "tableSize": 10}}, "F103", ()),
+    ("health", {"active": {"type": "TCP"}}, "F102", ("active",)),
+    ("health", {"passive": {"interval": "0s"}}, "F103", ("passive",)),
+    ("url_rewrite", {"path": {"type": "ReplaceFullPath"}}, "F103", ("path",)),
+    ("url_rewrite", {"path": {"type": "ReplaceFullPath", "replaceFullPath": "a"}}, "F103", ("path",)),
+    ("url_rewrite", {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/a?b"}}, "F103", ("path",)),
+    ("direct_response", {"body": {"inline": "x" * 4097}}, "F103", ("body",)),
+    ("direct_response", {"body": {"type": "ValueRef", "inline": "x"}}, "F103", ("body",)),
+    ("direct_response", {"header": {"set": [{"name": "Host", "value": "x"}]}}, "F101", ("header", "set", 0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "written", "code", "path"), CASES, ids=range(len(CASES)))
+def test_refusals_name_their_place(name: str, written: dict[str, Any], code: str, path: tuple[str | int, ...]) -> None:
+    value, reporter = resolve(name, written)
+    assert value is None
+    assert [(one[0], one[1]) for one in reporter.found] == [(code, path)]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("timeout", {"http": {"requestTimeOut": "1s"}}),
+        ("timeout", {"http": {"requestTimeout": "1.5s"}}),
+        ("retry", {"numRetries": -1}),
+        ("retry", {"numRetries": "2"}),
+        ("retry", {"retryOn": {"triggers": ["sometimes"]}}),
+        ("circuit_breaker", {"maxConnections": 2**32}),
+        ("load_balancer", {"type": "DynamicModule"}),
+        ("local_rate_limit", {"local": {"rules": []}}),
+        ("local_rate_limit", {"local": {"rules": [{"limit": {"requests": 1, "unit": "Fortnight"}}]}}),
+        ("health", {"panicThreshold": 101}),
+        ("request_header_modifier", {"set": [{"name": "x y", "value": "1"}]}),
+        ("request_header_modifier", {"set": [{"name": "x", "value": "1\r\nx-evil: 1"}]}),
+        ("request_header_modifier", {"remove": [":path"]}),
+        ("direct_response", {"contentType": "text/plain\nx: 1"}),
+        ("direct_response", {"statusCode": 99}),
+        ("url_rewrite", {"hostname": "*.example"}),
+        ("url_rewrite", {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/a\x00"}}),
+        ("jwt", {"providers": []}),
+    ],
+)
+def test_specs_refuse_what_no_one_can_mean(name: str, written: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        SPECS[name].model_validate(written)
+
+
+def test_key_sets_from_a_config_map() -> None:
+    written = local(type="ValueRef", valueRef={"kind": "ConfigMap", "name": "keys"})
+    for data in ({"jwks": PUBLIC, "a": "{}"}, {"first": PUBLIC}):
+        value, reporter = resolve("jwt", written, keys=data)
+        assert isinstance(value, Jwt)
+        assert value.providers[0].keys == PUBLIC
+        assert not reporter.found
+    assert resolve("jwt", written, keys={})[1].found[0][0] == "F103"
+
+
+def test_other_kinds_of_keys() -> None:
+    for key in (ECKey.generate_key("P-256"), OctKey.generate_key(256)):
+        text = json.dumps({"keys": [key.as_dict(private=key.key_type == "oct")]})
+        assert resolve("jwt", local(inline=text))[0] is not None
+
+
+def test_keys_without_tls_are_taken_with_a_warning() -> None:
+    value, reporter = resolve("jwt", remote("http://127.0.0.1:8000/keys"))
+    assert [one[0] for one in reporter.found] == ["F112"]
+    assert isinstance(value, Jwt)
+    assert isinstance(value.providers[0].keys, RemoteKeys)
+    assert not feature("jwt").backends(value)[0].dns
+
+
+def test_a_key_server_is_a_backend_whose_certificate_is_checked() -> None:
+    value, _ = resolve("jwt", remote("https://idp.example/keys"))
+    (server,) = feature("jwt").backends(value)
+    assert (server.name, server.dns) == ("jwks/https/idp.example/443", True)
+    assert server.tls is not None
+    assert (server.tls.sni, server.tls.san, server.tls.ca) == ("idp.example", "idp.example", "")
+
+
+def test_defaults_of_retries() -> None:
+    value, _ = resolve("retry", {})
+    assert isinstance(value, Retry)
+    assert (value.retries, value.codes) == (2, (503,))
+    assert resolve("retry", {"retryOn": {"httpStatusCodes": [502]}})[0].triggers == ("retriable-status-codes",)
+
+
+def test_no_limit_for_the_whole_and_one_for_each_attempt() -> None:
+    assert resolve("route_timeout", {"request": "0s", "backendRequest": "2s"})[0] == RouteTimeout(0, 2)
+    assert resolve("route_timeout", {"request": "2s", "backendRequest": "0s"})[0] == RouteTimeout(2, 0)
+
+
+def test_nothing_to_do_is_no_setting() -> None:
+    assert resolve("request_header_modifier", {}) == (None, Reporter())
+
+
+def test_bodies_from_a_config_map() -> None:
+    value, _ = resolve(
+        "direct_response", {"body": {"type": "ValueRef", "valueRef": {"name": "b"}}}, b={"response.body": "hi"}
+    )
+    answer = feature("direct_response").action(value)
+    assert (getattr(answer, "status", 0), getattr(answer, "body", "")) == (200, "hi")
+
+
+def test_values_are_frozen_and_hashable() -> None:
+    samples: dict[str, dict[str, Any]] = {
+        "jwt": local(inline=PUBLIC),
+        "local_rate_limit": selector(
+            path={"value": "/a"}, sourceCIDR={"value": "10.0.0.0/8"}, methods=[{"value": "GET"}]
+        ),
+        "load_balancer": {"type": "Random"},
+        "url_rewrite": {"hostname": "a.example"},
+        "request_header_modifier": {"set": [{"name": "a", "value": "b"}]},
+        "response_header_modifier": {"add": [{"name": "a", "value": "b"}]},
+    }
+    for one in FEATURES:
+        first, second = (resolve(one.name, samples.get(one.name, {}))[0] for _ in range(2))
+        assert first == second
+        assert hash(first) == hash(second)
+
+
+def test_names_and_carriers_are_unique() -> None:
+    names = [one.name for one in FEATURES]
+    carriers = [carrier for one in FEATURES for carrier in one.carriers]
+    filters = [one.filter_name for one in FEATURES if one.filter_name]
+    for each in (names, carriers, filters):
+        assert len(set(map(str, each))) == len(each)
