@@ -135,6 +135,9 @@ class Server:
         return Address(wanted.host, await self._xds.start(str(wanted)))
 
     def _remember(self, admin: Address, xds: Address) -> None:
+        for what, address in (("admin API", admin), ("xDS", xds)):
+            if not _is_loopback(address.host):
+                _LOG.warning("listens beyond this machine, without authentication", what=what, address=str(address))
         addresses = {"admin": str(admin), "xds": str(xds)}
         if self._state is not None:
             self._state.remember_addresses({**addresses, "xds_port": xds.port})
@@ -208,6 +211,8 @@ class Server:
         self._metrics.reloaded(result, self._clocks.wall())
         if now.alarm and now.alarm != before.alarm:
             _LOG.error("what is on disk is not in force", reason=now.alarm)
+        elif before.alarm and not now.alarm and before.loaded is not None:
+            _LOG.info("what is on disk is in force again")
         if result == "applied":
             await self._publish(before)
         if now.gone:
@@ -239,6 +244,9 @@ class Server:
         gateways, total = len(now.compiled.gateways), round(sum(now.seconds.values()), 3)
         found = summary(now.diagnostics)
         _LOG.info("published", objects=len(now.compiled.objects), gateways=gateways, found=found, seconds=total)
+        gone = {item.key for item in before.compiled.objects} - {item.key for item in now.compiled.objects}
+        if gone:
+            _LOG.info("objects are gone", count=len(gone), objects=[str(key) for key in sorted(gone)[:20]])
         known = set(before.diagnostics)
         for diagnostic in now.diagnostics:
             if diagnostic.severity != Severity.INFO and diagnostic not in known:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import os
+import resource
 import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from xds_server.app import Clocks, Server, Settings, Told
@@ -43,11 +46,20 @@ class Choices:
 def serve_until_stopped(choices: Choices, *, with_envoys: bool, envoy: Path | None = None, demo: bool = False) -> None:
     """Serve until a signal; ends the command with exit code 2 if that cannot begin."""
     configure_logs(choices.log_format, choices.log_level)
+    _raise_file_limit()
     try:
         settings = _settings(choices, find_envoy(envoy, os.environ, Path.cwd()) if with_envoys else None)
         asyncio.run(_serve(settings, demo=demo))
     except (NoEnvoyError, StateInUseError, OSError, ValueError) as error:
         trouble(str(error))
+
+
+def _raise_file_limit() -> None:
+    """Every Envoy and every client of an Envoy is an open file; the usual limit of 1,024 is soon reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _settings(choices: Choices, envoy: Path | None) -> Settings:
@@ -119,5 +131,7 @@ def _print_demo(compiled: Compiled, echo: Echo) -> None:
     served = ", ".join(f"{address}:{port}" for address, port in echo.endpoints)
     print(f"Demo services on {served or 'no address: somebody listens everywhere already'}")
     print("Try:")
-    for one in things_to_try(compiled.gateways):
-        print(f"  {one.command}\n      # {one.expected}")
+    for name, lines in groupby(things_to_try(compiled.gateways), key=lambda one: one.gateway):
+        print(f"  # Gateway {name}")
+        for one in lines:
+            print(f"  {one.command}\n      # {one.expected}")
