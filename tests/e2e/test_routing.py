@@ -68,6 +68,24 @@ spec:
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
+metadata: {name: groups}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [groups.example]
+  rules:
+  - backendRefs:
+    - {group: gateway.envoyproxy.io, kind: Backend, name: one, weight: 50}
+    - {group: gateway.envoyproxy.io, kind: Backend, name: two, weight: 50}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: groups}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: groups}]
+  loadBalancer: {type: ConsistentHash, consistentHash: {type: Headers, headers: [{name: x-user}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
 metadata: {name: spread}
 spec:
   parentRefs: [{name: edge}]
@@ -182,6 +200,15 @@ def test_weights_are_kept_within_two_percent(edge: Cellway) -> None:
         url = f"http://{edge.block.address(1)}:8080/"
         seen = Counter(client.get(url, headers={"Host": "canary.example"}).json()["server"] for _ in range(4000))
     assert abs(seen["two"] / 4000 - 0.10) <= 0.02, seen
+
+
+def test_a_user_stays_in_one_group(edge: Cellway) -> None:
+    groups = {}
+    for user in range(40):
+        seen = {get(edge, "groups.example", **{"x-user": f"user-{user}"}).json()["server"] for _ in range(5)}
+        assert len(seen) == 1, user
+        groups[user] = seen.pop()
+    assert 5 <= Counter(groups.values())["one"] <= 35
 
 
 def test_round_robin_is_even(edge: Cellway) -> None:

@@ -104,6 +104,30 @@ def test_one_envoy_may_serve_all_gateways_of_a_cell(cellway: Cellway, tmp_path: 
             envoy.wait(20)
 
 
+def test_a_provider_that_refuses_connections_costs_one_retry(cellway: Cellway, tmp_path: Path) -> None:
+    shop.write_shop(cellway, quota=False)
+    cellway.arguments = ("--no-envoy",)
+    cellway.start()
+    admin, path = f"{cellway.block.address(251)}:19000", tmp_path / "storefront.yaml"
+    xds = f"{cellway.block.address(250)}:18000"
+    printed = command("bootstrap", "storefront", "--xds", xds, "--admin", admin)
+    path.write_text(printed.stdout, encoding="utf-8")
+    envoy = subprocess.Popen([str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--log-level", "error"])
+    try:
+        deadline = time.monotonic() + 10
+        while not cellway.api("proxies")["items"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cellway.wait()
+        east = shop.url(cellway, "storefront", EAST)
+        answer = httpx.get(east, headers={"Host": "api.orders.cell.internal"}, timeout=5)
+        assert answer.status_code == 503
+        counted = httpx.get(f"http://{admin}/stats?filter=orders.api.http.upstream_rq_retry$", timeout=5).text
+        assert counted.strip().endswith(": 1"), counted
+    finally:
+        envoy.terminate()
+        envoy.wait(20)
+
+
 def test_every_static_bootstrap_is_accepted_by_envoy(tmp_path: Path) -> None:
     folders = [path for path in (Path(__file__).parents[2] / "policies").iterdir() if path.is_dir()]
     for folder in folders:
