@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import gc
 import ipaddress
 import signal
 import socket
@@ -236,6 +237,10 @@ class Server:
             self._envoys.apply(self._expected(), self._settings.drain)
         self._log_published(before)
         self._told.published(compiled)
+        if before.loaded is None:
+            # Most of what there is now stays. Looking through it for garbage again and again would hold up the loop.
+            gc.collect()
+            gc.freeze()
 
     def _log_published(self, before: Policies) -> None:
         now = self._policies
