@@ -1,0 +1,119 @@
+"""What the pages under docs/ say is true of the code: examples compile, links lead somewhere, tables name every field.
+
+In: README.md and docs/. Out: failures that name the page and the block, the link or the field.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from tests.docs.pages import PAGES, ROOT, Field, blocks, fields_of, links, rows
+from tests.documents import compiled, parse
+from xds_server.features import FEATURES
+from xds_server.model.gateway_api import HttpRouteFilter, HttpRouteRule, HttpRouteSpec, ReferenceGrantSpec
+from xds_server.model.kinds import KINDS
+from xds_server.model.policies import Targets
+
+POLICIES = ROOT / "docs" / "policies"
+SPECS: dict[str, type[BaseModel]] = {
+    **{kind.name: kind.spec for kind in KINDS.values()},
+    "HTTPRoute.filter": HttpRouteFilter,
+    "HTTPRoute.rule": HttpRouteRule,
+}
+CARRIERS = {
+    "jwt.md": [("SecurityPolicy", "jwt")],
+    "local-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],
+    "timeouts.md": [("BackendTrafficPolicy", "timeout"), ("HTTPRoute.rule", "timeouts")],
+    "retries.md": [("BackendTrafficPolicy", "retry")],
+    "circuit-breakers.md": [("BackendTrafficPolicy", "circuitBreaker")],
+    "load-balancing.md": [("BackendTrafficPolicy", "loadBalancer")],
+    "passive-health.md": [("BackendTrafficPolicy", "healthCheck")],
+    "headers.md": [
+        ("HTTPRoute.filter", "requestHeaderModifier"),
+        ("HTTPRoute.filter", "responseHeaderModifier"),
+        ("ClientTrafficPolicy", "headers"),
+    ],
+    "redirects-and-rewrites.md": [("HTTPRoute.filter", "requestRedirect"), ("HTTPRoute.filter", "urlRewrite")],
+    "direct-response.md": [("HTTPRouteFilter", "directResponse")],
+}
+"""What each page under docs/policies is about: fields of policies, of filters and of rules."""
+
+YAML = [
+    pytest.param(page, text, id=f"{page.name}-{n}") for page in PAGES for n, text in enumerate(blocks(page, "yaml"))
+]
+
+
+def fields_on(page: Path) -> list[Field]:
+    """The fields that a page's tables have to name."""
+    if page.name == "attachment.md":
+        return list(fields_of(Targets, "", frozenset()))
+    if page.name == "routes.md":
+        elsewhere = frozenset({"rules[].filters", "rules[].timeouts"})
+        return [*fields_of(HttpRouteSpec, "", elsewhere), *fields_of(ReferenceGrantSpec, "", frozenset())]
+    found = []
+    for kind, field in CARRIERS[page.name]:
+        others = frozenset(info.alias or name for name, info in SPECS[kind].model_fields.items()) - {field}
+        found += list(fields_of(SPECS[kind], "", others))
+    return [one for one in found if one.path not in {field for _, field in CARRIERS[page.name]}]
+
+
+TABLES = [pytest.param(page, id=page.name) for page in (*sorted(POLICIES.glob("*.md")), ROOT / "docs" / "routes.md")]
+
+
+@pytest.mark.parametrize(("page", "text"), YAML)
+def test_an_example_compiles_without_a_diagnostic(page: Path, text: str) -> None:
+    _, problems = parse(text, page.name)
+    assert [str(problem) for problem in problems] == []
+    assert [str(problem) for problem in compiled(text).diagnostics] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_leads_to_a_file(page: Path) -> None:
+    inside = [link.partition("#")[0] for link in links(page) if not re.match(r"[a-z]+:|#", link)]
+    assert [link for link in inside if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", TABLES)
+def test_a_table_names_every_field_and_no_other(page: Path) -> None:
+    fields = fields_on(page)
+    named = [field for row in rows(page) for field in row.fields]
+    assert sorted(named) == sorted(set(named)), "a field is there twice"
+    assert sorted(set(named) - {field.path for field in fields}) == [], "fields that cannot be written"
+    assert sorted({field.path for field in fields if field.leaf} - set(named)) == [], "fields that are not named"
+
+
+@pytest.mark.parametrize("page", TABLES)
+def test_a_table_says_the_defaults(page: Path) -> None:
+    defaults = {field.path: field.default for field in fields_on(page)}
+    wrong = {
+        field: (row.default, defaults[field])
+        for row in rows(page)
+        for field in row.fields
+        if row.default != defaults.get(field)
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("page", TABLES)
+def test_a_table_says_bounds_and_choices(page: Path) -> None:
+    missing = {}
+    for field in fields_on(page):
+        about = [row for row in rows(page) if any((one + ".").startswith(field.path + ".") for one in row.fields)]
+        text = " ".join(row.meaning for row in about)
+        said = [re.search(rf"(?<!\d){number}(?!\d)", text) for number in field.bounds]
+        wanted = [str(number) for number, there in zip(field.bounds, said, strict=True) if not there]
+        wanted += [choice for choice in field.choices if f"`{choice}`" not in text]
+        if wanted:
+            missing[field.path] = wanted
+    assert missing == {}
+
+
+def test_every_feature_and_every_page_has_the_other() -> None:
+    carried = {carrier for feature in FEATURES for carrier in feature.carriers}
+    written = {carrier for carriers in CARRIERS.values() for carrier in carriers}
+    assert carried - written == set()
+    assert {page.name for page in POLICIES.glob("*.md")} == {*CARRIERS, "attachment.md"}
