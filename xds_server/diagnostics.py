@@ -176,10 +176,10 @@ CATALOGUE: Mapping[str, Code] = {
     "F113": _error("two providers are named '{name}'"),
     "F120": _error("this limit cannot be kept: {reason}"),
     # -- translate -----------------------------------------------------------------------------------
-    "T100": _error("Envoy would refuse the route {name}, so it answers 500: {reason}"),
+    "T100": _error("the route {name} cannot be served as written, so it answers 500: {reason}"),
     "T101": _error("Envoy would refuse the cluster {name}, so it is left out: {reason}"),
     "T102": _error("Envoy would refuse the listener {name}, so it is left out: {reason}"),
-    "T103": _error("Envoy would refuse the match of the route {name}, so the route is left out: {reason}"),
+    "T103": _error("the route {name} cannot be matched as written, so it is left out: {reason}"),
     "T120": _error("Envoy would refuse the {what}, so it is left out: {reason}"),
     "T121": _error("the {what} refers to the {missing}, which nothing made: a bug in Cellway"),
     "T122": _error("the {what} is left out, because it refers to what is not there: {missing}"),

@@ -115,7 +115,8 @@ def edge(envoy: Envoy) -> Envoy:
                 route(action, rewrite(path=prefix("/in/")), path="/"),
             ),
             settings=(setting("early_headers", ClientHeadersSpec, chain),),
-        )
+        ),
+        expected=True,  # of the prefix in a regular expression
     )
     return envoy
 

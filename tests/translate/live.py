@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import ssl
 import subprocess
 import threading
 import time
@@ -26,6 +27,7 @@ from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import Discov
 from xds_server.features import FEATURES
 from xds_server.features.contract import pack
 from xds_server.graph import Gateway
+from xds_server.rules.messages import Rules
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
 
@@ -52,7 +54,7 @@ def envoy_binary() -> Path:
 class Server:
     """An HTTP server that tells what it was asked, or says `body`. `/status/503` answers so, `/sleep/2` takes two seconds."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
         self.seen: list[str] = []
         self.body = ""
@@ -64,6 +66,9 @@ class Server:
 
             def answer(self) -> None:
                 server.seen.append(self.path)
+                if self.headers.get("upgrade"):
+                    self._echo()
+                    return
                 length = int(self.headers.get("content-length", 0))
                 self.rfile.read(length)
                 word, _, number = self.path.strip("/").partition("?")[0].rpartition("/")
@@ -78,6 +83,17 @@ class Server:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def _echo(self) -> None:
+                """Switch protocols, and send back whatever comes until the client ends."""
+                self.wfile.write(
+                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+                )
+                self.wfile.flush()
+                while data := self.rfile.read1(1024):
+                    self.wfile.write(data)
+                    self.wfile.flush()
+                self.close_connection = True
+
             do_GET = do_POST = do_DELETE = answer
 
             def log_message(self, format: str, *args: Any) -> None:
@@ -85,6 +101,8 @@ class Server:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
+        if tls is not None:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
@@ -214,15 +232,15 @@ class Envoy:
         self.ports: dict[str, int] = {}
         self._client = httpx.Client(timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
 
-    def server(self, name: str = "web") -> Server:
+    def server(self, name: str = "web", tls: ssl.SSLContext | None = None) -> Server:
         """A server that ends with this Envoy."""
-        self.servers.append(Server(name))
+        self.servers.append(Server(name, tls))
         return self.servers[-1]
 
-    def apply(self, gateway: Gateway) -> None:
-        """Translate and publish a gateway, and return when Envoy serves all of it."""
-        messages, problems = translate_gateway(gateway, FEATURES, lambda message: None)
-        assert not problems
+    def apply(self, gateway: Gateway, *, expected: bool = False) -> None:
+        """Translate and publish a gateway, and return when Envoy serves all of it. `expected`: problems may be found."""
+        messages, problems = translate_gateway(gateway, FEATURES, Rules().check)
+        assert not problems or expected, problems
         self.ads.publish(messages)
         wanted = {kind: str(self.ads._version) for kind in _TYPES if kind in {_kind(one) for one in messages}}
         deadline = time.monotonic() + 20

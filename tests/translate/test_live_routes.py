@@ -146,6 +146,15 @@ def test_connect_reaches_its_route(edge: Envoy, target: str) -> None:
     assert edge.stat("http.default/edge/http.no_route") == before
 
 
+def test_websockets_pass(edge: Envoy) -> None:
+    upgrade = "GET /api HTTP/1.1\r\nHost: any.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as connection:
+        connection.sendall(upgrade.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 101")
+        connection.sendall(b"hello")
+        assert connection.recv(4096) == b"hello"
+
+
 @pytest.mark.parametrize("path", ["/public%2f..%2forders", "/public%5c..%5corders", "/api%2Fx"])
 def test_escaped_slashes_are_refused(edge: Envoy, path: str) -> None:
     assert say(edge, f"GET {path} HTTP/1.1\nHost: any.example\n\n") == "HTTP/1.1 400 Bad Request"

@@ -86,6 +86,7 @@ def _change_prefix(route: Route, replacement: str) -> None:
     elif kind == "path":
         _change(route, replace_all(replacement))
     else:
+        # There is no prefix to replace. A route that a feature closes is reported by whoever translates it.
         route.direct_response.CopyFrom(DirectResponseAction(status=500))
 
 

@@ -21,6 +21,7 @@ from xds_server.features.contract import AnyFeature
 from xds_server.graph import HttpChain
 from xds_server.graph import Route as GraphRoute
 from xds_server.translate.actions import MISSING, set_action
+from xds_server.translate.limits import match_problem, rewrite_problem
 from xds_server.translate.matches import translate_match
 from xds_server.translate.message import Translated
 
@@ -90,23 +91,30 @@ def translate_routes(chain: HttpChain, tools: Tools) -> tuple[Translated, list[D
 
 def translate_route(route: GraphRoute, tools: Tools) -> tuple[Route | None, Diagnostic | None]:
     """One route; with a diagnostic if it had to be closed. None if even its match would be refused."""
-    message = Route(name=route.name, match=translate_match(route.match))
-    reason: str | None = set_action(message, route.action, tools.clusters)
-    if not reason:
-        for feature in tools.features:
-            for setting in route.settings:
-                if setting.feature == feature.name:
-                    feature.route(setting.value, message)
-        reason = tools.check(message)
-    if not reason:
-        return message, None
     first = route.origins[0] if route.origins else None
     span, subject = (first.span, str(first.key)) if first else (None, "")
     closed = Route(name=route.name, match=translate_match(route.match))
     closed.direct_response.status = _SERVER_ERROR
-    if tools.check(closed):
+    reason = match_problem(closed.match) or tools.check(closed)
+    if reason:
         return None, diagnose("T103", span, subject=subject, name=route.name, reason=reason)
-    return closed, diagnose("T100", span, subject=subject, name=route.name, reason=reason)
+    message = Route(name=route.name, match=closed.match)
+    reason = set_action(message, route.action, tools.clusters) or _apply(route, message, tools)
+    if reason:
+        return closed, diagnose("T100", span, subject=subject, name=route.name, reason=reason)
+    return message, None
+
+
+def _apply(route: GraphRoute, message: Route, tools: Tools) -> str | None:
+    """Let every feature change the route. The answer is why the result cannot be served."""
+    forwards = message.HasField("route")
+    for feature in tools.features:
+        for setting in route.settings:
+            if setting.feature == feature.name:
+                feature.route(setting.value, message)
+                if forwards and not message.HasField("route"):
+                    return f"'{feature.name}' does not work with a match of this type"
+    return rewrite_problem(message) or tools.check(message)
 
 
 def _clusters_of(route: Route) -> list[str]:

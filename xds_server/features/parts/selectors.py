@@ -109,7 +109,7 @@ def resolve_selector(spec: SelectorSpec, context: Context, *path: str | int) -> 
     method = _method(spec.methods)
     fixed = [_condition(one) for one in spec.headers if one.type != "Distinct"]
     fixed += [one for one in (method, path_condition) if one is not None]
-    return Selector(
+    selector = Selector(
         tuple(fixed),
         tuple(_condition(one) for one in spec.query_params if one.type != "Distinct"),
         cidr,
@@ -117,6 +117,10 @@ def resolve_selector(spec: SelectorSpec, context: Context, *path: str | int) -> 
         tuple(one.name for one in spec.query_params if one.type == "Distinct"),
         spec.source_cidr is not None and spec.source_cidr.type == "Distinct",
     )
+    if selector == Selector((), (), None, (), (), False):
+        context.problem("F120", *path, reason="these methods exclude nothing, so the selector selects everything")
+        return None
+    return selector
 
 
 def _check(spec: HeaderConditionSpec | QueryConditionSpec, context: Context, *path: str | int) -> bool:
