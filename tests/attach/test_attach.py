@@ -217,7 +217,12 @@ def test_the_nearest_policy_replaces_the_farther_ones() -> None:
     text = GATEWAY + route() + policy("BackendTrafficPolicy", "far", EDGE, TIMEOUT)
     near = policy("BackendTrafficPolicy", "near", RULE, "retry: {numRetries: 3}")
     assert {one.feature for one in routes(compiled(text))["*"][0].settings} == {"timeout"}
-    assert {one.feature for one in routes(compiled(text + near))["*"][0].settings} == {"retry"}
+    result = compiled(text + near)
+    assert {one.feature for one in routes(result)["*"][0].settings} == {"retry"}
+    conditions = status(result, "BackendTrafficPolicy", "far", ENVOY_GATEWAY_GROUP).ancestors[0].conditions
+    overridden = condition(conditions, "Overridden")
+    assert overridden.status
+    assert "BackendTrafficPolicy default/near" in overridden.message
 
 
 def test_of_two_policies_for_one_target_the_older_counts() -> None:

@@ -68,7 +68,7 @@ def attach_objects(
         _attach_one(route, tables)
     gateways = tuple(_gateway(state, tables) for state in states)
     tables.statuses |= gateway_statuses(states, tables.attached_routes)
-    tables.statuses |= policy_statuses(table)
+    tables.statuses |= policy_statuses(table, states, tables.attached_routes)
     tables.statuses |= simple_statuses(index, controllers)
     return Attached(gateways, tables.statuses, tuple(tables.problems))
 

@@ -90,14 +90,17 @@ def _partially_invalid(rules: Sequence[Rule]) -> Condition | None:
     return Condition("PartiallyInvalid", True, "UnsupportedValue", f"Dropped Rule(s) [{names}]: {reasons}")
 
 
-def policy_statuses(table: PolicyTable) -> dict[Key, Status]:
-    """The status of every policy, one ancestor for each target; Overridden where nothing was left for it."""
+def policy_statuses(
+    table: PolicyTable, states: Iterable[GatewayState], attached: Mapping[tuple[Key, int], set[Key]]
+) -> dict[Key, Status]:
+    """The status of every policy, one ancestor for each target; Overridden where a nearer policy replaces it."""
+    below = _routes_below(states, attached)
     statuses = {}
     for key, results in table.accepted.items():
         ancestors = []
         for scope, condition in results:
             conditions = [condition]
-            overriders = _overriders(key, scope, table) if condition.status else []
+            overriders = _overriders(key, scope, table, below) if condition.status else []
             if overriders:
                 message = "overridden for parts of its target by: " + ", ".join(overriders)
                 conditions.append(Condition("Overridden", True, "Overridden", message))
@@ -108,15 +111,27 @@ def policy_statuses(table: PolicyTable) -> dict[Key, Status]:
     return statuses
 
 
-def _overriders(policy: Key, scope: Scope, table: PolicyTable) -> list[str]:
-    """Policies of the same kind at a section of this policy's target (routes below a Gateway are not searched)."""
+def _routes_below(
+    states: Iterable[GatewayState], attached: Mapping[tuple[Key, int], set[Key]]
+) -> dict[Scope, set[Key]]:
+    """The routes attached to each Gateway, and to each of its listeners."""
+    below: dict[Scope, set[Key]] = {}
+    for state in states:
+        for listener in state.listeners:
+            routes = attached.get((state.key, listener.number), set())
+            below[state.key, listener.spec.name] = routes
+            below.setdefault((state.key, ""), set()).update(routes)
+    return below
+
+
+def _overriders(policy: Key, scope: Scope, table: PolicyTable, below: Mapping[Scope, set[Key]]) -> list[str]:
+    """Policies of the same kind that are nearer: at a section of this one's target, or at a route below it."""
     target, section = scope
-    if section:
-        return []
+    routes = below.get(scope, set())
     return sorted(
         str(other.item.key)
         for (kind, (place, part)), other in table.attached.items()
-        if kind == policy.kind and place == target and part
+        if kind == policy.kind and (place in routes or (place == target and part and not section))
     )
 
 

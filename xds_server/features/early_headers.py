@@ -2,8 +2,8 @@
 
 In: `headers` of a ClientTrafficPolicy. Out: an early header mutation of the connection manager, which acts before a
 route is chosen, and a header mutation filter in front of all others, which therefore sees every answer of the filter
-chain: from backends, from the gateway itself (401, 429, direct responses) and the 404 when nothing matched. Answers
-to requests that are no proper HTTP (a 400 from the parser) pass no filter and stay as they are.
+chain: from backends, from the gateway itself (401, 429, direct responses), the 404 when nothing matched and the 400
+for what is no proper HTTP.
 """
 
 from __future__ import annotations

@@ -281,9 +281,16 @@ class HttpRouteRule(Spec):
             raise ValueError(f"filter {min(repeated)} is there twice")
         if "RequestRedirect" in types and "URLRewrite" in types:
             raise ValueError("RequestRedirect and URLRewrite cannot be used together")
+        if self._replaces_a_prefix() and any(match.path.type != "PathPrefix" for match in self.matches):
+            raise ValueError("ReplacePrefixMatch needs matches of type PathPrefix only")
         if "RequestRedirect" in types and self.backend_refs:
             raise ValueError("a rule with a RequestRedirect must not have backendRefs")
         return self
+
+    def _replaces_a_prefix(self) -> bool:
+        paths = [one.request_redirect.path for one in self.filters if one.request_redirect]
+        rewrites = [one.url_rewrite.path for one in self.filters if one.url_rewrite]
+        return any(path is not None and path.type == "ReplacePrefixMatch" for path in (*paths, *rewrites))
 
 
 class HttpRouteSpec(Spec):
