@@ -157,6 +157,15 @@ def test_render_of_one_gateway() -> None:
     assert (done.returncode, "default/edge" in done.stderr) == (2, True)
 
 
+def test_render_of_a_cell_is_one_document_for_each_gateway_and_all_of_them_if_asked() -> None:
+    shop = str(ROOT / "policies" / "shop")
+    names = [one["gateway"] for one in yaml.safe_load_all(cellway("render", shop).stdout)]
+    assert "orders/orders-west" in names
+    assert "orders" not in names
+    (whole,) = yaml.safe_load_all(cellway("render", shop, "--gateway", "orders").stdout)
+    assert len(whole["resources"]["Listener"]) > 1
+
+
 def test_a_static_bootstrap_is_one_that_envoy_takes(tmp_path: Path) -> None:
     done = cellway("render", QUICKSTART, "--as", "bootstrap")
     assert done.returncode == 0

@@ -62,7 +62,10 @@ def _documents(
         return lowered_view(compiled)
     if form == "status":
         return [{key: view[key] for key in _STATUS if key in view} for view in objects_view(compiled, controller)]
-    snapshots = [one for name, one in sorted(compiled.snapshots.items()) if gateway in (None, name)]
+    names = (
+        [gateway] if gateway is not None else sorted(one.name for one in compiled.gateways)
+    )  # groups only if asked for
+    snapshots = [compiled.snapshots[name] for name in names]
     if form == "resources":
         return [snapshot_view(snapshot, show_secrets=show_secrets) for snapshot in snapshots]
     secret = [snapshot.gateway for snapshot in snapshots if not show_secrets and has_secrets(snapshot)]
