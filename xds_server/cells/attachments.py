@@ -13,9 +13,9 @@ from typing import Any
 
 from xds_server.cells.derive import Output
 from xds_server.cells.lowering import Lowering
-from xds_server.cells.merge import Layer, merge_layers
-from xds_server.cells.plan import close
-from xds_server.cells.sections import Sections
+from xds_server.cells.merge import Layer, merge_layers, override
+from xds_server.cells.plan import Bound, close
+from xds_server.cells.sections import Added, Door, Exit, Sections
 from xds_server.diagnostics import Path
 from xds_server.model.object import Object
 from xds_server.model.policies import TargetRef, Targets
@@ -34,17 +34,20 @@ class Attached:
     ancestors: dict[Key, list[ParentStatus]] = field(default_factory=dict)
 
 
-def section_of(target: TargetRef, namespace: str, lowering: Lowering) -> str | None:
-    """The section that a target means: "" for the whole cell, None if it is none of a cell's."""
+def sections_of(target: TargetRef, namespace: str, lowering: Lowering) -> list[str] | None:
+    """The sections that a target means: "" for the whole cell, None if it is none of a cell's."""
     if (target.group, target.kind) == (CELLWAY_GROUP, "Cell"):
-        return target.section_name or ""
+        return [target.section_name or ""]
+    key = Key(target.group, target.kind, namespace, target.name)
+    if lowering.carried.get(key):
+        return lowering.carried[key]
     known = lowering.sections.get(namespace)
-    if known is None or Key(target.group, target.kind, namespace, target.name) in lowering.written:
+    if known is None or key in lowering.written:
         return None
     if (target.group, target.kind) == (GATEWAY_GROUP, "Gateway"):
-        return next((one for one in known.directions() if target.name == f"{namespace}-{one}"), None)
+        return next(([str(one)] for one in known.directions() if target.name == f"{namespace}-{one}"), None)
     if (target.group, target.kind) == (GATEWAY_GROUP, "HTTPRoute"):
-        return next((one.section for one in known.all if target.name == one.route), None)
+        return next(([one.section] for one in known.all if target.name == one.route), None)
     return None
 
 
@@ -57,10 +60,10 @@ def take_policies(objects: Iterable[Object], lowering: Lowering) -> tuple[list[O
             continue
         others = []
         for number, target in enumerate(item.spec.targets):
-            section = section_of(target, item.namespace, lowering)
-            if section is None:
+            sections = sections_of(target, item.namespace, lowering)
+            if sections is None or Key(target.group, target.kind, item.namespace, target.name) in lowering.kept:
                 others.append(target)
-            else:
+            for section in sections or ():
                 _attach(item, number, section, lowering, attached)
         if len(others) == len(item.spec.targets):
             rest.append(item)
@@ -82,14 +85,14 @@ def _attach(item: Object, number: int, section: str, lowering: Lowering, attache
         condition = Condition("Accepted", False, "TargetNotFound", reason)
     else:
         here = attached.policies.setdefault((cell, item.key.kind, section), [])
-        clash = [one for one in here if set(_spec(one)) & set(_spec(item))]
+        clash = [one for one in here if one is not item and set(_spec(one)) & set(_spec(item))]
         if clash:
             message = f"{clash[0].key} is older and sets the same fields there"
             lowering.output.problems.append(item.diagnose("C109", *path, reason=message))
             condition = Condition("Accepted", False, "Conflicted", message)
         elif item.broken:
             condition = Condition("Accepted", False, "Invalid", "it has errors")
-        if not clash:
+        if not clash and item not in here:
             here.append(item)
     attached.ancestors.setdefault(item.key, []).append(ParentStatus(*place, conditions=(condition,)))
 
@@ -105,7 +108,7 @@ def _refusal(item: Object, cell: str, section: str, lowering: Lowering) -> tuple
         return f"cell {cell} is not bound in this stage", ""
     if known is None:
         return f"there is no cell {cell}", close(cell, lowering.plan.declared)
-    if section and not known.routes(section):
+    if section and "/" not in section and not known.routes(section):
         return f"cell {cell} has no section '{section}'", close(section, known.names())
     return "", ""
 
@@ -115,21 +118,31 @@ def _spec(item: Object) -> dict[str, Any]:
     return {key: value for key, value in (written or {}).items() if key not in _TARGET_FIELDS}
 
 
-def add_policies(sections: Sections, attached: Attached, output: Output) -> None:
+def add_policies(sections: Sections, added: Iterable[Added], attached: Attached, output: Output) -> None:
     """One derived policy of each kind for every derived route of a cell, where anything applies to it."""
-    cell = sections.cell.name
-    for one in sections.all:
+    for one in (*sections.all, *added):
         for kind, name in FIELDS.items():
-            layers, policies = _layers(sections, one.section, one.direction, kind, name, attached)
-            if not any(layer.value for layer in layers) and not policies:
-                continue
-            merged = merge_layers(layers)
-            for route in _routes_named(one.route, cell, output):
-                key = output.add_policy(kind, cell, route, merged, one.at)
-                if any(policy.broken for policy in policies):
-                    _close(kind, cell, route, policies, output)
-                for policy in policies:
-                    output.became(policy.key, key)
+            _add_policy(sections.cell, one, (kind, name), attached, output)
+
+
+def _add_policy(
+    cell: Bound, one: Door | Exit | Added, field_of: tuple[str, str], attached: Attached, output: Output
+) -> None:
+    kind, name = field_of
+    places = ("", one.direction, one.section)
+    policies = [item for place in places for item in reversed(attached.policies.get((cell.name, kind, place), []))]
+    merged = merge_layers(_layers(cell, one, name, [item for item in policies if not item.broken]))
+    over = [_piece(item, ("spec", "overrides", one.direction, name)) for item in cell.classes]
+    override(merged, over, whole=kind == "SecurityPolicy")
+    if not merged.value and not policies:
+        return
+    broken = next((item for item in policies if item.broken), None)
+    for route in _routes_named(one.route, cell.name, output):
+        key = output.add_policy(kind, cell.name, route, merged, one.at)
+        if broken is not None:
+            _close(key, broken, route, output)
+        for policy in policies:
+            output.became(policy.key, key)
 
 
 def _routes_named(route: str, cell: str, output: Output) -> list[str]:
@@ -142,31 +155,18 @@ def _routes_named(route: str, cell: str, output: Output) -> list[str]:
     ]
 
 
-def _close(kind: str, cell: str, route: str, policies: list[Object], output: Output) -> None:
+def _close(key: Key, broken: Object, route: str, output: Output) -> None:
     """A broken policy closes the route, whatever else applies to it."""
-    key = next(key for key in output.objects if (key.kind, key.namespace, key.name) == ("HTTPRoute", cell, route))
-    target = {"group": GATEWAY_GROUP, "kind": "HTTPRoute", "name": key.name}
-    broken = next(policy for policy in policies if policy.broken)
-    made = Key(broken.key.group, kind, cell, route)
-    meta = replace(broken.meta, name=route, namespace=cell)
-    spec = Targets.model_validate({"targetRefs": [target]})
-    output.objects[made] = replace(broken, key=made, meta=meta, spec=spec, made_from=broken.origins, broken=True)
+    meta = replace(broken.meta, name=route, namespace=key.namespace)
+    spec = Targets.model_validate({"targetRefs": [{"group": GATEWAY_GROUP, "kind": "HTTPRoute", "name": route}]})
+    output.objects[key] = replace(broken, key=key, meta=meta, spec=spec, made_from=broken.origins)
 
 
-def _layers(
-    sections: Sections, section: str, direction: str, kind: str, name: str, attached: Attached
-) -> tuple[list[Layer], list[Object]]:
-    """What applies to a section, the weakest first, and the written policies among it."""
-    cell = sections.cell
-    layers = [_piece(one, ("spec", "defaults", direction, name)) for one in cell.classes]
-    policies: list[Object] = []
-    for place in ("", direction, section):
-        for policy in reversed(attached.policies.get((cell.name, kind, place), [])):
-            policies.append(policy)
-            layers.append(Layer(_spec(policy), policy.source.positions, ("spec",), policy.origins[0]))
-    layers.append(_piece(cell.binding, ("spec", "overrides", "sections", section, name)))
-    layers += [_piece(one, ("spec", "overrides", direction, name)) for one in cell.classes]
-    return layers, policies
+def _layers(cell: Bound, one: Door | Exit | Added, name: str, policies: Iterable[Object]) -> list[Layer]:
+    """What applies to a section below the overrides of classes, the weakest first."""
+    layers = [_piece(item, ("spec", "defaults", one.direction, name)) for item in cell.classes]
+    layers += [Layer(_spec(item), item.source.positions, ("spec",), item.origins[0]) for item in policies]
+    return [*layers, _piece(cell.binding, ("spec", "overrides", "sections", one.section, name))]
 
 
 def _piece(item: Object, path: Path) -> Layer:

@@ -62,7 +62,7 @@ def add_east(sections: Sections, plan: Plan, output: Output) -> None:
     taken: dict[str, str] = {}
     for one in sections.exits:
         if one.direction == "east":
-            hosts = [host for host in _east_hosts(one, plan) if taken.setdefault(host, one.section) == one.section]
+            hosts = _free(cell, one, _east_hosts(one, plan), taken, output)
             if hosts:
                 _add_dependency(cell, one, hosts, plan, output)
 
@@ -74,6 +74,18 @@ def _east_hosts(one: Exit, plan: Plan) -> list[str]:
         return logical_names(one.provider, dependency.component, one.endpoint, domain)
     short = f"{dependency.component}.{dependency.cell}.{domain}"
     return [f"{dependency.endpoint or 'http'}.{short}", short]
+
+
+def _free(cell: Bound, one: Exit, hosts: list[str], taken: dict[str, str], output: Output) -> list[str]:
+    """The hosts that no dependency before this one has; a host can lead to one place only."""
+    free = [host for host in hosts if taken.setdefault(host, one.section) == one.section]
+    for host in hosts:
+        if host not in free:
+            reason = f"{host} already leads to {taken[host]}"
+            problem = cell.item.diagnose("C103", *one.path, name=one.dependency.name, reason=reason)
+            output.problems.append(problem)
+            break
+    return free
 
 
 def _add_dependency(cell: Bound, one: Exit, hosts: list[str], plan: Plan, output: Output) -> None:
@@ -113,14 +125,16 @@ def _add_external(cell: Bound, one: Exit, taken: dict[str, str], plan: Plan, out
         return
     override = cell.bound.overrides.externals.get(external.item.name) or ExternalOverride()
     hosts = override.hosts or external.spec.hosts
-    free = [host for host in (*hosts, logical) if taken.setdefault(host, one.section) == one.section]
+    free = _free(cell, one, [*hosts, logical], taken, output)
+    if not free:
+        return
     if one.refusal:
         _add_route(cell, one.route, free, [_refusal(cell, one.refusal, output)], one, output)
         return
     for number, host in enumerate(hosts):
         if host in free:
             backend = _external_backend(cell, external, override, host, number, output)
-            names = [host, logical] if number == 0 else [host]
+            names = [name for name in (host, logical) if name in free] if number == 0 else [host]
             rules = [*_allowed(external, host, backend), _refusal(cell, "method-not-allowed", output)]
             _add_route(cell, one.route if number == 0 else f"{one.route}.{number}", names, rules, one, output)
 
@@ -139,7 +153,7 @@ def _allowed(external: External, host: str, backend: str) -> list[Json]:
 def _external_backend(
     cell: Bound, external: External, override: ExternalOverride, host: str, number: int, output: Output
 ) -> str:
-    name = f"south|{external.item.name}" + (f".{number}" if number else "")
+    name = f"south|{external.item.name}" + (f"|{number}" if number else "")
     port = external.spec.ports[0]
     spec: Json = {"endpoints": [{"fqdn": {"hostname": host, "port": port.port}}]}
     if override.endpoints:

@@ -11,7 +11,7 @@ from typing import Any
 from xds_server.cells.derive import VERSIONS, Output, origins_of
 from xds_server.cells.plan import Bound, Plan
 from xds_server.cells.sections import Door, Sections, logical_names
-from xds_server.diagnostics import Positions
+from xds_server.diagnostics import Positions, diagnose
 from xds_server.model.cell_kinds import Direction
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP
 
@@ -118,14 +118,15 @@ def _add_public(
     cell: Bound, door: Door, hosts: tuple[str, ...], listener: str, taken: dict[tuple[str, str], str], output: Output
 ) -> None:
     if not hosts:
-        output.problems.append(cell.item.diagnose("C106", name=f"{door.component}.{door.endpoint.name}"))
+        name = f"{door.component}.{door.endpoint.name}"
+        output.problems.append(diagnose("C106", door.at, subject=str(cell.item.key), name=name))
         return
     path, label = door.endpoint.base_path, f"{cell.name}.{door.component}.{door.endpoint.name}"
     free = [host for host in hosts if taken.setdefault((host, path), label) == label]
     for host in hosts:
         if host not in free:
             reason = f"{host}{path} already leads to {taken[host, path]}"
-            output.problems.append(cell.item.diagnose("C107", name=label, reason=reason))
+            output.problems.append(diagnose("C107", door.at, subject=str(cell.item.key), name=label, reason=reason))
     if not free:
         return
     backend = add_backend(cell, "north", door.component, door.endpoint.name, output)

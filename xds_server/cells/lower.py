@@ -14,16 +14,17 @@ from xds_server.cells.derive import Output
 from xds_server.cells.egress import add_east, add_south
 from xds_server.cells.ingress import add_north, add_west
 from xds_server.cells.lowering import Lowering
+from xds_server.cells.names import check_names
 from xds_server.cells.plan import Plan, make_plan
 from xds_server.cells.providers import fill_providers
 from xds_server.cells.routes import take_routes
-from xds_server.cells.sections import Exit, Sections, read_sections
+from xds_server.cells.sections import Sections, check_overrides, read_sections
+from xds_server.cells.statuses import cell_statuses, exits_of
 from xds_server.diagnostics import Diagnostic
+from xds_server.model.cell_kinds import CellSpec
 from xds_server.model.object import Object
 from xds_server.status import Status
-from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, Condition, Key
-
-_ACCEPTED = Condition("Accepted", True, "Accepted")
+from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,19 @@ def lower_cells(objects: Iterable[Object]) -> Lowered:
     plan = make_plan(ordered, output.problems)
     sections = {name: read_sections(cell, plan) for name, cell in plan.cells.items()}
     others = [item for item in ordered if item.key.group != CELLWAY_GROUP]
-    written = frozenset(item.key for item in others)
     _add_gateways(sections, plan, output)
+    _check_declared(sections, plan, output)
+    written = frozenset(item.key for item in others if item.key not in output.objects)
     lowering = Lowering(plan, sections, written, output)
     others = take_routes(others, lowering)
     others, attached = take_policies(others, lowering)
     for one in sections.values():
-        add_policies(one, attached, output)
+        add_policies(one, lowering.added.get(one.cell.name, ()), attached, output)
     done = _with_providers([*_without_derived(others, output), *output.objects.values()], plan, output)
-    statuses = {**_statuses(ordered, sections), **policy_statuses(attached)}
+    problems = list({(one.code, one.message, one.span): one for one in reversed(output.problems)}.values())[::-1]
+    statuses = {**cell_statuses(ordered, plan, sections, problems), **policy_statuses(attached)}
     made = {key: tuple(derived) for key, derived in output.made.items()}
-    return Lowered(tuple(done), statuses, tuple(output.problems), made)
+    return Lowered(tuple(done), statuses, tuple(problems), made)
 
 
 def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) -> None:
@@ -68,10 +71,18 @@ def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) 
             add_east(one, plan, output)
         if "south" in directions:
             add_south(one, plan, output)
-        for exit_ in one.exits:
-            if exit_.refusal:
-                problem = one.cell.item.diagnose("C103", *exit_.path, name=exit_.dependency.name, reason=exit_.message)
-                output.problems.append(problem)
+
+
+def _check_declared(sections: Mapping[str, Sections], plan: Plan, output: Output) -> None:
+    """What is wrong inside cells, bound or not, and in the overrides of their bindings."""
+    for name, cell in plan.declared.items():
+        assert isinstance(cell.spec, CellSpec)
+        output.problems.extend(check_names(cell, cell.spec))
+        for one in exits_of(cell, plan, sections):
+            if one.refusal:
+                output.problems.append(cell.diagnose("C103", *one.path, name=one.dependency.name, reason=one.message))
+        if name in sections:
+            output.problems.extend(check_overrides(sections[name]))
 
 
 def _without_derived(others: list[Object], output: Output) -> list[Object]:
@@ -95,32 +106,3 @@ def _with_providers(objects: list[Object], plan: Plan, output: Output) -> list[O
         else:
             done.append(item)
     return done
-
-
-def _statuses(objects: Iterable[Object], sections: Mapping[str, Sections]) -> dict[Key, Status]:
-    statuses = {}
-    for item in objects:
-        if item.key.group == CELLWAY_GROUP:
-            known = sections.get(item.name) if item.key.kind == "Cell" else None
-            extra = _cell_conditions(known) if item.key.kind == "Cell" else ()
-            statuses[item.key] = Status((_ACCEPTED, *extra))
-    return statuses
-
-
-def _cell_conditions(sections: Sections | None) -> tuple[Condition, ...]:
-    if sections is None:
-        return (Condition("Bound", False, "NotBound", "no usable CellBinding binds this cell in the stage"),)
-    conditions = [Condition("Bound", True, "Bound", sections.cell.binding.name), _dependencies(sections.exits)]
-    if any(one.dependency.from_ for one in sections.exits):
-        message = "without sidecars a gateway cannot tell the components of its cell apart: `from` is not enforced"
-        conditions.append(Condition("Enforcement", True, "Cell", message))
-    return tuple(conditions)
-
-
-def _dependencies(exits: tuple[Exit, ...]) -> Condition:
-    refused = [one for one in exits if one.refusal]
-    if not refused:
-        return Condition("ResolvedRefs", True, "ResolvedRefs")
-    reasons = ",".join(sorted({one.reason for one in refused}))
-    message = "; ".join(f"{one.dependency.name}: {one.message}" for one in refused)
-    return Condition("ResolvedRefs", False, reasons, message)

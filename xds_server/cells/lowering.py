@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xds_server.cells.derive import Output
 from xds_server.cells.plan import Plan
-from xds_server.cells.sections import Sections
+from xds_server.cells.sections import Added, Sections
 from xds_server.types import Key
 
 
 @dataclass(frozen=True, slots=True)
 class Lowering:
-    """`written` are the identities of all written objects that are no cells: those are never shadowed by a name."""
+    """`written` are the identities of written objects that are no cells, without those that a derived object takes.
+
+    `added` are the routes that a cell has on top of those of its endpoints; `carried` says for which sections a written
+    route stands, `kept` which of these routes have other parents, too, `replaced` who took a derived route's place.
+    """
 
     plan: Plan
     sections: Mapping[str, Sections]
     written: frozenset[Key]
     output: Output
+    added: dict[str, list[Added]] = field(default_factory=dict)
+    carried: dict[Key, list[str]] = field(default_factory=dict)
+    kept: set[Key] = field(default_factory=set)
+    replaced: dict[Key, Key] = field(default_factory=dict)

@@ -44,6 +44,19 @@ def merge_layers(layers: Iterable[Layer]) -> Merged:
     return merged
 
 
+def override(merged: Merged, layers: Iterable[Layer], *, whole: bool) -> None:
+    """Merge layers over a result. With `whole`, a field that they set is theirs alone: nothing weaker is left in it."""
+    strong = merge_layers(layers)
+    for field_name in strong.value if whole else ():
+        merged.value.pop(field_name, None)
+        _forget(merged, (field_name,))
+    origin = next(iter(strong.origins), None)
+    if origin is not None:
+        positions = Positions(origin.span, strong.values, strong.keys)
+        _merge(merged, merged.value, strong.value, (), Layer(strong.value, positions, (), origin))
+    merged.origins |= strong.origins
+
+
 def _merge(merged: Merged, target: dict[str, Any], value: Mapping[str, Any], path: Path, layer: Layer) -> None:
     for key, item in value.items():
         here = (*path, key)
@@ -51,8 +64,17 @@ def _merge(merged: Merged, target: dict[str, Any], value: Mapping[str, Any], pat
         if isinstance(item, Mapping) and isinstance(known, dict):
             _merge(merged, known, item, here, layer)
             continue
+        if key in target:
+            _forget(merged, here)
         target[key] = _copy(item)
         _place(merged, item, here, layer)
+
+
+def _forget(merged: Merged, path: Path) -> None:
+    """What is replaced leaves no places behind: a field that the new value lacks is missing there, not here."""
+    for places in (merged.values, merged.keys):
+        for known in [one for one in places if one[: len(path)] == path]:
+            del places[known]
 
 
 def _copy(value: Any) -> Any:

@@ -14,13 +14,15 @@ from xds_server.cells.ingress import add_backend, backend_ref, gateway_name, gua
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.merge import Layer, merge_layers
 from xds_server.cells.plan import Plan, close
-from xds_server.cells.sections import Door, Sections
+from xds_server.cells.sections import Added, Door, Sections
 from xds_server.diagnostics import Positions
+from xds_server.model.cell_kinds import Direction
 from xds_server.model.gateway_api import HttpRouteSpec, ParentRef
 from xds_server.model.object import Object
 from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Key
 
 Json = dict[str, Any]
+_DIRECTIONS: dict[str, Direction] = {"north": "north", "west": "west"}
 
 
 def take_routes(objects: Iterable[Object], lowering: Lowering) -> list[Object]:
@@ -35,9 +37,11 @@ def take_routes(objects: Iterable[Object], lowering: Lowering) -> list[Object]:
         if not of_cells:
             rest.append(item)
             continue
+        lowering.carried[item.key] = []
         others = [number for number, place in found if place is None]
-        if others:
+        if others and _is_free(item, item.name, lowering):
             kept = [_written(item)["parentRefs"][number] for number in others]
+            lowering.kept.add(item.key)
             _derive(item, item.name, {"parentRefs": kept}, lowering)
         for number, (cell, section) in of_cells:
             _attach(item, number, cell, section, lowering)
@@ -69,7 +73,7 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
         reason = f"a route attaches to the cell of its own namespace ({item.namespace}), not to {cell}"
     elif known is None:
         reason, hint = f"there is no bound cell {cell}", close(cell, lowering.sections)
-    elif direction not in ("north", "west"):
+    elif direction not in _DIRECTIONS:
         reason = "a route attaches to north or west; what leaves a cell is declared in its dependencies"
     elif not known.routes(section):
         reason, hint = f"cell {cell} has no section '{section}'", close(section, known.names())
@@ -77,6 +81,9 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
         output.problems.append(item.diagnose("C108", "parentRefs", number, hint=hint, reason=reason))
         return
     door = next((one for one in known.doors if one.section == section), None)
+    name = _name(item, direction, door, lowering)
+    if not _is_free(item, name, lowering, door, number):
+        return
     rules = _written(item).get("rules") or [{}]
     spec = {
         **_written(item),
@@ -88,7 +95,36 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
     elif direction == "west" and "hostnames" not in spec:
         output.problems.append(item.diagnose("C110", reason="a route on west needs hostnames"))
         return
-    _derive(item, door.route if door else item.name, spec, lowering, known)
+    if door is None:
+        lowering.added.setdefault(cell, []).append(Added(_DIRECTIONS[direction], name, item.source.positions.start))
+    lowering.carried[item.key].append(section if door else f"{direction}/{name}")
+    _derive(item, name, spec, lowering, known)
+
+
+def _name(item: Object, direction: str, door: Door | None, lowering: Lowering) -> str:
+    """The name of the derived route: the endpoint's, else its own, with the direction if it needs several."""
+    assert isinstance(item.spec, HttpRouteSpec)
+    if door is not None:
+        return door.route
+    return item.name if len(item.spec.parent_refs) == 1 else f"{item.name}.{direction}"
+
+
+def _is_free(item: Object, name: str, lowering: Lowering, door: Door | None = None, number: int = 0) -> bool:
+    """True if a route may take a name: a derived route is replaced only by the route on its section, and only once."""
+    taker = lowering.replaced.setdefault(_key(item, name), item.key) if door else None
+    reason = ""
+    if taker is not None and taker != item.key:
+        reason = f"{taker} is older and already stands in place of {name}"
+    elif door is None and _key(item, name) in lowering.output.objects:
+        reason = f"'{name}' is the name of a route that the cell has already"
+    if reason:
+        lowering.output.problems.append(item.diagnose("C108", "parentRefs", number, reason=reason))
+    return not reason
+
+
+def _key(item: Object, name: str) -> Key:
+    """The identity of a derived route in the namespace of a written one."""
+    return Key(GATEWAY_GROUP, "HTTPRoute", item.namespace, name)
 
 
 def _inherit(spec: Json, door: Door, known: Sections, plan: Plan) -> None:

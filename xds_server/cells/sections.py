@@ -6,11 +6,14 @@ with the derived routes it stands for. A section exists only where a gateway is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from xds_server.cells.plan import Bound, External, Plan
-from xds_server.diagnostics import Span
-from xds_server.model.cell_kinds import Allow, CellEndpoint, Dependency, Direction
+from xds_server.cells.names import first_of_name
+from xds_server.cells.plan import Bound, External, Plan, close
+from xds_server.diagnostics import Diagnostic, Span, diagnose
+from xds_server.model.cell_kinds import Allow, CellEndpoint, CellSpec, Dependency, Direction
+from xds_server.model.object import Object
 from xds_server.types import Path
 
 
@@ -61,6 +64,20 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """A written route on a whole direction. Its section is a place of its own that no `sectionName` can spell."""
+
+    direction: Direction
+    route: str
+    at: Span
+
+    @property
+    def section(self) -> str:
+        """`north/extra`."""
+        return f"{self.direction}/{self.route}"
+
+
+@dataclass(frozen=True, slots=True)
 class Sections:
     """All doors and exits of a cell."""
 
@@ -97,19 +114,23 @@ def permits(allow: Allow | None, cell: str) -> bool:
 def read_sections(cell: Bound, plan: Plan) -> Sections:
     """The doors and exits of a cell."""
     doors = []
-    for number, component in enumerate(cell.spec.components):
-        for place, endpoint in enumerate(component.endpoints):
+    for number, component in first_of_name(cell.spec.components):
+        for place, endpoint in first_of_name(component.endpoints):
             at = cell.item.source.value("spec", "components", number, "endpoints", place)
             if "public" in endpoint.visibility:
                 doors.append(Door(component.name, endpoint, "north", at))
             if "organization" in endpoint.visibility:
                 doors.append(Door(component.name, endpoint, "west", at))
-    exits = tuple(_exit(cell, number, one, plan) for number, one in enumerate(cell.spec.dependencies))
-    return Sections(cell, tuple(doors), exits)
+    return Sections(cell, tuple(doors), read_exits(cell.item, cell.spec, plan))
 
 
-def _exit(cell: Bound, number: int, dependency: Dependency, plan: Plan) -> Exit:
-    at = cell.item.source.value("spec", "dependencies", number)
+def read_exits(cell: Object, spec: CellSpec, plan: Plan) -> tuple[Exit, ...]:
+    """The dependencies of a cell, bound or not."""
+    return tuple(_exit(cell, number, one, plan) for number, one in first_of_name(spec.dependencies))
+
+
+def _exit(cell: Object, number: int, dependency: Dependency, plan: Plan) -> Exit:
+    at = cell.source.value("spec", "dependencies", number)
     path = ("dependencies", number)
     if dependency.external is not None:
         external = plan.externals.get(dependency.external)
@@ -127,11 +148,12 @@ def _exit(cell: Bound, number: int, dependency: Dependency, plan: Plan) -> Exit:
         message = (
             f"cell '{dependency.cell}' is not bound in this stage" if known else f"there is no cell '{dependency.cell}'"
         )
-        return Exit(dependency, "east", at, path, "undeclared-dependency", "NotFound", message)
+        reason = "NotBound" if known else "NotFound"
+        return Exit(dependency, "east", at, path, "undeclared-dependency", reason, message)
     return _exit_to(cell, dependency, provider, Exit(dependency, "east", at, path, provider=provider))
 
 
-def _exit_to(cell: Bound, dependency: Dependency, provider: Bound, start: Exit) -> Exit:
+def _exit_to(cell: Object, dependency: Dependency, provider: Bound, start: Exit) -> Exit:
     assert dependency.component is not None
     name = dependency.endpoint or _only_endpoint(provider, dependency.component)
     endpoint = provider.endpoint(dependency.component, name)
@@ -144,6 +166,23 @@ def _exit_to(cell: Bound, dependency: Dependency, provider: Bound, start: Exit) 
     elif not permits(endpoint.allow, cell.name):
         refusal, reason, message = "not-allowed", "NotAllowed", f"endpoint {full} does not allow cell {cell.name}"
     return Exit(dependency, "east", start.at, start.path, refusal, reason, message, provider, name)
+
+
+def check_overrides(sections: Sections) -> Iterator[Diagnostic]:
+    """Overrides of a binding that override nothing."""
+    binding, overrides = sections.cell.binding, sections.cell.bound.overrides
+    externals = [one.external for one in sections.cell.spec.dependencies if one.external]
+    for what, known, names in (
+        ("section", [one.section for one in sections.all], list(overrides.sections)),
+        ("external dependency", externals, list(overrides.externals)),
+    ):
+        field = "sections" if what == "section" else "externals"
+        for name in names:
+            if name not in known:
+                reason = f"cell {sections.cell.name} has no {what} '{name}'"
+                at = binding.source.key("spec", "overrides", field, name)
+                hint = close(name, known)
+                yield diagnose("C104", at, subject=str(binding.key), hint=hint, reason=reason)
 
 
 def _only_endpoint(provider: Bound, component: str) -> str:

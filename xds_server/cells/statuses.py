@@ -1,0 +1,66 @@
+"""What is said of the objects of the five kinds: accepted, bound, and what became of dependencies.
+
+In: the objects, the plan, the sections and what was found wrong. Out: a status for each. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from xds_server.cells.plan import Plan
+from xds_server.cells.sections import Exit, Sections, read_exits
+from xds_server.diagnostics import Diagnostic
+from xds_server.model.cell_kinds import CellSpec
+from xds_server.model.object import Object
+from xds_server.status import Status
+from xds_server.types import CELLWAY_GROUP, Condition, Key
+
+_WHOLE = ("C101", "C102", "C104")
+"""What is wrong with an object as a whole."""
+
+
+def exits_of(cell: Object, plan: Plan, sections: Mapping[str, Sections]) -> tuple[Exit, ...]:
+    """The dependencies of a cell. One that is not in the stage does not miss others that are not."""
+    if cell.name in sections:
+        return sections[cell.name].exits
+    assert isinstance(cell.spec, CellSpec)
+    return tuple(one for one in read_exits(cell, cell.spec, plan) if one.reason != "NotBound")
+
+
+def cell_statuses(
+    objects: Iterable[Object], plan: Plan, sections: Mapping[str, Sections], problems: Iterable[Diagnostic]
+) -> dict[Key, Status]:
+    """The status of every object of a cell kind."""
+    refused = {one.subject: one.message for one in problems if one.code in _WHOLE}
+    used_bindings = [one.cell.binding for one in sections.values()]
+    statuses = {}
+    for item in objects:
+        if item.key.group == CELLWAY_GROUP:
+            message = refused.get(str(item.key), "")
+            used = not message or item in used_bindings
+            accepted = Condition("Accepted", used, "Accepted" if used else "Invalid", message)
+            extra = _cell_conditions(item, plan, sections) if item.key.kind == "Cell" else ()
+            statuses[item.key] = Status((accepted, *extra))
+    return statuses
+
+
+def _cell_conditions(cell: Object, plan: Plan, sections: Mapping[str, Sections]) -> tuple[Condition, ...]:
+    known, exits = sections.get(cell.name), exits_of(cell, plan, sections)
+    if known is None:
+        bound = Condition("Bound", False, "NotBound", "no usable CellBinding binds this cell in the stage")
+    else:
+        bound = Condition("Bound", True, "Bound", known.cell.binding.name)
+    conditions = [bound, _dependencies(exits)]
+    if any(one.dependency.from_ for one in exits):
+        message = "without sidecars a gateway cannot tell the components of its cell apart: `from` is not enforced"
+        conditions.append(Condition("Enforcement", True, "Cell", message))
+    return tuple(conditions)
+
+
+def _dependencies(exits: tuple[Exit, ...]) -> Condition:
+    refused = [one for one in exits if one.refusal]
+    if not refused:
+        return Condition("ResolvedRefs", True, "ResolvedRefs")
+    reasons = ",".join(sorted({one.reason for one in refused}))
+    message = "; ".join(f"{one.dependency.name}: {one.message}" for one in refused)
+    return Condition("ResolvedRefs", False, reasons, message)
