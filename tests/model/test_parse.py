@@ -52,6 +52,8 @@ def test_every_mistake_has_its_place_and_a_suggestion() -> None:
         ("spec:", "sepc:", "test.yaml:4:1: error M110 unknown field 'sepc' (did you mean 'spec'?)"),
         ("port: 80,", "port: '80',", "test.yaml:10:25: error M112 port: input should be a valid integer"),
         ("port: 80,", "port: 70000,", "test.yaml:10:25: error M112 port: input should be less than or equal to 65535"),
+        ("{type: Prefix, value: /a}", "{type: RegularExpression, value: '/(?=a)'}", "test.yaml:8:13: error M112 path: this is no "
+         "regular expression that Envoy takes (RE2): invalid perl operator: (?="),
         ("{type: Prefix, value: /a}", "{type: Exact, value: a}", "test.yaml:8:13: error M112 path: a path must start with '/', "
          "this is 'a'"),
     ],

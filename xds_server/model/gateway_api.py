@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from xds_server.features.header_modifier import HeaderModifierSpec
+from xds_server.features.parts.patterns import regex_problem
 from xds_server.features.route_timeout import RouteTimeoutSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
 from xds_server.spec import (
@@ -144,6 +145,12 @@ class ParentRef(Spec):
     port: Port | None = None
 
 
+def check_regex(text: str) -> None:
+    """ValueError with the reason if Envoy would refuse a regular expression."""
+    if problem := regex_problem(text):
+        raise ValueError(f"this is no regular expression that Envoy takes (RE2): {problem}")
+
+
 class HttpPathMatch(Spec):
     """A path. Exact and prefix paths start with a slash."""
 
@@ -153,6 +160,7 @@ class HttpPathMatch(Spec):
     @model_validator(mode="after")
     def _well_formed(self) -> HttpPathMatch:
         if self.type == "RegularExpression":
+            check_regex(self.value)
             return self
         if not self.value.startswith("/"):
             raise ValueError(f"a path must start with '/', this is '{self.value}'")
@@ -165,18 +173,28 @@ class HttpPathMatch(Spec):
         return self
 
 
-class NamedMatch(Spec):
-    """A query parameter with an exact value or a regular expression."""
+class ValueMatch(Spec):
+    """A value that is compared exactly or by a regular expression."""
 
     type: Literal["Exact", "RegularExpression"] = "Exact"
+
+    @model_validator(mode="after")
+    def _usable(self) -> ValueMatch:
+        if self.type == "RegularExpression":
+            check_regex(str(getattr(self, "value", "")))
+        return self
+
+
+class QueryMatch(ValueMatch):
+    """A query parameter."""
+
     name: Annotated[str, Field(min_length=1, max_length=256)]
     value: Annotated[str, Field(min_length=1, max_length=1024)]
 
 
-class HeaderMatch(Spec):
-    """A header with an exact value or a regular expression. Names compare without case."""
+class HeaderMatch(ValueMatch):
+    """A header. Names compare without case."""
 
-    type: Literal["Exact", "RegularExpression"] = "Exact"
     name: HeaderName
     value: HeaderValue
 
@@ -186,7 +204,7 @@ class HttpRouteMatch(Spec):
 
     path: HttpPathMatch = HttpPathMatch()
     headers: Annotated[tuple[HeaderMatch, ...], Field(max_length=16)] = ()
-    query_params: Annotated[tuple[NamedMatch, ...], Field(max_length=16)] = ()
+    query_params: Annotated[tuple[QueryMatch, ...], Field(max_length=16)] = ()
     method: HttpMethod | None = None
 
 
