@@ -1,0 +1,148 @@
+"""Routes that users attach to cells: in place of an endpoint's own, on top of it, or refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cells.shop import (
+    BACK,
+    compile_shop,
+    effective_backends,
+    lower,
+    named,
+    on,
+    organization,
+    places,
+    policy,
+    reply,
+    route,
+    spec_of,
+)
+
+CANARY = """rules:
+  - backendRefs:
+    - {group: cellway.dev, kind: Endpoint, name: api.http, weight: 90}
+    - {group: cellway.dev, kind: Endpoint, name: next.http, weight: 10}"""
+TO_NEXT = "rules: [{backendRefs: [{group: cellway.dev, kind: Endpoint, name: next.http}]}]"
+NAMES = ["http.api.back.cell.internal", "api.back.cell.internal"]
+NORTH = "{group: cellway.dev, kind: Cell, name: front, sectionName: north}"
+TO_WEB = "rules: [{backendRefs: [{group: cellway.dev, kind: Endpoint, name: web.http}]}]"
+
+
+def test_a_route_stands_in_place_of_the_endpoints_own_and_takes_over_its_names() -> None:
+    lowered = lower(canary=route("canary", "back", on("west.api.http"), CANARY))
+    assert lowered.diagnostics == ()
+    spec = spec_of(lowered, "HTTPRoute", "back", "api.http.west")
+    assert spec["hostnames"] == NAMES
+    assert spec["parentRefs"] == [{"name": "back-west"}]
+    assert effective_backends(spec) == {"west|back.api.http": 90, "west|back.next.http": 10}
+    assert "back/canary" not in named(lowered, "HTTPRoute")
+
+
+def test_a_route_in_place_keeps_to_allow() -> None:
+    spec = spec_of(
+        lower(canary=route("canary", "back", on("west.api.http"), CANARY)), "HTTPRoute", "back", "api.http.west"
+    )
+    assert all("x-cell-caller" in str(rule["matches"]) for rule in spec["rules"] if "backendRefs" in rule)
+    assert spec["rules"][-1]["filters"][0]["extensionRef"]["name"] == "denied"
+
+
+def test_a_route_in_place_on_north_takes_over_host_and_path() -> None:
+    text = route("mine", "front", NORTH.replace("north", "north.web.http"), TO_WEB)
+    spec = spec_of(lower(mine=text), "HTTPRoute", "front", "web.http.north")
+    assert spec["hostnames"] == ["front.example"]
+    assert spec["rules"][0]["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}]
+
+
+def test_of_two_routes_in_place_of_one_the_older_counts() -> None:
+    texts = {name: route(name, "back", on("west.api.http"), rules) for name, rules in (("a", CANARY), ("b", TO_NEXT))}
+    lowered = lower(**texts)
+    assert places(lowered.diagnostics) == [("C108", "b", 5)]
+    assert len(effective_backends(spec_of(lowered, "HTTPRoute", "back", "api.http.west"))) == 2
+
+
+def test_a_route_on_a_direction_is_added() -> None:
+    lowered = lower(extra=route("extra", "front", NORTH, TO_WEB))
+    assert {"front/extra", "front/web.http.north"} <= named(lowered, "HTTPRoute")
+    assert lowered.diagnostics == ()
+
+
+@pytest.mark.parametrize("parent", ["{name: front-north}", "{name: edge}", "{name: front-north, namespace: front}"])
+def test_a_gateway_of_the_cell_and_an_alias_are_parents_too(parent: str) -> None:
+    org = organization(spec="{stages: [{name: dev}], gatewayAliases: {edge: north}}")
+    spec = spec_of(lower(org=org, extra=route("extra", "front", parent, TO_WEB)), "HTTPRoute", "front", "extra")
+    assert spec["parentRefs"] == [{"name": "front-north"}]
+
+
+REFUSED = {
+    "east": route("r", "front", NORTH.replace("north", "east"), TO_WEB),
+    "the whole cell": route("r", "front", "{group: cellway.dev, kind: Cell, name: front}", TO_WEB),
+    "another cell": route("r", "front", on("west"), TO_WEB),
+    "no such section": route("r", "front", NORTH.replace("north", "north.wbe.http"), TO_WEB),
+    "no such cell": route("r", "none", NORTH.replace("front", "none"), TO_WEB),
+    "the name of another door": route("web.http.north", "front", NORTH, TO_WEB),
+    "the name of a refusal": route("undeclared-dependency.east", "front", NORTH, TO_WEB),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_route_is_refused(what: str) -> None:
+    lowered = lower(r=REFUSED[what])
+    assert places(lowered.diagnostics) == [("C108", "r", 5)]
+    plain = lower()
+    assert {str(item.key): item.document for item in lowered.objects} == {
+        str(item.key): item.document for item in plain.objects
+    }
+
+
+def test_a_route_added_to_west_needs_names() -> None:
+    lowered = lower(r=route("r", "back", on("west"), TO_NEXT))
+    assert places(lowered.diagnostics) == [("C110", "r", 5)]
+    assert lower(r=route("r", "back", on("west"), f"hostnames: [x.example]\n  {TO_NEXT}")).diagnostics == ()
+
+
+def test_an_unknown_endpoint_is_reported_and_its_share_is_answered_with_500() -> None:
+    text = route("canary", "back", on("west.api.http"), CANARY.replace("next.http", "nxt.http"))
+    assert places(lower(canary=text).diagnostics) == [("C110", "canary", 9)]
+    compiled = compile_shop(canary=text)
+    assert reply(compiled, "back/back-west", "api.http.west") >= {"Forward"}
+
+
+def test_a_policy_on_a_written_route_goes_where_the_route_goes() -> None:
+    target = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: canary}"
+    text = policy("p", "back", "X", "jwt: {providers: [{name: who}]}", "SecurityPolicy")
+    text = text.replace("{group: cellway.dev, kind: Cell, name: back, sectionName: X}", target)
+    compiled = compile_shop(canary=route("canary", "back", on("west.api.http"), CANARY), p=text)
+    assert reply(compiled, "back/back-west", "api.http.west") == {"Respond 500"}
+
+
+def test_a_policy_on_a_route_with_other_parents_counts_there_too() -> None:
+    target = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: both}"
+    text = policy("p", "front", "X", "timeout: {http: {requestTimeout: 1s}}")
+    text = text.replace("{group: cellway.dev, kind: Cell, name: front, sectionName: X}", target)
+    lowered = lower(both=route("both", "front", f"{NORTH}, {{name: mine}}", TO_WEB), p=text)
+    assert named(lowered, "HTTPRoute") >= {"front/both", "front/both.north"}
+    assert "front/p" in named(lowered, "BackendTrafficPolicy")
+    assert spec_of(lowered, "BackendTrafficPolicy", "front", "both.north")["timeout"]
+
+
+GATEWAY = (
+    "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: back-west, namespace: back}\n"
+    "spec: {gatewayClassName: x, listeners: [{name: http, protocol: HTTP, port: 9999}]}\n"
+)
+
+
+def test_a_written_object_cannot_take_the_name_of_a_derived_one() -> None:
+    lowered = lower(gateway=GATEWAY, sneak=route("sneak", "back", "{name: back-west}", TO_NEXT))
+    assert ("C110", "gateway", 4) in places(lowered.diagnostics)
+    assert spec_of(lowered, "Gateway", "back", "back-west")["listeners"][0]["port"] == 15443
+    assert "back/sneak" not in named(lowered, "HTTPRoute"), "its parent is the cell's gateway: on west it needs names"
+
+
+def test_the_short_name_of_a_component_is_that_of_its_endpoint_http() -> None:
+    two = BACK.replace(
+        "{name: api, endpoints: [", "{name: api, endpoints: [{name: admin, port: 81, visibility: [organization]}, "
+    )
+    lowered = lower(back=two)
+    assert spec_of(lowered, "HTTPRoute", "back", "api.admin.west")["hostnames"] == ["admin.api.back.cell.internal"]
+    assert spec_of(lowered, "HTTPRoute", "back", "api.http.west")["hostnames"] == NAMES
