@@ -6,7 +6,8 @@ unanswered at a time, so a slow client skips versions. Nothing is sent again in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from xds_server.serve.subscription import Subscription
@@ -31,12 +32,13 @@ class Refusal:
 
 
 def guilty(resources: tuple[Resource, ...], message: str) -> tuple[Resource, ...]:
-    """The resources that a message names, the longest names first (`a/b` is also in `a/b2`); all if it names none."""
+    """The resources that a message names as whole words, the longest names first; all if it names none."""
     found: list[Resource] = []
     for one in sorted(resources, key=lambda one: -len(one.name)):
-        if one.name in message:
-            found.append(one)
-            message = message.replace(one.name, "")
+        if one.name and one.name in message:
+            rest = re.sub(rf"(?<![\w/-]){re.escape(one.name)}(?![\w/-])", "", message)
+            found += [one] if rest != message else []
+            message = rest
     return tuple(found) or resources
 
 
@@ -49,7 +51,9 @@ class Sent:
     time: float
     resources: tuple[Resource, ...]
     removed: tuple[str, ...]
-    additions: bool
+    additions: bool = False
+    substitutes: frozenset[str] = frozenset()
+    """Names whose resource here is an older version, because the client refused the wanted one."""
 
 
 @dataclass(slots=True)
@@ -65,8 +69,12 @@ class Channel:
     requested: bool = False
     answered: bool = False
     known: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, set[str]] = field(default_factory=dict)
+    """The versions of each name that the client refused since it last took a wanted one."""
     forced: set[str] = field(default_factory=set)
+    """Names to send even in a version that the client has."""
+    lingering: set[str] = field(default_factory=set)
+    """Names that a returning client has and nobody wants: taken away only after nothing uses them."""
     accepted: dict[str, Resource] = field(default_factory=dict)
     """What the client last took, by name; kept where every response holds everything."""
     in_flight: Sent | None = None
@@ -82,20 +90,24 @@ class Channel:
             for name, resource in wanted.items()
             if self.subscription.wants(name)
             and (name in self.forced or self.known.get(name) != resource.version)
-            and self.refused.get(name) != resource.version
+            and not self.is_refused(resource)
         ]
+
+    def is_refused(self, resource: Resource) -> bool:
+        """True if the client refused this resource in this version."""
+        return resource.version in self.refused.get(resource.name, ())
 
     def surplus(self, wanted: Mapping[str, Resource]) -> list[str]:
         """Names that the client must be told are not there: it has them, or it asked for them by name."""
         asked = {name for name in self.subscription.names if self.known.get(name) != "" or name in self.forced}
-        return sorted((asked - set(wanted)) | self.gone(wanted))
+        return sorted((asked - set(wanted) - self.lingering) | self.gone(wanted))
 
     def gone(self, wanted: Mapping[str, Resource]) -> set[str]:
         """Names that the client has, or may have, and shall not."""
         return {
             name
             for name, version in self.known.items()
-            if version and name not in wanted and self.subscription.wants(name)
+            if version and name not in wanted and name not in self.lingering and self.subscription.wants(name)
         }
 
     def everything(self, wanted: Mapping[str, Resource]) -> list[Resource]:
@@ -103,9 +115,21 @@ class Channel:
         chosen = []
         for name, resource in wanted.items():
             if self.subscription.wants(name):
-                usable = self.refused.get(name) != resource.version
+                usable = not self.is_refused(resource)
                 chosen += [resource] if usable else [self.accepted[name]] if name in self.accepted else []
         return chosen
+
+    def adds(self, resources: Iterable[Resource]) -> bool:
+        """True if the client may lack any of these altogether."""
+        return any(self.known.get(one.name, "") in ("", DOUBTFUL) for one in resources)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """The client unsubscribed: of what it does not want any more it keeps nothing."""
+        for name in names:
+            if not self.subscription.wants(name):
+                self.known.pop(name, None)
+                self.forced.discard(name)
+                self.lingering.discard(name)
 
     def sent(self, response: Sent) -> None:
         """Note what was sent: it counts as had until the client says otherwise."""
@@ -123,7 +147,8 @@ class Channel:
         if response is not None:
             self.acknowledged, self.acknowledged_at = response.version, now
             for resource in response.resources:
-                self.refused.pop(resource.name, None)
+                if resource.name not in response.substitutes:
+                    self.refused.pop(resource.name, None)
             if self.full:
                 self.accepted = {resource.name: resource for resource in response.resources}
         return response
@@ -131,19 +156,24 @@ class Channel:
     def refuse(self, message: str, now: float) -> None:
         """The client refused the response in flight.
 
-        It may hold parts of it, so nothing in it counts as known: the innocent resources are sent once more, the
-        guilty ones in another version only.
+        It may hold parts of it, so nothing new in it counts as known: the innocent resources are sent once more, the
+        guilty ones in another version only. A refusal that blames nothing new ends this, so that a client that
+        refuses whatever it is sent is not sent the same for ever.
         """
         response, self.in_flight = self.in_flight, None
         if response is None:
             return
-        blamed = guilty(response.resources, message)
-        for resource in response.resources:
+        changed = tuple(one for one in response.resources if self.accepted.get(one.name) != one)
+        blamed = guilty(changed or response.resources, message)
+        useful = any(not self.is_refused(one) for one in blamed)
+        if not useful:
+            blamed = response.resources
+        for resource in changed:
             self.known[resource.name] = DOUBTFUL
         for resource in blamed:
-            self.refused[resource.name] = resource.version
+            self.refused.setdefault(resource.name, set()).add(resource.version)
         for name in response.removed:
-            self.known[name] = DOUBTFUL
+            self.known[name] = DOUBTFUL if useful else ""
         self.refusal = Refusal(response.version, message, now, blamed)
 
     def in_sync(self, wanted: Mapping[str, Resource]) -> bool:

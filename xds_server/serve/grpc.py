@@ -137,8 +137,9 @@ class XdsServer:
         self._published.set()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         for session in self._sessions:
-            session.core.replace_snapshot(self._snapshots[session.gateway])
-            session.wake.set()
+            if (snapshot := self._snapshots.get(session.gateway)) is not None:  # else it is gone; its Envoys go on
+                session.core.replace_snapshot(snapshot)
+                session.wake.set()
 
     def forget(self, gateway: str) -> None:
         """A gateway no longer exists: new streams that name it are refused."""
@@ -237,7 +238,8 @@ class XdsServer:
         while True:
             session.wake.clear()
             for type_url, data in core.poll(self._clock()):
-                self.counters.responses[type_url] += 1
+                if type_url in core.channels:  # other types are the client's words, and no label of a metric
+                    self.counters.responses[type_url] += 1
                 await context.write(data)
             due = core.wake_at()
             timeout = None if due is None else max(0.0, due - self._clock()) + 0.01

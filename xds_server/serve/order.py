@@ -15,7 +15,8 @@ from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, S
 
 WARMING_LIMIT = 20.0
 """Seconds that routes wait for the acknowledgement of new clusters; Envoy warms a cluster for up to 15."""
-_HELD = (CLUSTER, ENDPOINTS, SECRET, ROUTES)
+HELD = (CLUSTER, ENDPOINTS, SECRET, ROUTES)
+"""The types of which nothing is taken away before listeners and routes stopped using it."""
 _USERS = (LISTENER, ROUTES)
 
 
@@ -25,14 +26,14 @@ class Order:
 
     drain_delay: float
     snapshot: Snapshot | None = None
-    held: dict[str, dict[str, Resource]] = field(default_factory=lambda: {type_url: {} for type_url in _HELD})
+    held: dict[str, dict[str, Resource]] = field(default_factory=lambda: {type_url: {} for type_url in HELD})
     release_at: float | None = None
 
     def replace(self, snapshot: Snapshot, channels: Mapping[str, Channel]) -> None:
         """A newer snapshot is wanted. What it no longer holds, and the client may have, is held for a while."""
         before, self.snapshot = self.snapshot, snapshot
         self.release_at = None
-        for type_url in _HELD:
+        for type_url in HELD:
             new, held = snapshot.get(type_url), self.held[type_url]
             for name in [name for name in held if name in new]:
                 del held[name]
@@ -66,14 +67,18 @@ class Order:
 
     def release(self, channels: Mapping[str, Channel], now: float) -> bool:
         """Let go of held resources once nothing uses them and the delay has passed; True if any was let go."""
-        if not any(self.held.values()):
+        if not any(self.held.values()) and not any(channels[type_url].lingering for type_url in HELD):
             return False
-        if self.release_at is None and all(channels[type_url].in_sync(self.wanted(type_url)) for type_url in _USERS):
+        if not all(channels[type_url].in_sync(self.wanted(type_url)) for type_url in _USERS):
+            self.release_at = None
+            return False
+        if self.release_at is None:
             self.release_at = now + self.drain_delay
-        if self.release_at is None or now < self.release_at:
+        if now < self.release_at:
             return False
-        for held in self.held.values():
+        for type_url, held in self.held.items():
             held.clear()
+            channels[type_url].lingering.clear()
         self.release_at = None
         return True
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from xds_server.serve.channel import Channel, Sent
-from xds_server.serve.order import Order
+from xds_server.serve.channel import DOUBTFUL, Channel, Sent
+from xds_server.serve.order import HELD, Order
 from xds_server.serve.requests import Request
-from xds_server.serve.subscription import Subscription
+from xds_server.serve.subscription import WILDCARD, Subscription
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, TYPES, Resource, Snapshot, content_version
 
 _WILDCARD_TYPES = (CLUSTER, LISTENER)
@@ -49,6 +49,8 @@ class Stream:
     only: str = ""
     channels: dict[str, Channel] = field(default_factory=dict)
     _nonces: int = 0
+    _unserved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    """Names asked for of types that are not served: in delta they are answered as absent, so that nobody waits."""
     _order: Order = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,29 +71,35 @@ class Stream:
             self._order.replace(snapshot, self.channels)
 
     def receive(self, request: Request, now: float) -> Event | None:
-        """Read one request; the responses it calls for come from `poll`. A type that is not served is ignored."""
+        """Read one request; the responses it calls for come from `poll`."""
         channel = self.channels.get(request.type_url or self.only)
         if channel is None:
+            self._unserved += [(request.type_url, request.subscribe)] if request.subscribe else []
             return None
         first = not channel.requested
         channel.requested = True
         event = None if first else self._acknowledge(channel, request, now)
         if self.delta:
-            if first:
-                # A client that comes back says what it has: that is neither sent again nor answered with nothing.
-                channel.known.update(request.initial)
-                channel.answered = bool(request.initial)
-            channel.subscription.change(request.subscribe, request.unsubscribe)
-            had = request.initial if first else {}
-            channel.forced |= {name for name in request.subscribe if name != "*" and name not in had}
-            for name in request.unsubscribe:
-                if not channel.subscription.wants(name):
-                    channel.known.pop(name, None)
-                else:
-                    channel.forced.add(name)
+            self._change_names(channel, request, first=first)
         else:
             self._replace_names(channel, request, event)
         return event
+
+    def _change_names(self, channel: Channel, request: Request, *, first: bool) -> None:
+        had: Mapping[str, str] = {}
+        if first and request.initial:
+            # A client that comes back says what it has: that is neither sent again nor answered with nothing.
+            had, channel.answered = request.initial, True
+            channel.known.update(had)
+            if channel.type_url in HELD and self.snapshot is not None:
+                channel.lingering = set(had) - set(self.wanted(channel.type_url))
+        named, everything = set(channel.subscription.names), channel.subscription.wildcard
+        channel.subscription.change(request.subscribe, request.unsubscribe)
+        channel.forced |= {name for name in request.subscribe if name != WILDCARD and name not in had}
+        channel.forget(list(channel.known) if everything else request.unsubscribe)
+        if channel.subscription.wildcard:
+            # The client dropped what it had by name; whether it still has it by wildcard it must be told.
+            channel.known.update(dict.fromkeys(named.intersection(request.unsubscribe), DOUBTFUL))
 
     def _acknowledge(self, channel: Channel, request: Request, now: float) -> Event | None:
         sent = channel.in_flight
@@ -104,12 +112,10 @@ class Stream:
         return Event(channel.type_url, request.error is not None, now - sent.time)
 
     def _replace_names(self, channel: Channel, request: Request, event: Event | None) -> None:
-        before = set(channel.subscription.names)
+        before, everything = set(channel.subscription.names), channel.subscription.wildcard
         repeated = set(request.names) == before and event is None and bool(request.nonce) and channel.in_flight is None
         channel.subscription.replace(request.names)
-        for name in before - channel.subscription.names:
-            if not channel.subscription.wants(name):
-                channel.known.pop(name, None)
+        channel.forget(list(channel.known) if everything else before - channel.subscription.names)
         if repeated and channel.type_url == ENDPOINTS:
             # After a cluster update Envoy repeats its last request: the endpoints are wanted again.
             channel.forced |= channel.subscription.names
@@ -127,6 +133,10 @@ class Stream:
         """The responses that can be sent now with their types, in order. Each counts as sent when it is taken."""
         if self.snapshot is None:
             return
+        while self._unserved:
+            type_url, names = self._unserved.pop(0)
+            absent = tuple(name for name in names if name != WILDCARD)
+            yield type_url, self.encoder.delta(Sent(self._nonce(), content_version(), now, (), absent), type_url)
         self._order.release(self.channels, now)
         for type_url in (self.only,) if self.only else TYPES:
             channel = self.channels[type_url]
@@ -175,25 +185,33 @@ class Stream:
             return None
         if lacking and self._order.must_wait(channel.type_url, self.channels, now):
             return None
-        for name in gone:
-            channel.known.pop(name)
-        return self._response(channel, tuple(channel.everything(wanted)), (), now)
+        return self._response(channel, tuple(channel.everything(wanted)), tuple(sorted(gone)), now)
 
     def _response(
         self, channel: Channel, resources: tuple[Resource, ...], removed: tuple[str, ...], now: float
     ) -> Sent:
-        self._nonces += 1
+        current = self.wanted(channel.type_url)
+        substitutes = frozenset(one.name for one in resources if current[one.name].version != one.version)
+        version = self._version(channel, resources)
+        return Sent(self._nonce(), version, now, resources, removed, channel.adds(resources), substitutes)
+
+    def _version(self, channel: Channel, resources: tuple[Resource, ...]) -> str:
+        """The version of the snapshot, or one of its own for a full response that differs from it for a while."""
         assert self.snapshot is not None
-        version = self.snapshot.versions.get(channel.type_url) or content_version()
-        additions = any(one.name not in channel.known for one in resources)
-        return Sent(f"{self._nonces:x}", version, now, resources, removed, additions)
+        if channel.full and resources != tuple(self.snapshot.get(channel.type_url).values()):
+            return content_version(*(f"{one.name}={one.version}".encode() for one in resources))
+        return self.snapshot.versions.get(channel.type_url) or content_version()
+
+    def _nonce(self) -> str:
+        self._nonces += 1
+        return f"{self._nonces:x}"
 
     def _send(self, channel: Channel, response: Sent) -> bytes:
         if channel.type_url == CLUSTER:
-            # Envoy waits for the endpoints of every cluster that it is sent, also when it has them.
+            # Envoy waits for the endpoints of every cluster that it is sent, also when it has them; a client that
+            # comes back may ask for them only after this.
             changed = {one.name for one in response.resources if channel.known.get(one.name) != one.version}
-            endpoints = self.channels[ENDPOINTS]
-            endpoints.forced |= {name for name in endpoints.subscription.names if name in changed}
+            self.channels[ENDPOINTS].forced |= changed
         channel.sent(response)
         encode = self.encoder.delta if self.delta else self.encoder.full
         return encode(response, channel.type_url)
