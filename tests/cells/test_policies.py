@@ -14,6 +14,7 @@ from tests.cells.shop import (
     binding,
     cell_class,
     compile_shop,
+    external,
     find,
     lower,
     named,
@@ -220,3 +221,10 @@ def test_a_binding_may_not_override_what_is_not_there() -> None:
     lowered = lower(front_at=binding("front", 0, f"{FRONT_AT}, {spec}"), back_at=binding("back", 16, BACK_AT))
     assert places(lowered.diagnostics) == [("C104", "front-at", 4), ("C104", "front-at", 4)]
     assert {one.hint for one in lowered.diagnostics} == {"did you mean 'east.back'?", "did you mean 'mail'?"}
+
+
+def test_all_hosts_of_an_external_service_are_covered() -> None:
+    mail = external("mail", "{hosts: [mail.example, mail2.example], ports: [{port: 80, protocol: HTTP}]}")
+    lowered = lower(mail=mail, p=policy("p", "front", "south.mail", timeout(1)))
+    assert named(lowered, TRAFFIC) == {"front/mail.south", "front/mail.south.1"}
+    assert spec_of(lowered, "HTTPRoute", "front", "mail.south.1")["hostnames"] == ["mail2.example"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from xds_server.cells.derive import Output
 from xds_server.cells.lowering import Lowering
-from xds_server.cells.merge import Layer, merge_layers, override
+from xds_server.cells.merge import Layer, merge_layers, override_layers
 from xds_server.cells.plan import Bound, close
 from xds_server.cells.sections import Added, Door, Exit, Sections
 from xds_server.diagnostics import Path
@@ -133,11 +133,11 @@ def _add_policy(
     policies = [item for place in places for item in reversed(attached.policies.get((cell.name, kind, place), []))]
     merged = merge_layers(_layers(cell, one, name, [item for item in policies if not item.broken]))
     over = [_piece(item, ("spec", "overrides", one.direction, name)) for item in cell.classes]
-    override(merged, over, whole=kind == "SecurityPolicy")
+    override_layers(merged, over, whole=kind == "SecurityPolicy")
     if not merged.value and not policies:
         return
     broken = next((item for item in policies if item.broken), None)
-    for route in _routes_named(one.route, cell.name, output):
+    for route in _routes_of(cell, one, output):
         key = output.add_policy(kind, cell.name, route, merged, one.at)
         if broken is not None:
             _close(key, broken, route, output)
@@ -145,14 +145,14 @@ def _add_policy(
             output.became(policy.key, key)
 
 
-def _routes_named(route: str, cell: str, output: Output) -> list[str]:
-    """A derived route and its further hosts (`mailer.south`, `mailer.south.1`)."""
-    found = [key.name for key in output.objects if key.kind == "HTTPRoute" and key.namespace == cell]
-    return [
-        name
-        for name in found
-        if name == route or (name.rpartition(".")[0] == route and name[len(route) + 1 :].isdigit())
-    ]
+def _routes_of(cell: Bound, one: Door | Exit | Added, output: Output) -> list[str]:
+    """The derived routes that a section stands for, if they are there: an external service has one for every host."""
+    names = [one.route]
+    if isinstance(one, Exit) and one.external is not None:
+        override = cell.bound.overrides.externals.get(one.external.item.name)
+        hosts = (override.hosts if override else ()) or one.external.spec.hosts
+        names += [f"{one.route}.{number}" for number in range(1, len(hosts))]
+    return [name for name in names if Key(GATEWAY_GROUP, "HTTPRoute", cell.name, name) in output.objects]
 
 
 def _close(key: Key, broken: Object, route: str, output: Output) -> None:

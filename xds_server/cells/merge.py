@@ -44,7 +44,7 @@ def merge_layers(layers: Iterable[Layer]) -> Merged:
     return merged
 
 
-def override(merged: Merged, layers: Iterable[Layer], *, whole: bool) -> None:
+def override_layers(merged: Merged, layers: Iterable[Layer], *, whole: bool) -> None:
     """Merge layers over a result. With `whole`, a field that they set is theirs alone: nothing weaker is left in it."""
     strong = merge_layers(layers)
     for field_name in strong.value if whole else ():
