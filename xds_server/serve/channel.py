@@ -54,6 +54,8 @@ class Sent:
     additions: bool = False
     substitutes: frozenset[str] = frozenset()
     """Names whose resource here is an older version, because the client refused the wanted one."""
+    news: frozenset[str] = frozenset()
+    """Names that the client did not have for sure in this version."""
 
 
 @dataclass(slots=True)
@@ -163,8 +165,9 @@ class Channel:
         response, self.in_flight = self.in_flight, None
         if response is None:
             return
-        changed = tuple(one for one in response.resources if self.accepted.get(one.name) != one)
-        blamed = guilty(changed or response.resources, message)
+        changed = tuple(one for one in response.resources if one.name in response.news)
+        suspects = tuple(one for one in changed if one.name not in response.substitutes)
+        blamed = guilty(suspects or response.resources, message)
         useful = any(not self.is_refused(one) for one in blamed)
         if not useful:
             blamed = response.resources
@@ -178,9 +181,13 @@ class Channel:
 
     def in_sync(self, wanted: Mapping[str, Resource]) -> bool:
         """True if there is nothing to send, nothing on its way and nothing refused."""
+        return self.is_quiet(wanted) and not (self.requested and self.is_refusing(wanted))
+
+    def is_quiet(self, wanted: Mapping[str, Resource]) -> bool:
+        """True if there is nothing to send and nothing on its way."""
         if not self.requested:
             return True
-        if self.in_flight is not None or self.is_refusing(wanted) or self.lacking(wanted):
+        if self.in_flight is not None or self.lacking(wanted):
             return False
         return not (self.removes and self.gone(wanted))
 

@@ -69,7 +69,7 @@ class Order:
         """Let go of held resources once nothing uses them and the delay has passed; True if any was let go."""
         if not any(self.held.values()) and not any(channels[type_url].lingering for type_url in HELD):
             return False
-        if not all(channels[type_url].in_sync(self.wanted(type_url)) for type_url in _USERS):
+        if not all(self._is_settled(channels[type_url]) for type_url in _USERS):
             self.release_at = None
             return False
         if self.release_at is None:
@@ -81,6 +81,11 @@ class Order:
             channels[type_url].lingering.clear()
         self.release_at = None
         return True
+
+    def _is_settled(self, user: Channel) -> bool:
+        """True if the client took all of a type; a refused resource that is only held any more does not count."""
+        assert self.snapshot is not None
+        return user.is_quiet(self.wanted(user.type_url)) and not user.is_refusing(self.snapshot.get(user.type_url))
 
     def wake_at(self, channels: Mapping[str, Channel]) -> float | None:
         """When `release` or `must_wait` may change by time alone; None if never."""

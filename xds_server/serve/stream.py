@@ -193,7 +193,10 @@ class Stream:
         current = self.wanted(channel.type_url)
         substitutes = frozenset(one.name for one in resources if current[one.name].version != one.version)
         version = self._version(channel, resources)
-        return Sent(self._nonce(), version, now, resources, removed, channel.adds(resources), substitutes)
+        news = frozenset(
+            one.name for one in resources if one.name in channel.forced or channel.known.get(one.name) != one.version
+        )
+        return Sent(self._nonce(), version, now, resources, removed, channel.adds(resources), substitutes, news)
 
     def _version(self, channel: Channel, resources: tuple[Resource, ...]) -> str:
         """The version of the snapshot, or one of its own for a full response that differs from it for a while."""
