@@ -69,14 +69,16 @@ def compile_objects(
     passed("translate")
     snapshots, problems = _snapshots(translated, check)
     passed("snapshot")
-    diagnostics = dict.fromkeys((*duplicates, *lowered.diagnostics, *attached.diagnostics, *problems))
+    found = sorted((*duplicates, *lowered.diagnostics, *attached.diagnostics, *problems), key=sort_key)
+    # A leaf of a class is in many derived policies: what is wrong with it is said once.
+    once = {(one.code, one.span, one.message): one for one in reversed(found)}
     return Compiled(
         written,
         lowered.objects,
         attached.gateways,
         snapshots,
         _joined(attached.statuses, lowered.statuses, lowered.made),
-        tuple(sorted(diagnostics, key=sort_key)),
+        tuple(reversed(once.values())),
     )
 
 
