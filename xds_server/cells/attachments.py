@@ -132,7 +132,7 @@ def _add_policy(
     places = ("", one.direction, one.section)
     policies = [item for place in places for item in reversed(attached.policies.get((cell.name, kind, place), []))]
     merged = merge_layers(_layers(cell, one, name, [item for item in policies if not item.broken]))
-    over = [_piece(item, ("spec", "overrides", one.direction, name)) for item in cell.classes]
+    over = [piece(item, ("spec", "overrides", one.direction, name)) for item in cell.classes]
     override_layers(merged, over, whole=kind == "SecurityPolicy")
     if not merged.value and not policies:
         return
@@ -164,12 +164,13 @@ def _close(key: Key, broken: Object, route: str, output: Output) -> None:
 
 def _layers(cell: Bound, one: Door | Exit | Added, name: str, policies: Iterable[Object]) -> list[Layer]:
     """What applies to a section below the overrides of classes, the weakest first."""
-    layers = [_piece(item, ("spec", "defaults", one.direction, name)) for item in cell.classes]
+    layers = [piece(item, ("spec", "defaults", one.direction, name)) for item in cell.classes]
     layers += [Layer(_spec(item), item.source.positions, ("spec",), item.origins[0]) for item in policies]
-    return [*layers, _piece(cell.binding, ("spec", "overrides", "sections", one.section, name))]
+    return [*layers, piece(cell.binding, ("spec", "overrides", "sections", one.section, name))]
 
 
-def _piece(item: Object, path: Path) -> Layer:
+def piece(item: Object, path: Path) -> Layer:
+    """What an object sets at a path, as a layer; empty if it sets nothing there."""
     value: Any = item.document
     for step in path:
         value = value.get(step, {}) if isinstance(value, Mapping) else {}

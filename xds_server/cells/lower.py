@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from xds_server.cells.attachments import add_policies, policy_statuses, take_policies
+from xds_server.cells.classes import check_classes
 from xds_server.cells.derive import Output
 from xds_server.cells.egress import add_east, add_south
 from xds_server.cells.ingress import add_north, add_west
@@ -46,6 +47,7 @@ def lower_cells(objects: Iterable[Object]) -> Lowered:
     others = [item for item in ordered if item.key.group != CELLWAY_GROUP]
     _add_gateways(sections, plan, output)
     _check_declared(sections, plan, output)
+    output.problems += check_classes(ordered)
     written = frozenset(item.key for item in others if item.key not in output.objects)
     lowering = Lowering(plan, sections, written, output)
     others = take_routes(others, lowering)
