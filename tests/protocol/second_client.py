@@ -15,25 +15,47 @@ with warnings.catch_warnings():
     # The package's own classes use a form that the newest pydantic deprecates.
     warnings.simplefilter("ignore", DeprecationWarning)
     from envoy_data_plane.envoy.config.core.v3 import Node
+    from envoy_data_plane.envoy.service.cluster.v3 import ClusterDiscoveryServiceAsyncStub
     from envoy_data_plane.envoy.service.discovery.v3 import (
         AggregatedDiscoveryServiceAsyncStub,
         DeltaDiscoveryRequest,
         DiscoveryRequest,
     )
+    from envoy_data_plane.envoy.service.endpoint.v3 import EndpointDiscoveryServiceAsyncStub
+    from envoy_data_plane.envoy.service.listener.v3 import ListenerDiscoveryServiceAsyncStub
+    from envoy_data_plane.envoy.service.route.v3 import RouteDiscoveryServiceAsyncStub
+    from envoy_data_plane.envoy.service.secret.v3 import SecretDiscoveryServiceAsyncStub
     from envoy_data_plane.google.rpc import Status
 
+SERVICES: dict[str, tuple[Any, str]] = {
+    "": (AggregatedDiscoveryServiceAsyncStub, "aggregated_resources"),
+    "clusters": (ClusterDiscoveryServiceAsyncStub, "clusters"),
+    "endpoints": (EndpointDiscoveryServiceAsyncStub, "endpoints"),
+    "listeners": (ListenerDiscoveryServiceAsyncStub, "listeners"),
+    "routes": (RouteDiscoveryServiceAsyncStub, "routes"),
+    "secrets": (SecretDiscoveryServiceAsyncStub, "secrets"),
+}
 SILENCE = 0.3
 """Seconds without a message that count as none."""
 
 
+def request(delta: bool, type_url: str, *names: str, node: tuple[str, str] | None = None) -> Any:
+    """A request as it is; `node` is its id and its cluster."""
+    who = Node(id=node[0], cluster=node[1]) if node else None
+    if delta:
+        return DeltaDiscoveryRequest(node=who, type_url=type_url, resource_names_subscribe=list(names))
+    return DiscoveryRequest(node=who, type_url=type_url, resource_names=list(names))
+
+
 @dataclass
 class Client:
-    """One ADS stream. `delta` chooses the protocol."""
+    """One stream. `delta` chooses the protocol, `service` the stub of a service for one type; else it is ADS."""
 
     port: int
     delta: bool
     cluster: str = "default/edge"
     node_id: str = "second-client"
+    service: str = ""
     _requests: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
     _channel: Channel | None = None
     _responses: AsyncIterator[Any] | None = None
@@ -41,8 +63,8 @@ class Client:
 
     async def __aenter__(self) -> Client:
         self._channel = Channel("127.0.0.1", self.port)
-        stub = AggregatedDiscoveryServiceAsyncStub(self._channel)
-        method = stub.delta_aggregated_resources if self.delta else stub.stream_aggregated_resources
+        stub, name = SERVICES[self.service]
+        method = getattr(stub(self._channel), f"{'delta' if self.delta else 'stream'}_{name}")
         self._responses = method(self._sent())
         return self
 
@@ -88,6 +110,14 @@ class Client:
                 error_detail=error,
             )
         self._requests.put_nowait(request)
+
+    def send(self, request: Any) -> None:
+        """Any message at all."""
+        self._requests.put_nowait(request)
+
+    def hang_up(self) -> None:
+        """Say that no more requests come."""
+        self._requests.put_nowait(None)
 
     async def next(self) -> Any:
         """The next response."""

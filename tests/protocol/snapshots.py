@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from xds_server.diagnostics import Span
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, Snapshot, snapshot_of
+from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource, Snapshot, snapshot_of
 from xds_server.types import Key, Origin
 
-SHORT = {"c": CLUSTER, "e": ENDPOINTS, "l": LISTENER, "r": ROUTES}
+SHORT = {"c": CLUSTER, "e": ENDPOINTS, "l": LISTENER, "r": ROUTES, "s": SECRET}
 
 
 def resource(short: str, name: str, version: str) -> Resource:
-    """A resource; `short` is c, e, l or r."""
+    """A resource; `short` is c, e, l, r or s."""
     origin = Origin(Key("", "Thing", "default", name), Span(f"{name}.yaml", 7, 1))
     return Resource(SHORT[short], name, name.encode(), version, (origin,))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from grpclib.exceptions import GRPCError
@@ -14,19 +13,6 @@ from xds_server.serve.grpc import XdsServer
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 STATE = ("c:one@1", "c:two@1", "e:one@1", "e:two@1", "l:web@1", "r:web@1")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[tuple[XdsServer, int]]:
-    served = XdsServer(time.monotonic, drain_delay=0.2)
-    port = await served.start("127.0.0.1:0")
-    yield served, port
-    await served.stop(0)
-
-
-@pytest.fixture(params=[True, False], ids=["delta", "state of the world"])
-def delta(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
 
 
 async def test_nothing_is_said_before_the_first_load(server: tuple[XdsServer, int], delta: bool) -> None:

@@ -26,10 +26,6 @@ class Refusal:
     time: float
     resources: tuple[Resource, ...]
 
-    def stands(self, wanted: Mapping[str, Resource]) -> bool:
-        """True while a guilty resource is still wanted in the version that was refused."""
-        return any(one.name in wanted and wanted[one.name].version == one.version for one in self.resources)
-
 
 def guilty(resources: tuple[Resource, ...], message: str) -> tuple[Resource, ...]:
     """The resources that a message names as whole words, the longest names first; all if it names none."""
@@ -192,5 +188,8 @@ class Channel:
         return not (self.removes and self.gone(wanted))
 
     def is_refusing(self, wanted: Mapping[str, Resource]) -> bool:
-        """True while something that is wanted stands refused."""
-        return self.refusal is not None and self.refusal.stands(wanted)
+        """True while a guilty resource is still wanted, and subscribed to, in the version that was refused."""
+        return self.refusal is not None and any(
+            one.name in wanted and wanted[one.name].version == one.version and self.subscription.wants(one.name)
+            for one in self.refusal.resources
+        )
