@@ -44,7 +44,12 @@ def read_full(data: bytes) -> Request:
     """A state-of-the-world request. Raises google.protobuf.message.DecodeError."""
     message = DiscoveryRequest.FromString(data)
     return Request(
-        message.type_url, message.response_nonce, _error(message), _node(message), names=tuple(message.resource_names)
+        message.type_url,
+        message.response_nonce,
+        _error(message),
+        _node(message),
+        names=tuple(message.resource_names),
+        version=message.version_info,
     )
 
 
