@@ -62,7 +62,6 @@ class Client:
         nonce: str | None = None,
         error: str | None = None,
         had: Mapping[str, str] | None = None,
-        resumes: bool = False,
     ) -> list[str]:
         """A request. In delta names are `+a` and `-a`; else they are all the names that are wanted.
 
@@ -79,7 +78,7 @@ class Client:
             )
         else:
             self.names[short] = names
-            request = Request(type_url, nonce, error, names=names, resumes=resumes)
+            request = Request(type_url, nonce, error, names=names)
         assert not self.stream.problem(request)
         event = self.stream.receive(request, self.now)
         self.verdict = "" if event is None else "nack" if event.refused else "ack"

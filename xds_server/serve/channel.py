@@ -28,14 +28,19 @@ class Refusal:
 
 
 def guilty(resources: tuple[Resource, ...], message: str) -> tuple[Resource, ...]:
-    """The resources that a message names as whole words, the longest names first; all if it names none."""
+    """The resources that a message names; all if it names none."""
+    return named_in(message, resources) or resources
+
+
+def named_in(message: str, resources: tuple[Resource, ...]) -> tuple[Resource, ...]:
+    """The resources that a message names as whole words, the longest names first."""
     found: list[Resource] = []
     for one in sorted(resources, key=lambda one: -len(one.name)):
         if one.name and one.name in message:
             rest = re.sub(rf"(?<![\w/-]){re.escape(one.name)}(?![\w/-])", "", message)
             found += [one] if rest != message else []
             message = rest
-    return tuple(found) or resources
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ class Sent:
     time: float
     resources: tuple[Resource, ...]
     removed: tuple[str, ...]
-    additions: bool = False
+    additions: frozenset[str] = frozenset()
+    """Names that the client may lack altogether until it has taken this."""
     substitutes: frozenset[str] = frozenset()
     """Names whose resource here is an older version, because the client refused the wanted one."""
     news: frozenset[str] = frozenset()
@@ -66,8 +72,6 @@ class Channel:
     """True if a response can take resources away (all but EDS, RDS and SDS in the state of the world)."""
     requested: bool = False
     answered: bool = False
-    resumed: bool = False
-    """True until the first answer if the client has something of an earlier stream (state of the world)."""
     known: dict[str, str] = field(default_factory=dict)
     refused: dict[str, set[str]] = field(default_factory=dict)
     """The versions of each name that the client refused since it last took a wanted one."""
@@ -75,6 +79,12 @@ class Channel:
     """Names to send even in a version that the client has."""
     lingering: set[str] = field(default_factory=set)
     """Names that a returning client has and nobody wants: taken away only after nothing uses them."""
+    unclear: tuple[Resource, ...] = ()
+    """What is held back without being named in a refusal: sent again when any of it changes."""
+    returning: bool = False
+    """True while the client may have resources of an earlier stream that this one does not know."""
+    repeatable: bool = False
+    """True if the same request once more may ask for the same once more: what it belongs to was sent."""
     accepted: dict[str, Resource] = field(default_factory=dict)
     """What the client last took, by name; kept where every response holds everything."""
     in_flight: Sent | None = None
@@ -111,29 +121,42 @@ class Channel:
         }
 
     def everything(self, wanted: Mapping[str, Resource]) -> list[Resource]:
-        """All subscribed resources; in place of a refused version the one that the client took before."""
+        """All subscribed resources; in place of a refused version the one that the client took before.
+
+        If it may have one of an earlier stream, the refused version itself: left out, the older one would be deleted.
+        """
         chosen = []
         for name, resource in wanted.items():
             if self.subscription.wants(name):
-                usable = not self.is_refused(resource)
-                chosen += [resource] if usable else [self.accepted[name]] if name in self.accepted else []
+                if not self.is_refused(resource) or (self.returning and name not in self.accepted):
+                    chosen.append(resource)
+                elif name in self.accepted:
+                    chosen.append(self.accepted[name])
         return chosen
 
-    def adds(self, resources: Iterable[Resource]) -> bool:
-        """True if the client may lack any of these altogether."""
-        return any(self.known.get(one.name, "") in ("", DOUBTFUL) for one in resources)
+    def adds(self, resources: Iterable[Resource]) -> frozenset[str]:
+        """The names of those that the client may lack altogether."""
+        return frozenset(one.name for one in resources if self.known.get(one.name, "") in ("", DOUBTFUL))
+
+    def reconsider(self, wanted: Mapping[str, Resource]) -> None:
+        """Something else is wanted: if it was the unnamed cause of a refusal, the rest is innocent."""
+        if any(one.name not in wanted or wanted[one.name].version != one.version for one in self.unclear):
+            for one in self.unclear:
+                self.refused.get(one.name, set()).discard(one.version)
+            self.unclear = ()
 
     def forget(self, names: Iterable[str]) -> None:
         """The client unsubscribed: of what it does not want any more it keeps nothing."""
         for name in names:
             if not self.subscription.wants(name):
                 self.known.pop(name, None)
+                self.refused.pop(name, None)
                 self.forced.discard(name)
                 self.lingering.discard(name)
 
     def sent(self, response: Sent) -> None:
         """Note what was sent: it counts as had until the client says otherwise."""
-        self.in_flight, self.sent_version, self.answered, self.resumed = response, response.version, True, False
+        self.in_flight, self.sent_version, self.answered = response, response.version, True
         for resource in response.resources:
             self.known[resource.name] = resource.version
             self.forced.discard(resource.name)
@@ -146,6 +169,7 @@ class Channel:
         response, self.in_flight = self.in_flight, None
         if response is not None:
             self.acknowledged, self.acknowledged_at = response.version, now
+            self.returning = False
             for resource in response.resources:
                 if resource.name not in response.substitutes:
                     self.refused.pop(resource.name, None)
@@ -157,8 +181,8 @@ class Channel:
         """The client refused the response in flight.
 
         It may hold parts of it, so nothing new in it counts as known: the innocent resources are sent once more, the
-        guilty ones in another version only. A refusal that blames nothing new ends this, so that a client that
-        refuses whatever it is sent is not sent the same for ever.
+        guilty ones in another version only. If nobody is named, or a refusal blames nothing new, or the rest cannot be
+        sent without deleting what the client had before this stream, everything waits for a change.
         """
         response, self.in_flight = self.in_flight, None
         if response is None:
@@ -167,15 +191,17 @@ class Channel:
         suspects = tuple(one for one in changed if one.name not in response.substitutes)
         blamed = guilty(suspects or response.resources, message)
         useful = any(not self.is_refused(one) for one in blamed)
-        if not useful:
+        self.refusal = Refusal(response.version, message, now, blamed if useful else response.resources)
+        if not useful or (self.full and self.returning and any(one.name not in self.accepted for one in blamed)):
             blamed = response.resources
+        if len(blamed) > 1 and not set(blamed) <= set(named_in(message, blamed)):
+            self.unclear += blamed
         for resource in changed:
             self.known[resource.name] = DOUBTFUL
         for resource in blamed:
             self.refused.setdefault(resource.name, set()).add(resource.version)
         for name in response.removed:
             self.known[name] = DOUBTFUL if useful else ""
-        self.refusal = Refusal(response.version, message, now, blamed)
 
     def in_sync(self, wanted: Mapping[str, Resource]) -> bool:
         """True if there is nothing to send, nothing on its way and nothing refused."""
@@ -190,8 +216,11 @@ class Channel:
         return not (self.removes and self.gone(wanted))
 
     def is_refusing(self, wanted: Mapping[str, Resource]) -> bool:
-        """True while a guilty resource is still wanted, and subscribed to, in the version that was refused."""
+        """True while something that is wanted stands refused."""
         return self.refusal is not None and any(
-            one.name in wanted and wanted[one.name].version == one.version and self.subscription.wants(one.name)
+            self.subscription.wants(one.name)
+            and self.is_refused(one)
+            and one.name in wanted
+            and wanted[one.name].version == one.version
             for one in self.refusal.resources
         )

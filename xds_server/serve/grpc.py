@@ -137,7 +137,8 @@ class XdsServer:
         self._published.set()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         for session in self._sessions:
-            if (snapshot := self._snapshots.get(session.gateway)) is not None:  # else it is gone; its Envoys go on
+            snapshot = self._snapshots.get(session.gateway)  # None: it is gone, its Envoys go on with what they have
+            if snapshot is not None and snapshot is not session.core.snapshot:
                 session.core.replace_snapshot(snapshot)
                 session.wake.set()
 
@@ -187,17 +188,25 @@ class XdsServer:
         session = _Session(core, request.node, gateway, context.peer(), now, now)
         core.replace_snapshot(self._snapshots[gateway])
         self._sessions.add(session)
+        reader = asyncio.create_task(self._read(session, request, requests, context))
         writer = asyncio.create_task(self._write(session, context))
         try:
-            while request is not None:
-                await self._receive(session, request, context)
-                request = await self._next(requests, context, core)
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._sessions.discard(session)
+            reader.cancel()
             writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writer
+            ended = await asyncio.gather(reader, writer, return_exceptions=True)
             await self._tell()
+        for error in ended:
+            if isinstance(error, Exception):  # an abort, or a bug: a stream that writes no more must end, too
+                raise error
+
+    async def _read(self, session: _Session, first: Request, requests: AsyncIterator[bytes], context: Context) -> None:
+        request: Request | None = first
+        while request is not None:
+            await self._receive(session, request, context)
+            request = await self._next(requests, context, session.core)
 
     async def _next(self, requests: AsyncIterator[bytes], context: Context, core: Stream) -> Request | None:
         try:
@@ -240,7 +249,10 @@ class XdsServer:
             for type_url, data in core.poll(self._clock()):
                 if type_url in core.channels:  # other types are the client's words, and no label of a metric
                     self.counters.responses[type_url] += 1
-                await context.write(data)
+                try:
+                    await context.write(data)
+                except grpc.aio.InternalError:
+                    return  # the client is gone
             due = core.wake_at()
             timeout = None if due is None else max(0.0, due - self._clock()) + 0.01
             with contextlib.suppress(TimeoutError):

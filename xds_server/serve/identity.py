@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from xds_server.serve.requests import Node
 
 _SHOWN = 20
+_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ def gateway_of(node: Node | None, known: Collection[str]) -> str | Refused:
     if node.cluster in known:
         return node.cluster
     names = sorted(known)
-    close = difflib.get_close_matches(node.cluster, names, n=1)
+    asked = node.cluster[:_LENGTH]
+    close = difflib.get_close_matches(asked, names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    return Refused(f"node.cluster '{node.cluster}' is no gateway here.{hint} Known: {shown or 'none'}", unknown=True)
+    return Refused(f"node.cluster {asked!r} is no gateway here.{hint} Known: {shown or 'none'}", unknown=True)

@@ -27,18 +27,22 @@ class Order:
     drain_delay: float
     snapshot: Snapshot | None = None
     held: dict[str, dict[str, Resource]] = field(default_factory=lambda: {type_url: {} for type_url in HELD})
-    release_at: float | None = None
+    waiting: bool = False
+    """True if something waits for new clusters."""
+    _due: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def replace(self, snapshot: Snapshot, channels: Mapping[str, Channel]) -> None:
         """A newer snapshot is wanted. What it no longer holds, and the client may have, is held for a while."""
         before, self.snapshot = self.snapshot, snapshot
-        self.release_at = None
         for type_url in HELD:
             new, held = snapshot.get(type_url), self.held[type_url]
             for name in [name for name in held if name in new]:
                 del held[name]
+                self._due.pop((type_url, name), None)
             if before is not None and channels[type_url].requested:
                 held.update({name: one for name, one in before.get(type_url).items() if name not in new})
+        for type_url, channel in channels.items():
+            channel.reconsider(self.wanted(type_url))
 
     def wanted(self, type_url: str) -> Mapping[str, Resource]:
         """What the client shall have of a type now."""
@@ -48,42 +52,56 @@ class Order:
         return {**held, **current} if held else current
 
     def ready(
-        self, type_url: str, lacking: list[Resource], channels: Mapping[str, Channel], now: float
+        self, channel: Channel, lacking: list[Resource], channels: Mapping[str, Channel], now: float
     ) -> list[Resource]:
-        """Those of the lacking resources that need not wait for new clusters to be acknowledged."""
-        if not self._clusters_are_awaited(type_url, channels, now):
+        """Those that can be sent now: they use no cluster that the client has not acknowledged."""
+        pending = self._pending(channels[CLUSTER], now) if lacking and channel.type_url in _USERS else frozenset()
+        if not pending:
             return lacking
-        routes = channels[ROUTES]
-        if type_url != ROUTES or routes.resumed:
-            return []
-        # A listener that was sent waits for a route table that it never had: the table may not wait in turn.
-        return [one for one in lacking if one.name not in routes.known]
+        known = channels[ROUTES].known
+        # A table that the client never had is one that a listener waits for: then it may not wait itself.
+        asked = {one.name for one in lacking if channel.type_url == ROUTES and one.name not in known}
+        ready = [one for one in lacking if one.name in asked or not self._uses(one, pending, known)]
+        self.waiting = self.waiting or len(ready) < len(lacking)
+        return ready
 
-    def _clusters_are_awaited(self, type_url: str, channels: Mapping[str, Channel], now: float) -> bool:
-        clusters = channels[CLUSTER]
-        if type_url not in _USERS or not clusters.requested:
-            return False
+    def _pending(self, clusters: Channel, now: float) -> frozenset[str]:
+        """Clusters that the client may lack, and will have if it is waited for."""
         sent = clusters.in_flight
-        if sent is not None and sent.additions and now - sent.time < WARMING_LIMIT:
-            return True
-        return sent is None and bool(clusters.lacking(self.wanted(CLUSTER)))
+        if not clusters.requested or (sent is not None and now - sent.time >= WARMING_LIMIT):
+            return frozenset()
+        missing = clusters.adds(clusters.lacking(self.wanted(CLUSTER)))
+        return missing if sent is None else missing | sent.additions
 
-    def release(self, channels: Mapping[str, Channel], now: float) -> bool:
-        """Let go of held resources once nothing uses them and the delay has passed; True if any was let go."""
-        if not any(self.held.values()) and not any(channels[type_url].lingering for type_url in HELD):
-            return False
-        if not all(self._is_settled(channels[type_url]) for type_url in _USERS):
-            self.release_at = None
-            return False
-        if self.release_at is None:
-            self.release_at = now + self.drain_delay
-        if now < self.release_at:
-            return False
-        for type_url, held in self.held.items():
-            held.clear()
-            channels[type_url].lingering.clear()
-        self.release_at = None
-        return True
+    def _uses(self, resource: Resource, pending: frozenset[str], tables: Mapping[str, str]) -> bool:
+        """True if a resource, or a table that the client lacks and will ask for because of it, uses one of the clusters.
+
+        One that does not say what it uses may use any.
+        """
+        for type_url, name in resource.needs:
+            if type_url == CLUSTER and name in pending:
+                return True
+            if type_url == ROUTES and not tables.get(name):
+                table = self.wanted(ROUTES).get(name)
+                if table is not None and self._uses(table, pending, tables):
+                    return True
+        return not resource.needs
+
+    def release(self, channels: Mapping[str, Channel], now: float) -> None:
+        """Let go of what is held once nothing uses it and the delay has passed."""
+        lingering = [(type_url, name) for type_url in HELD for name in channels[type_url].lingering]
+        going = lingering + [(type_url, name) for type_url, held in self.held.items() for name in held]
+        self._due = {key: self._due[key] for key in going if key in self._due}
+        if going and all(self._is_settled(channels[type_url]) for type_url in _USERS):
+            self._due = {key: self._due.get(key, now + self.drain_delay) for key in going}
+        else:
+            # Nothing newer uses what is held. But a client that came back may ask for its listeners and routes late.
+            for key in lingering:
+                self._due.pop(key, None)
+        for type_url, name in [key for key, due in self._due.items() if due <= now]:
+            del self._due[type_url, name]
+            self.held[type_url].pop(name, None)
+            channels[type_url].lingering.discard(name)
 
     def _is_settled(self, user: Channel) -> bool:
         """True if the client took all of a type; a refused resource that is only held any more does not count."""
@@ -92,8 +110,8 @@ class Order:
 
     def wake_at(self, channels: Mapping[str, Channel]) -> float | None:
         """When `release` or `ready` may change by time alone; None if never."""
-        times = [self.release_at] if self.release_at is not None else []
+        times = list(self._due.values())
         sent = channels[CLUSTER].in_flight
-        if sent is not None and sent.additions:
+        if self.waiting and sent is not None:
             times.append(sent.time + WARMING_LIMIT)
         return min(times, default=None)

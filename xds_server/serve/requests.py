@@ -21,15 +21,18 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `error` is None unless it is a NACK. Delta uses `subscribe`, `unsubscribe` and `initial`;
-    the state of the world uses `names`, and `resumes` if the client took a version of this type before."""
+    """One request. `error` is None unless it is a NACK.
+
+    Delta uses `subscribe`, `unsubscribe` and `initial` (what a returning client has); the state of the world uses
+    `names` and `version` (the last that the client accepted, maybe on an earlier stream).
+    """
 
     type_url: str
     nonce: str = ""
     error: str | None = None
     node: Node | None = None
     names: tuple[str, ...] = ()
-    resumes: bool = False
+    version: str = ""
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
     initial: Mapping[str, str] = field(default_factory=dict)

@@ -18,6 +18,8 @@ from xds_server.serve.subscription import WILDCARD, Subscription
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, TYPES, Resource, Snapshot, content_version
 
 _WILDCARD_TYPES = (CLUSTER, LISTENER)
+_UNSERVED_LIMIT = 32
+"""Of so many types that are not served an empty first request is answered: their names are the client's words."""
 
 
 class Encoder(Protocol):
@@ -51,6 +53,7 @@ class Stream:
     _nonces: int = 0
     _unserved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     """Names asked for of types that are not served: in delta they are answered as absent, so that nobody waits."""
+    _asked: set[str] = field(default_factory=set)
     _order: Order = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +77,10 @@ class Stream:
         """Read one request; the responses it calls for come from `poll`."""
         channel = self.channels.get(request.type_url or self.only)
         if channel is None:
-            self._unserved += [(request.type_url, request.subscribe)] if request.subscribe else []
+            first = request.type_url not in self._asked and len(self._asked) < _UNSERVED_LIMIT
+            if self.delta and (first or request.subscribe):
+                self._asked.add(request.type_url)
+                self._unserved.append((request.type_url, request.subscribe))
             return None
         first = not channel.requested
         channel.requested = True
@@ -82,7 +88,7 @@ class Stream:
         if self.delta:
             self._change_names(channel, request, first=first)
         else:
-            self._replace_names(channel, request, event)
+            self._replace_names(channel, request, event, first=first)
         return event
 
     def _change_names(self, channel: Channel, request: Request, *, first: bool) -> None:
@@ -111,15 +117,22 @@ class Stream:
             channel.accept(now)
         return Event(channel.type_url, request.error is not None, now - sent.time)
 
-    def _replace_names(self, channel: Channel, request: Request, event: Event | None) -> None:
-        channel.resumed = channel.resumed if channel.answered else request.resumes
+    def _replace_names(self, channel: Channel, request: Request, event: Event | None, *, first: bool) -> None:
         before, everything = set(channel.subscription.names), channel.subscription.wildcard
         repeated = set(request.names) == before and event is None and bool(request.nonce) and channel.in_flight is None
         channel.subscription.replace(request.names)
         channel.forget(list(channel.known) if everything else before - channel.subscription.names)
-        if repeated and channel.type_url == ENDPOINTS:
+        if first and request.version:
+            # A client that comes back works with what it has, in whatever version.
+            channel.returning = True
+            channel.known.update(dict.fromkeys(channel.subscription.names, DOUBTFUL))
+        elif repeated and channel.type_url == ENDPOINTS and (channel.repeatable or not self._sends_clusters()):
             # After a cluster update Envoy repeats its last request: the endpoints are wanted again.
             channel.forced |= channel.subscription.names
+            channel.repeatable = False
+
+    def _sends_clusters(self) -> bool:
+        return self.channels[CLUSTER].requested
 
     def problem(self, request: Request) -> str:
         """Why a request cannot be read on this stream, empty if it can."""
@@ -138,6 +151,7 @@ class Stream:
             type_url, names = self._unserved.pop(0)
             absent = tuple(name for name in names if name != WILDCARD)
             yield type_url, self.encoder.delta(Sent(self._nonce(), content_version(), now, (), absent), type_url)
+        self._order.waiting = False
         self._order.release(self.channels, now)
         for type_url in (self.only,) if self.only else TYPES:
             channel = self.channels[type_url]
@@ -168,12 +182,15 @@ class Stream:
         wanted = self._order.wanted(channel.type_url)
         if channel.full:
             return self._next_full(channel, wanted, now)
-        lacking = self._order.ready(channel.type_url, channel.lacking(wanted), self.channels, now)
+        lacking = channel.lacking(wanted)
+        ready = self._order.ready(channel, lacking, self.channels, now)
         removed = channel.surplus(wanted) if self.delta else []
-        empty_first = self.delta and not channel.answered and channel.subscription.wildcard
-        if not lacking and not removed and not empty_first:
+        if len(ready) < len(lacking):
+            removed = [name for name in removed if not channel.known.get(name)]  # what goes away goes after what comes
+        empty_first = self.delta and not channel.answered and channel.subscription.wildcard and not lacking
+        if not ready and not removed and not empty_first:
             return None
-        return self._response(channel, tuple(lacking), tuple(removed), now)
+        return self._response(channel, tuple(ready), tuple(removed), now)
 
     def _next_full(self, channel: Channel, wanted: Mapping[str, Resource], now: float) -> Sent | None:
         lacking = channel.lacking(wanted)
@@ -182,7 +199,7 @@ class Stream:
             return None
         if not channel.answered and not channel.subscription.wildcard and not channel.subscription.names:
             return None
-        if lacking and not self._order.ready(channel.type_url, lacking, self.channels, now):
+        if len(self._order.ready(channel, lacking, self.channels, now)) < len(lacking):
             return None
         return self._response(channel, tuple(channel.everything(wanted)), tuple(sorted(gone)), now)
 
@@ -214,6 +231,7 @@ class Stream:
             # comes back may ask for them only after this.
             changed = {one.name for one in response.resources if channel.known.get(one.name) != one.version}
             self.channels[ENDPOINTS].forced |= changed
+            self.channels[ENDPOINTS].repeatable = True
         channel.sent(response)
         encode = self.encoder.delta if self.delta else self.encoder.full
         return encode(response, channel.type_url)

@@ -49,7 +49,7 @@ def read_full(data: bytes) -> Request:
         _error(message),
         _node(message),
         names=tuple(message.resource_names),
-        resumes=bool(message.version_info),
+        version=message.version_info,
     )
 
 
