@@ -16,6 +16,7 @@ from xds_server.cells.ingress import (
     backend_ref,
     filter_ref,
     gateway_name,
+    split_matches,
     strip_headers,
 )
 from xds_server.cells.plan import Bound, External, Plan
@@ -147,7 +148,7 @@ def _allowed(external: External, host: str, backend: str) -> list[Json]:
         matches += [{**path, "method": method} for method in rule.methods] or [path]
     rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": host}}
     built: Json = {"filters": [rewrite], "backendRefs": [backend_ref(backend)]}
-    return [built | {"matches": matches} if matches else built]
+    return split_matches(built, matches) or [built]
 
 
 def _external_backend(

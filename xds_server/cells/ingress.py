@@ -19,6 +19,7 @@ CALLER_HEADER = "x-cell-caller"
 DENIED = "denied"
 _HSTS = "max-age=31536000"
 _INTERNAL = ("x-cell-", "x-user-")
+_MOST_MATCHES = 128  # of one rule, says Gateway API
 Json = dict[str, Any]
 
 
@@ -96,6 +97,17 @@ def _certificate(cell: Bound) -> str:
     return ""
 
 
+def parent_ref(cell: Bound, direction: str) -> Json:
+    """The parent of routes. With a certificate north serves them over TLS only: its plain listener redirects."""
+    parent = {"name": gateway_name(cell, direction)}
+    return parent | {"sectionName": "https"} if direction == "north" and _certificate(cell) else parent
+
+
+def split_matches(rule: Json, matches: list[Json]) -> list[Json]:
+    """A rule with these matches, as often as it takes for a rule to hold them."""
+    return [{**rule, "matches": matches[at : at + _MOST_MATCHES]} for at in range(0, len(matches), _MOST_MATCHES)]
+
+
 def add_north(sections: Sections, taken: dict[tuple[str, str], str], output: Output) -> None:
     """The north gateway and its routes. `taken` holds the (host, path) pairs of all cells so far."""
     cell, certificate = sections.cell, _certificate(sections.cell)
@@ -111,27 +123,28 @@ def add_north(sections: Sections, taken: dict[tuple[str, str], str], output: Out
     hosts = north_hosts(cell)
     for door in sections.doors:
         if door.direction == "north":
-            _add_public(cell, door, hosts, "https" if certificate else "http", taken, output)
+            _add_public(cell, door, hosts, taken, output)
 
 
 def _add_public(
-    cell: Bound, door: Door, hosts: tuple[str, ...], listener: str, taken: dict[tuple[str, str], str], output: Output
+    cell: Bound, door: Door, hosts: tuple[str, ...], taken: dict[tuple[str, str], str], output: Output
 ) -> None:
     if not hosts:
         name = f"{door.component}.{door.endpoint.name}"
         output.problems.append(diagnose("C106", door.at, subject=str(cell.item.key), name=name))
         return
     path, label = door.endpoint.base_path, f"{cell.name}.{door.component}.{door.endpoint.name}"
-    free = [host for host in hosts if taken.setdefault((host, path), label) == label]
+    prefix = path.rstrip("/")  # what /v1/ matches is what /v1 matches
+    free = [host for host in hosts if taken.setdefault((host, prefix), label) == label]
     for host in hosts:
         if host not in free:
-            reason = f"{host}{path} already leads to {taken[host, path]}"
+            reason = f"{host}{path} already leads to {taken[host, prefix]}"
             output.problems.append(diagnose("C107", door.at, subject=str(cell.item.key), name=label, reason=reason))
     if not free:
         return
     backend = add_backend(cell, "north", door.component, door.endpoint.name, output)
     spec = {
-        "parentRefs": [{"name": gateway_name(cell, "north"), "sectionName": listener}],
+        "parentRefs": [parent_ref(cell, "north")],
         "hostnames": free,
         "rules": [
             {"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": [backend_ref(backend)]}
@@ -189,13 +202,12 @@ def guarded(rules: list[Json], door: Door, plan: Plan) -> list[Json]:
     allow = door.endpoint.allow
     if allow is None or allow.all:
         return rules
-    guarded_rules = []
+    guarded_rules: list[Json] = []
     for rule in rules:
         matches = [
             {**match, "headers": [*match.get("headers", ()), {"name": CALLER_HEADER, "value": plan.caller(cell)}]}
             for match in rule.get("matches") or [{}]
             for cell in allow.cells
         ]
-        if matches:
-            guarded_rules.append({**rule, "matches": matches})
+        guarded_rules += split_matches(rule, matches)
     return [*guarded_rules, {"filters": [filter_ref(DENIED)]}]

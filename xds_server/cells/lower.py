@@ -82,7 +82,8 @@ def _check_declared(sections: Mapping[str, Sections], plan: Plan, output: Output
         output.problems.extend(check_names(cell, cell.spec))
         for one in exits_of(cell, plan, sections):
             if one.refusal:
-                output.problems.append(cell.diagnose("C103", *one.path, name=one.dependency.name, reason=one.message))
+                words = {"name": one.dependency.name, "reason": one.message}
+                output.problems.append(cell.diagnose("C103", *one.path, hint=one.hint, **words))
         if name in sections:
             output.problems.extend(check_overrides(sections[name]))
 

@@ -53,6 +53,10 @@ class Bound:
                 return next((found for found in one.endpoints if found.name == endpoint), None)
         return None
 
+    def endpoint_names(self) -> list[str]:
+        """`<component>.<endpoint>` of all endpoints."""
+        return [f"{one.name}.{endpoint.name}" for one in self.spec.components for endpoint in one.endpoints]
+
 
 @dataclass(frozen=True, slots=True)
 class External:
@@ -116,12 +120,11 @@ def _bind(
     for binding in bindings.values():
         spec = binding.spec
         assert isinstance(spec, CellBindingSpec)
-        cell = cells.get(spec.cell)
-        reason = _binding_problem(spec, cell, bound, organization)
+        reason = _binding_problem(spec, cells, bound, organization)
         if reason:
             problems.append(binding.diagnose("C104", *reason[0], hint=reason[2], reason=reason[1]))
             continue
-        assert cell is not None
+        cell = cells[spec.cell]
         assert isinstance(cell.spec, CellSpec)
         chain = chains[cell.name]
         if chain is None:
@@ -140,20 +143,21 @@ def _bind(
 
 
 def _binding_problem(
-    spec: CellBindingSpec, cell: Object | None, bound: Mapping[str, Bound], organization: OrganizationSpec
+    spec: CellBindingSpec, cells: Mapping[str, Object], bound: Mapping[str, Bound], organization: OrganizationSpec
 ) -> tuple[tuple[str | int, ...], str, str] | None:
     stages = [stage.name for stage in organization.stages]
     if spec.stage not in stages:
-        return ("stage",), f"the organization has no stage '{spec.stage}'; it has {', '.join(stages)}", ""
+        text = f"the organization has no stage '{spec.stage}'; it has {', '.join(stages)}"
+        return ("stage",), text, close(spec.stage, stages)
     if spec.stage != stages[0]:
         text = f"only one stage is served for now, the organization's first ('{stages[0]}')"
         return ("stage",), text, ""
-    if cell is None:
-        return ("cell",), f"there is no cell '{spec.cell}'", ""
+    if spec.cell not in cells:
+        return ("cell",), f"there is no cell '{spec.cell}'", close(spec.cell, cells)
     if spec.cell in bound:
         return ("cell",), f"cell '{spec.cell}' is already bound by {bound[spec.cell].binding.name}", ""
-    last = ipaddress.ip_address(spec.address)
-    if int(last) + 4 > int(ipaddress.ip_address("255.255.255.255")) and last.version == 4:
+    base = ipaddress.ip_address(spec.address)
+    if int(base) + max(OFFSETS.values()) >= 2**base.max_prefixlen:
         return ("address",), "there is no room for four addresses after this one", ""
     return None
 
@@ -179,7 +183,7 @@ def _classes(
 
 
 def _check_endpoints(cell: Bound, problems: list[Diagnostic]) -> None:
-    known = [f"{one.name}.{endpoint.name}" for one in cell.spec.components for endpoint in one.endpoints]
+    known = cell.endpoint_names()
     for name in cell.bound.endpoints:
         if name not in known:
             reason = f"cell {cell.name} has no endpoint '{name}'"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from xds_server.cells.derive import VERSIONS, Output
-from xds_server.cells.ingress import add_backend, backend_ref, gateway_name, guarded, north_hosts, west_hosts
+from xds_server.cells.ingress import add_backend, backend_ref, guarded, north_hosts, parent_ref, west_hosts
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.merge import Layer, merge_layers
 from xds_server.cells.plan import Plan, close
@@ -87,7 +87,7 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
     rules = _written(item).get("rules") or [{}]
     spec = {
         **_written(item),
-        "parentRefs": [{"name": gateway_name(known.cell, direction)}],
+        "parentRefs": [parent_ref(known.cell, direction)],
         "rules": [_rule(rule, place, item, known, direction, output) for place, rule in enumerate(rules)],
     }
     if door is not None:
@@ -146,7 +146,7 @@ def _rule(rule: Json, place: int, item: Object, known: Sections, direction: str,
             continue
         component, _, endpoint = str(ref.get("name", "")).rpartition(".")
         if known.cell.endpoint(component, endpoint) is None:
-            names = [f"{one.name}.{end.name}" for one in known.cell.spec.components for end in one.endpoints]
+            names = known.cell.endpoint_names()
             reason = f"cell {known.cell.name} has no endpoint '{ref.get('name')}'"
             at = ("rules", place, "backendRefs", number, "name")
             output.problems.append(item.diagnose("C110", *at, hint=close(str(ref.get("name")), names), reason=reason))

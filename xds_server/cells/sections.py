@@ -51,6 +51,7 @@ class Exit:
     provider: Bound | None = None
     endpoint: str = ""
     external: External | None = None
+    hint: str = ""
 
     @property
     def section(self) -> str:
@@ -136,7 +137,8 @@ def _exit(cell: Object, number: int, dependency: Dependency, plan: Plan) -> Exit
         external = plan.externals.get(dependency.external)
         if external is None:
             message = f"there is no external service '{dependency.external}'"
-            return Exit(dependency, "south", at, path, "external-not-allowed", "NotFound", message)
+            hint = close(dependency.external, plan.externals)
+            return Exit(dependency, "south", at, path, "external-not-allowed", "NotFound", message, hint=hint)
         if not permits(external.spec.allow, cell.name):
             message = f"external service '{dependency.external}' does not allow cell {cell.name}"
             return Exit(dependency, "south", at, path, "not-allowed", "NotAllowed", message, external=external)
@@ -148,8 +150,8 @@ def _exit(cell: Object, number: int, dependency: Dependency, plan: Plan) -> Exit
         message = (
             f"cell '{dependency.cell}' is not bound in this stage" if known else f"there is no cell '{dependency.cell}'"
         )
-        reason = "NotBound" if known else "NotFound"
-        return Exit(dependency, "east", at, path, "undeclared-dependency", reason, message)
+        reason, hint = ("NotBound", "") if known else ("NotFound", close(dependency.cell, plan.declared))
+        return Exit(dependency, "east", at, path, "undeclared-dependency", reason, message, hint=hint)
     return _exit_to(cell, dependency, provider, Exit(dependency, "east", at, path, provider=provider))
 
 
@@ -157,15 +159,16 @@ def _exit_to(cell: Object, dependency: Dependency, provider: Bound, start: Exit)
     assert dependency.component is not None
     name = dependency.endpoint or _only_endpoint(provider, dependency.component)
     endpoint = provider.endpoint(dependency.component, name)
-    refusal, reason, message = "", "", ""
+    refusal, reason, message, hint = "", "", "", ""
     full = f"{dependency.component}.{name} of cell {provider.name}"
     if endpoint is None:
         refusal, reason, message = "undeclared-dependency", "NotFound", f"there is no endpoint {full}"
+        hint = close(f"{dependency.component}.{name}", provider.endpoint_names())
     elif "organization" not in endpoint.visibility:
         refusal, reason, message = "not-visible", "NotVisible", f"endpoint {full} is not visible to the organization"
     elif not permits(endpoint.allow, cell.name):
         refusal, reason, message = "not-allowed", "NotAllowed", f"endpoint {full} does not allow cell {cell.name}"
-    return Exit(dependency, "east", start.at, start.path, refusal, reason, message, provider, name)
+    return Exit(dependency, "east", start.at, start.path, refusal, reason, message, provider, name, hint=hint)
 
 
 def check_overrides(sections: Sections) -> Iterator[Diagnostic]:

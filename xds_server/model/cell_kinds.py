@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from xds_server.model.core import IpAddress
-from xds_server.spec import Bool, HttpMethod, ObjectName, Port, PreciseHostname, SectionName, Spec, Text
+from xds_server.model.gateway_api import PathText, check_path
+from xds_server.spec import Bool, ObjectName, Port, PreciseHostname, SectionName, Spec, Text
 
 Direction = Literal["north", "west", "east", "south"]
 Visibility = Literal["organization", "public"]
+OutgoingMethod = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"]
+"""Without CONNECT: no rule can look into a tunnel, so none goes out."""
+PathPrefix = Annotated[PathText, AfterValidator(check_path)]
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 
 
@@ -95,7 +99,7 @@ class CellEndpoint(Spec):
     name: Label
     protocol: Literal["HTTP"] = "HTTP"
     port: Port
-    base_path: Annotated[str, Field(pattern=r"^/")] = "/"
+    base_path: PathPrefix = "/"
     visibility: tuple[Visibility, ...] = ()
     allow: Allow | None = None
 
@@ -171,8 +175,8 @@ class ExternalPort(Spec):
 class HttpRule(Spec):
     """Which requests may go out."""
 
-    methods: tuple[HttpMethod, ...] = ()
-    path_prefix: Annotated[str, Field(pattern=r"^/")] = "/"
+    methods: tuple[OutgoingMethod, ...] = ()
+    path_prefix: PathPrefix = "/"
 
 
 class HttpRules(Spec):

@@ -151,6 +151,19 @@ def check_regex(text: str) -> None:
         raise ValueError(f"this is no regular expression that Envoy takes (RE2): {problem}")
 
 
+def check_path(path: str) -> str:
+    """A path that requests can have; raises ValueError for any other."""
+    if not path.startswith("/"):
+        raise ValueError(f"a path must start with '/', this is '{path}'")
+    for part in ("//", "/./", "/../", "%2f", "%2F", "#"):
+        if part in path:
+            raise ValueError(f"a path must not contain '{part}'")
+    for end in ("/.", "/.."):
+        if path.endswith(end):
+            raise ValueError(f"a path must not end with '{end}'")
+    return path
+
+
 class HttpPathMatch(Spec):
     """A path. Exact and prefix paths start with a slash."""
 
@@ -161,15 +174,8 @@ class HttpPathMatch(Spec):
     def _well_formed(self) -> HttpPathMatch:
         if self.type == "RegularExpression":
             check_regex(self.value)
-            return self
-        if not self.value.startswith("/"):
-            raise ValueError(f"a path must start with '/', this is '{self.value}'")
-        for part in ("//", "/./", "/../", "%2f", "%2F", "#"):
-            if part in self.value:
-                raise ValueError(f"a path must not contain '{part}'")
-        for end in ("/.", "/.."):
-            if self.value.endswith(end):
-                raise ValueError(f"a path must not end with '{end}'")
+        else:
+            check_path(self.value)
         return self
 
 
