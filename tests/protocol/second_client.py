@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -138,3 +138,29 @@ class Client:
         if self.delta:
             return [resource.name for resource in response.resources]
         return [bytes(resource.value).decode() for resource in response.resources]
+
+
+def ads(delta: bool) -> str:
+    """The method of the aggregated service."""
+    name = "DeltaAggregatedResources" if delta else "StreamAggregatedResources"
+    return f"/envoy.service.discovery.v3.AggregatedDiscoveryService/{name}"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that is about to happen."""
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen within 5 seconds")
+
+
+class Garbage:
+    """Bytes that are no message."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802
+        return b"\xff\xff\xff\xff"
+
+    @staticmethod
+    def FromString(data: bytes) -> bytes:  # noqa: N802
+        return data

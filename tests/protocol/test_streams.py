@@ -7,6 +7,7 @@ client disturbs another, or a stream that ended is still counted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -14,9 +15,9 @@ from google.protobuf import empty_pb2
 from grpc_health.v1 import health_pb2
 from grpclib.client import Channel, StreamStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from tests.protocol.second_client import Client, request
+from tests.protocol.second_client import Client, Garbage, ads, request, until
 from tests.protocol.snapshots import resource, snapshot
 from xds_server.serve.grpc import XdsServer
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource, snapshot_of
@@ -24,19 +25,6 @@ from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, S
 Served = tuple[XdsServer, int]
 STATE = ("c:one@1", "e:one@1", "l:web@1", "r:web@1", "s:cert@1")
 UNKNOWN = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
-
-
-def ads(delta: bool) -> str:
-    name = "DeltaAggregatedResources" if delta else "StreamAggregatedResources"
-    return f"/envoy.service.discovery.v3.AggregatedDiscoveryService/{name}"
-
-
-async def until(condition: Any) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within 5 seconds")
 
 
 async def health(port: int) -> int:
@@ -145,17 +133,6 @@ async def test_a_method_that_is_not_there_is_unimplemented(server: Served) -> No
     channel.close()
 
 
-class Garbage:
-    """Bytes that are no message."""
-
-    def SerializeToString(self) -> bytes:  # noqa: N802
-        return b"\xff\xff\xff\xff"
-
-    @staticmethod
-    def FromString(data: bytes) -> bytes:  # noqa: N802
-        return data
-
-
 async def test_garbage_ends_its_own_stream_only(server: Served, delta: bool) -> None:
     xds, port = server
     await xds.publish({"default/edge": snapshot(*STATE)})
@@ -195,6 +172,37 @@ async def test_a_stream_that_ended_is_not_counted(server: Served, delta: bool) -
         leaves.hang_up()
         await until(lambda: [one.node_id for one in xds.proxies()] == ["vanishes"])
     await until(lambda: not xds.proxies())
+
+
+@pytest.mark.parametrize("cut", ["abort", "close", "cancel"])
+async def test_a_client_that_vanishes_in_the_middle_of_a_response_leaves_no_trace(
+    server: Served, delta: bool, cut: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    xds, port = server
+    body = b"x" * 1_000_000
+    await xds.publish(
+        {"default/edge": snapshot_of("default/edge", (Resource(CLUSTER, f"c{n}", body, "1") for n in range(8)))}
+    )
+    channel = Channel("127.0.0.1", port)
+    asks = request(delta, CLUSTER, node=("vanishes", "default/edge"))
+    method: StreamStreamMethod[Any, Any] = StreamStreamMethod(channel, ads(delta), type(asks), Garbage)
+    with contextlib.suppress(StreamTerminatedError):
+        async with method.open() as stream:
+            await stream.send_message(asks)
+            await until(lambda: xds.counters.responses[CLUSTER] == 1)
+            await asyncio.sleep(0.05)  # it is being written
+            match cut:
+                case "abort":
+                    (await channel.__connect__()).connection._transport.abort()
+                case "close":
+                    channel.close()
+                case _:
+                    await stream.cancel()
+            await until(lambda: not xds.proxies())
+            if cut != "cancel":
+                await stream.cancel()
+    channel.close()
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 async def test_two_streams_of_one_node_do_not_disturb_each_other(server: Served, delta: bool) -> None:

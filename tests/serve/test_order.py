@@ -118,6 +118,16 @@ def test_a_listener_that_waits_for_its_route_table_gets_it(is_delta: bool) -> No
 
 
 @BOTH
+def test_only_the_table_that_a_listener_waits_for_is_sent_early(is_delta: bool) -> None:
+    client = connected(is_delta, *BEFORE)
+    client.change("CDS a1 b1", "EDS a1 b1", "LDS l1", "RDS r2 s1")
+    plus = "+" if is_delta else ""
+    assert client.ask("RDS", *(() if is_delta else ("r",)), f"{plus}s") == ["RDS s1"]
+    assert client.ack("RDS") == []
+    assert client.ack("CDS") == ["RDS r2"]
+
+
+@BOTH
 def test_a_cluster_goes_after_the_routes_that_used_it(is_delta: bool) -> None:
     client = connected(is_delta, "CDS a1 b1", "EDS a1 b1", "LDS l1", "RDS r1")
     assert client.change("CDS a1", "EDS a1", "LDS l1", "RDS r2") == ["RDS r2"]
