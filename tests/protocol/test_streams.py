@@ -202,7 +202,9 @@ async def test_a_client_that_vanishes_in_the_middle_of_a_response_leaves_no_trac
             if cut != "cancel":
                 await stream.cancel()
     channel.close()
-    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+    errors = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    # grpc itself says so when the peer goes while it sends the end of the stream; whether it notices is a race.
+    assert [text for text in errors if not text.startswith("ExecuteBatchError raised in core by servicer")] == []
 
 
 async def test_two_streams_of_one_node_do_not_disturb_each_other(server: Served, delta: bool) -> None:

@@ -199,7 +199,8 @@ class XdsServer:
             ended = await asyncio.gather(reader, writer, return_exceptions=True)
             await self._tell()
         for error in ended:
-            if isinstance(error, Exception):  # an abort, or a bug: a stream that writes no more must end, too
+            # InternalError: the client is gone. Else an abort, or a bug: a stream that writes no more must end, too.
+            if isinstance(error, Exception) and not isinstance(error, grpc.aio.InternalError):
                 raise error
 
     async def _read(self, session: _Session, first: Request, requests: AsyncIterator[bytes], context: Context) -> None:
@@ -249,10 +250,7 @@ class XdsServer:
             for type_url, data in core.poll(self._clock()):
                 if type_url in core.channels:  # other types are the client's words, and no label of a metric
                     self.counters.responses[type_url] += 1
-                try:
-                    await context.write(data)
-                except grpc.aio.InternalError:
-                    return  # the client is gone
+                await context.write(data)
             due = core.wake_at()
             timeout = None if due is None else max(0.0, due - self._clock()) + 0.01
             with contextlib.suppress(TimeoutError):
