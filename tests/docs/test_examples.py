@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from tests.docs.pages import PAGES, ROOT, Field, blocks, fields_of, links, rows
 from tests.documents import compiled, parse
 from xds_server.features import FEATURES
-from xds_server.model.gateway_api import HttpRouteFilter, HttpRouteRule, HttpRouteSpec, ReferenceGrantSpec
+from xds_server.model.gateway_api import HttpRouteFilter, HttpRouteRule, HttpRouteSpec
 from xds_server.model.kinds import KINDS
+from xds_server.model.namespaces import ReferenceGrantSpec
 from xds_server.model.policies import Targets
 
 POLICIES = ROOT / "docs" / "policies"

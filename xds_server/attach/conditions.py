@@ -13,7 +13,7 @@ from xds_server.attach.index import Index
 from xds_server.attach.parents import Parent
 from xds_server.attach.policies import PolicyTable, Scope
 from xds_server.attach.rules import Rule
-from xds_server.model.gateway_api import GatewayClassSpec
+from xds_server.model.gateways import GatewayClassSpec
 from xds_server.model.object import Object
 from xds_server.status import ListenerStatus, ParentStatus, Status
 from xds_server.types import ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Condition, Key

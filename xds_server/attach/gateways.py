@@ -17,7 +17,7 @@ from xds_server.attach.index import Index
 from xds_server.diagnostics import Diagnostic
 from xds_server.graph import Certificate
 from xds_server.model.core import SecretBody
-from xds_server.model.gateway_api import GatewayClassSpec, GatewaySpec, Listener
+from xds_server.model.gateways import GatewayClassSpec, GatewaySpec, Listener
 from xds_server.model.object import Object
 from xds_server.types import CORE_GROUP, GATEWAY_GROUP, Condition, Key
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from xds_server.diagnostics import Diagnostic, diagnose
-from xds_server.model.gateway_api import ReferenceGrantSpec
+from xds_server.model.namespaces import ReferenceGrantSpec
 from xds_server.model.object import Object
 from xds_server.types import CORE_GROUP, DISCOVERY_GROUP, GATEWAY_GROUP, Key
 

@@ -16,7 +16,8 @@ from xds_server.attach.index import Index
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Setting
-from xds_server.model.gateway_api import GatewaySpec, HttpRouteSpec
+from xds_server.model.gateway_api import HttpRouteSpec
+from xds_server.model.gateways import GatewaySpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
 from xds_server.spec import Spec

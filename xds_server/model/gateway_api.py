@@ -1,4 +1,4 @@
-"""Gateway API kinds as they are written: GatewayClass, Gateway, HTTPRoute, ReferenceGrant, and Namespace.
+"""HTTPRoute as it is written, and what its parts share with other routes.
 
 Follows the v1 types of gateway-api.sigs.k8s.io; the older apiVersions have the same shape. Fields that this
 version does not act on are not declared, so that setting one is an error with a place.
@@ -20,7 +20,6 @@ from xds_server.spec import (
     Hostname,
     HttpMethod,
     ObjectName,
-    ObjectRef,
     Port,
     PreciseHostname,
     SectionName,
@@ -30,108 +29,6 @@ from xds_server.spec import (
 from xds_server.types import GATEWAY_GROUP
 
 PathText = Annotated[str, Field(min_length=1, max_length=1024)]
-
-
-class GatewayClassSpec(Spec):
-    """`controllerName` says who answers for the class's Gateways."""
-
-    controller_name: Text
-    description: str = ""
-
-
-class LabelRequirement(Spec):
-    """One expression of a label selector."""
-
-    key: str
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    values: tuple[str, ...] = ()
-
-
-class LabelSelector(Spec):
-    """Labels and expressions, all of which must hold."""
-
-    match_labels: dict[str, str] = {}
-    match_expressions: tuple[LabelRequirement, ...] = ()
-
-    def matches(self, labels: dict[str, str]) -> bool:
-        """True if an object with these labels is selected."""
-        for requirement in self.match_expressions:
-            present = requirement.key in labels
-            listed = labels.get(requirement.key) in requirement.values
-            verdict = {"In": listed, "NotIn": not listed, "Exists": present, "DoesNotExist": not present}
-            if not verdict[requirement.operator]:
-                return False
-        return all(labels.get(key) == value for key, value in self.match_labels.items())
-
-
-class RouteNamespaces(Spec):
-    """From which namespaces routes may attach."""
-
-    from_: Annotated[Literal["All", "Same", "Selector"], Field(alias="from")] = "Same"
-    selector: LabelSelector | None = None
-
-
-class RouteKind(Spec):
-    """A kind of route."""
-
-    group: str = GATEWAY_GROUP
-    kind: Text
-
-
-class AllowedRoutes(Spec):
-    """Which routes may attach to a listener."""
-
-    namespaces: RouteNamespaces = RouteNamespaces()
-    kinds: tuple[RouteKind, ...] = ()
-
-
-class ListenerTls(Spec):
-    """TLS of a listener. Only termination at the gateway."""
-
-    mode: Literal["Terminate"] = "Terminate"
-    certificate_refs: Annotated[tuple[ObjectRef, ...], Field(max_length=64)] = ()
-
-
-class Listener(Spec):
-    """One listener of a Gateway."""
-
-    name: SectionName
-    hostname: Hostname | None = None
-    port: Port
-    protocol: Text
-    tls: ListenerTls | None = None
-    allowed_routes: AllowedRoutes = AllowedRoutes()
-
-
-class GatewayAddress(Spec):
-    """Where a Gateway listens."""
-
-    type: Text = "IPAddress"
-    value: Text = ""
-
-
-class GatewayInfrastructure(Spec):
-    """Labels and annotations for what is made for a Gateway."""
-
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-
-
-class GatewaySpec(Spec):
-    """A Gateway. The class is optional for files."""
-
-    gateway_class_name: Text = ""
-    listeners: Annotated[tuple[Listener, ...], Field(min_length=1, max_length=64)]
-    addresses: Annotated[tuple[GatewayAddress, ...], Field(max_length=16)] = ()
-    infrastructure: GatewayInfrastructure | None = None
-
-    @model_validator(mode="after")
-    def _unique_names(self) -> GatewaySpec:
-        names = [listener.name for listener in self.listeners]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"two listeners are named '{twice}'")
-        return self
 
 
 class ParentRef(Spec):
@@ -323,30 +220,3 @@ class HttpRouteSpec(Spec):
     parent_refs: Annotated[tuple[ParentRef, ...], Field(max_length=32)] = ()
     hostnames: Annotated[tuple[Hostname, ...], Field(max_length=1024)] = ()
     rules: Annotated[tuple[HttpRouteRule, ...], Field(min_length=1, max_length=256)] = (HttpRouteRule(),)
-
-
-class GrantFrom(Spec):
-    """Who may refer."""
-
-    group: str
-    kind: Text
-    namespace: ObjectName
-
-
-class GrantTo(Spec):
-    """What may be referred to; without a name, every object of the kind."""
-
-    group: str
-    kind: Text
-    name: ObjectName | None = None
-
-
-class ReferenceGrantSpec(Spec):
-    """Permits references into the namespace of the grant."""
-
-    from_: Annotated[tuple[GrantFrom, ...], Field(alias="from", min_length=1, max_length=16)]
-    to: Annotated[tuple[GrantTo, ...], Field(min_length=1, max_length=16)]
-
-
-class NamespaceSpec(Spec):
-    """A Namespace says nothing but its labels."""

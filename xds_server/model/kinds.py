@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xds_server.model import cell_kinds, core, gateway_api, policies
+from xds_server.model import cell_kinds, core, gateway_api, gateways, namespaces, policies
 from xds_server.spec import Spec
 from xds_server.types import CELLWAY_GROUP, CORE_GROUP, DISCOVERY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP
 
@@ -25,11 +25,11 @@ class Kind:
 _GATEWAY_VERSIONS = ("v1", "v1beta1", "v1alpha2")
 
 _ALL = (
-    Kind(GATEWAY_GROUP, "GatewayClass", _GATEWAY_VERSIONS, gateway_api.GatewayClassSpec, namespaced=False),
-    Kind(GATEWAY_GROUP, "Gateway", _GATEWAY_VERSIONS, gateway_api.GatewaySpec),
+    Kind(GATEWAY_GROUP, "GatewayClass", _GATEWAY_VERSIONS, gateways.GatewayClassSpec, namespaced=False),
+    Kind(GATEWAY_GROUP, "Gateway", _GATEWAY_VERSIONS, gateways.GatewaySpec),
     Kind(GATEWAY_GROUP, "HTTPRoute", _GATEWAY_VERSIONS, gateway_api.HttpRouteSpec),
-    Kind(GATEWAY_GROUP, "ReferenceGrant", _GATEWAY_VERSIONS, gateway_api.ReferenceGrantSpec),
-    Kind(CORE_GROUP, "Namespace", ("v1",), gateway_api.NamespaceSpec, namespaced=False),
+    Kind(GATEWAY_GROUP, "ReferenceGrant", _GATEWAY_VERSIONS, namespaces.ReferenceGrantSpec),
+    Kind(CORE_GROUP, "Namespace", ("v1",), namespaces.NamespaceSpec, namespaced=False),
     Kind(CORE_GROUP, "Service", ("v1",), core.ServiceSpec),
     Kind(CORE_GROUP, "Secret", ("v1",), core.SecretBody, has_spec=False),
     Kind(CORE_GROUP, "ConfigMap", ("v1",), core.ConfigMapBody, has_spec=False),

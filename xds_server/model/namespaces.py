@@ -1,0 +1,64 @@
+"""What is said about namespaces: labels and selectors of them, ReferenceGrant, Namespace.
+
+In: what is written. Out: frozen models. Which namespaces there are is not known here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from xds_server.spec import ObjectName, Spec, Text
+
+
+class LabelRequirement(Spec):
+    """One expression of a label selector."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+
+class LabelSelector(Spec):
+    """Labels and expressions, all of which must hold."""
+
+    match_labels: dict[str, str] = {}
+    match_expressions: tuple[LabelRequirement, ...] = ()
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        """True if an object with these labels is selected."""
+        for requirement in self.match_expressions:
+            present = requirement.key in labels
+            listed = labels.get(requirement.key) in requirement.values
+            verdict = {"In": listed, "NotIn": not listed, "Exists": present, "DoesNotExist": not present}
+            if not verdict[requirement.operator]:
+                return False
+        return all(labels.get(key) == value for key, value in self.match_labels.items())
+
+
+class GrantFrom(Spec):
+    """Who may refer."""
+
+    group: str
+    kind: Text
+    namespace: ObjectName
+
+
+class GrantTo(Spec):
+    """What may be referred to; without a name, every object of the kind."""
+
+    group: str
+    kind: Text
+    name: ObjectName | None = None
+
+
+class ReferenceGrantSpec(Spec):
+    """Permits references into the namespace of the grant."""
+
+    from_: Annotated[tuple[GrantFrom, ...], Field(alias="from", min_length=1, max_length=16)]
+    to: Annotated[tuple[GrantTo, ...], Field(min_length=1, max_length=16)]
+
+
+class NamespaceSpec(Spec):
+    """A Namespace says nothing but its labels."""
