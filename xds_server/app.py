@@ -16,7 +16,7 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,13 @@ from xds_server.load.watch import changes
 from xds_server.observe.admin import AdminServer, admin_server, listen
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
 from xds_server.observe.metrics import Metrics, State
-from xds_server.observe.proxies_view import Fleet, programming
+from xds_server.observe.proxies_view import Fleet, programming, rejections
 from xds_server.observe.status_view import Live, objects_view
 from xds_server.reload import GRACE, Policies, Source, reload
-from xds_server.serve.grpc import XdsServer
+from xds_server.serve.grpc import Listeners, XdsServer
+from xds_server.serve.identity import Identities
+from xds_server.serve.limits import Limits
+from xds_server.serve.tls import Credentials, TlsFiles
 from xds_server.snapshot.resource import Snapshot
 from xds_server.supervise.binary import ENVOY_VERSION
 from xds_server.supervise.bootstrap import Address, is_ip_address
@@ -48,12 +51,22 @@ _STREAMS_END = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class XdsSettings:
+    """The xDS port. `tls` None: plain text. With TLS local Envoys get a plain port of their own on loopback."""
+
+    address: Address
+    tls: TlsFiles | None = None
+    identities: Identities = field(default_factory=Identities)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the command line decides. `envoy` None: no local Envoys. `state` None: nothing is kept on disk."""
 
     folders: tuple[Path, ...]
     admin: Address
-    xds: Address
+    xds: XdsSettings
     options: Options
     state: Path | None = None
     envoy: Path | None = None
@@ -85,7 +98,8 @@ class Server:
         self._source = Source(settings.folders, settings.options, clocks.steady)
         self._policies = Policies()
         self._metrics = Metrics(__version__, ENVOY_VERSION, self._state_of_things)
-        self._xds = XdsServer(clocks.steady, on_ack=self._metrics.acknowledged)
+        hears = Listeners(self._metrics.acknowledged, _LOG.warning)
+        self._xds = XdsServer(clocks.steady, limits=settings.xds.limits, told=hears, identities=settings.xds.identities)
         self._reloading = asyncio.Lock()
         self._begun = 0
         self._state: StateFolder | None = None
@@ -107,11 +121,11 @@ class Server:
                 self._state = StateFolder(settings.state)
                 held.callback(self._state.close)
             admin = held.enter_context(_listen(settings.admin, "the admin API"))
-            xds = await self._start_xds()
-            self._remember(Address(settings.admin.host, admin.getsockname()[1]), xds)
+            xds, near = await self._start_xds()
+            self._remember(Address(settings.admin.host, admin.getsockname()[1]), xds, near)
             if settings.envoy is not None and self._state is not None:
-                self._envoys = Envoys(settings.envoy, self._state, _near(xds), settings.host_name)
-            server = admin_server(self, loopback=_is_loopback(settings.admin.host))
+                self._envoys = Envoys(settings.envoy, self._state, _near(near), settings.host_name)
+            server = admin_server(self, loopback=is_loopback(settings.admin.host))
             lasting = [
                 asyncio.create_task(server.serve(sockets=[admin]), name="admin API"),
                 asyncio.create_task(self._watch(), name="watcher"),
@@ -124,24 +138,39 @@ class Server:
                 task.result()  # none of them may end by itself: its error ends the process, and Envoys go on
             await self._stop(server, lasting)
 
-    async def _start_xds(self) -> Address:
-        """Listen for Envoys: with port 0 where an earlier server listened, since its Envoys still look there."""
-        wanted = self._settings.xds
-        _listen(wanted, "xDS").close()  # grpc would tell of a taken port in its own words, too
+    async def _start_xds(self) -> tuple[Address, Address]:
+        """Listen for Envoys; returns where, and where those of this machine find it."""
+        settings = self._settings.xds
+        if settings.tls is None:
+            near = public = self._bind_plain(settings.address)
+        else:
+            credentials = Credentials(settings.tls, lambda text: _LOG.error("TLS of the xDS port", problem=text))
+            public = self._bind(settings.address, credentials)
+            near = self._bind_plain(Address("127.0.0.1", 0)) if self._settings.envoy is not None else public
+        await self._xds.start()
+        return public, near
+
+    def _bind_plain(self, wanted: Address) -> Address:
+        """In plain text: with port 0 where an earlier server listened, since its Envoys still look there."""
         if wanted.port == 0 and self._state is not None:
             last = self._state.addresses().get("xds_port")
             if isinstance(last, int):
                 with contextlib.suppress(OSError):
-                    return Address(wanted.host, await self._xds.start(str(Address(wanted.host, last))))
-        return Address(wanted.host, await self._xds.start(str(wanted)))
+                    return self._bind(Address(wanted.host, last))
+        return self._bind(wanted)
 
-    def _remember(self, admin: Address, xds: Address) -> None:
-        for what, address in (("admin API", admin), ("xDS", xds)):
-            if not _is_loopback(address.host):
+    def _bind(self, wanted: Address, credentials: Credentials | None = None) -> Address:
+        _listen(wanted, "xDS").close()  # grpc would tell of a taken port in its own words, too
+        return Address(wanted.host, self._xds.listen(str(wanted), credentials))
+
+    def _remember(self, admin: Address, xds: Address, near: Address) -> None:
+        open_ports = {"admin API": admin} | ({"xDS": xds} if self._settings.xds.tls is None else {})
+        for what, address in open_ports.items():
+            if not is_loopback(address.host):
                 _LOG.warning("listens beyond this machine, without authentication", what=what, address=str(address))
         addresses = {"admin": str(admin), "xds": str(xds)}
         if self._state is not None:
-            self._state.remember_addresses({**addresses, "xds_port": xds.port})
+            self._state.remember_addresses({**addresses, "xds_port": near.port})
         self._told.listening(addresses)
 
     def _handle_signals(self) -> None:
@@ -263,10 +292,10 @@ class Server:
         while True:
             await self._xds.changed()
             refusals = {
-                (record.node_id, one.type_url, one.refusal.version): one.refusal
+                (refusal.node, one.type_url, f"{refusal.version} {' '.join(refusal.resources)}"): refusal
                 for record in self._xds.proxies()
                 for one in record.types
-                if one.refusal is not None
+                for refusal in (*one.standing, *((one.refusal,) if one.refusal is not None else ()))
             }
             for (node, type_url, version), refusal in refusals.items():
                 if (node, type_url, version) not in said:
@@ -283,7 +312,8 @@ class Server:
     async def objects(self, *, derived: bool) -> list[dict[str, Any]]:
         """All written objects with their status; `derived`: also those that cells mean."""
         compiled = self._policies.compiled
-        live = Live(programming(self._fleet(), compiled.gateways), self._since_when)
+        fleet = self._fleet()
+        live = Live(programming(fleet, compiled.gateways), rejections(fleet), self._since_when)
         controller = self._settings.options.controllers[0]
         return await asyncio.to_thread(objects_view, compiled, controller, live, derived=derived)
 
@@ -360,6 +390,8 @@ class Server:
             responses=counters.responses,
             acks=counters.acks,
             nacks=counters.nacks,
+            refused_streams=counters.refused,
+            unknown={"type": counters.unknown_types, "nonce": counters.unknown_nonces},
         )
 
 
@@ -375,7 +407,8 @@ def _near(address: Address) -> Address:
     return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port)  # noqa: S104
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to it."""
     return host == "localhost" or (is_ip_address(host) and ipaddress.ip_address(host).is_loopback)
 
 

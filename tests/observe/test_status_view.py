@@ -60,7 +60,7 @@ def conditions(views: list[dict[str, Any]]) -> dict[str, str]:
 
 def live(**programming: Programming) -> Live:
     states: Mapping[str, Programming] = {f"default/{name}": state for name, state in programming.items()}
-    return Live(states, lambda key, place, condition: f"{key.name}@{place}@{condition.type}")
+    return Live(states, {}, lambda key, place, condition: f"{key.name}@{place}@{condition.type}")
 
 
 def test_metadata_is_what_was_written_and_meant(result: Compiled) -> None:
@@ -142,7 +142,7 @@ def test_since_is_asked_for_each_condition_of_each_place(result: Compiled) -> No
         asked.append((key, place, condition))
         return ""
 
-    objects_view(result, "c", Live({}, since))
+    objects_view(result, "c", Live({}, {}, since))
     places = [(key.name, place, condition.type) for key, place, condition in asked]
     assert len(places) == len(set(places))
     assert ("web", "parents/0", "Accepted") in places

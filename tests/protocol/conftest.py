@@ -14,7 +14,8 @@ from xds_server.serve.grpc import XdsServer
 async def server() -> AsyncIterator[tuple[XdsServer, int]]:
     """A server without any snapshot yet, and its port."""
     served = XdsServer(time.monotonic, drain_delay=0.2)
-    port = await served.start("127.0.0.1:0")
+    port = served.listen("127.0.0.1:0")
+    await served.start()
     yield served, port
     await served.stop(0)
 

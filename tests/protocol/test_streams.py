@@ -24,7 +24,7 @@ from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, S
 
 Served = tuple[XdsServer, int]
 STATE = ("c:one@1", "e:one@1", "l:web@1", "r:web@1", "s:cert@1")
-UNKNOWN = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+UNKNOWN = "type.googleapis.com/envoy.service.load_stats.v3.LoadStatsResponse"
 
 
 async def health(port: int) -> int:

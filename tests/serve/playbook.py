@@ -8,15 +8,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
+from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import Resource as ResourceMessage
 from xds_server.serve.requests import Request
-from xds_server.serve.stream import Stream
+from xds_server.serve.stream import Event, Stream
 from xds_server.serve.wire import Envelope
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource, Snapshot, snapshot_of
+from xds_server.snapshot.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    HOST,
+    LISTENER,
+    ROUTES,
+    RUNTIME,
+    SCOPES,
+    SECRET,
+    Resource,
+    Snapshot,
+    snapshot_of,
+)
 
-TYPE_URLS = {"CDS": CLUSTER, "EDS": ENDPOINTS, "SDS": SECRET, "LDS": LISTENER, "RDS": ROUTES}
+TYPE_URLS = {
+    "CDS": CLUSTER,
+    "EDS": ENDPOINTS,
+    "SDS": SECRET,
+    "ECDS": EXTENSION,
+    "LDS": LISTENER,
+    "SRDS": SCOPES,
+    "RDS": ROUTES,
+    "VHDS": HOST,
+    "RTDS": RUNTIME,
+}
+USERS = (LISTENER, SCOPES, ROUTES, HOST)
 SHORT = {type_url: short for short, type_url in TYPE_URLS.items()}
 DRAIN = 5.0
 _TOKEN = re.compile(r"([a-z/]+)(\d+)")
@@ -30,9 +55,11 @@ def fake(short: str, token: str) -> Resource:
 
 
 def world(*lines: str) -> Snapshot:
-    """A snapshot from lines such as `CDS a1 b1`."""
+    """A snapshot from lines such as `CDS a1 b1`. Whatever can use clusters uses all of them."""
     named = [(line.split()[0], token) for line in lines for token in line.split()[1:]]
-    return snapshot_of("default/web", (fake(short, token) for short, token in named))
+    made = [fake(short, token) for short, token in named]
+    clusters = tuple((CLUSTER, one.name) for one in made if one.type_url == CLUSTER)
+    return snapshot_of("default/web", (replace(one, needs=clusters) if one.type_url in USERS else one for one in made))
 
 
 @dataclass
@@ -54,6 +81,10 @@ class Client:
     def __post_init__(self) -> None:
         self.stream = Stream(self.delta, Envelope(), DRAIN, TYPE_URLS.get(self.only, ""))
         self.stream.replace_snapshot(self.state)
+
+    def receive(self, request: Request, now: float) -> Event | None:
+        """Give the server a request."""
+        return self.stream.receive(request, now)
 
     def ask(
         self,
@@ -80,7 +111,7 @@ class Client:
             self.names[short] = names
             request = Request(type_url, nonce, error, names=names)
         assert not self.stream.problem(request)
-        event = self.stream.receive(request, self.now)
+        event = self.receive(request, self.now)
         self.verdict = "" if event is None else "nack" if event.refused else "ack"
         return self.poll()
 
@@ -126,18 +157,38 @@ class Client:
         self.nonces.append(message.nonce)
         self.last_nonce[short] = message.nonce
         if isinstance(message, DiscoveryResponse):
-            assert all(one.type_url == message.type_url for one in message.resources)
-            tokens = [one.value.decode() for one in message.resources]
+            tokens = []
+            for one in message.resources:
+                if one.type_url == message.type_url:
+                    tokens.append(one.value.decode())
+                else:
+                    wrapped = ResourceMessage()
+                    assert one.Unpack(wrapped)
+                    assert wrapped.version == message.version_info
+                    assert not wrapped.HasField("resource") or wrapped.resource.type_url == message.type_url
+                    tokens.append(_token(wrapped))
             content = " ".join([short, *tokens])
-            if short in ("CDS", "LDS"):
+            if short in ("CDS", "LDS") and "!" not in content:
                 assert self.versions.setdefault(f"{short} {message.version_info}", content) == content
         else:
-            tokens = [one.resource.value.decode() for one in message.resources]
-            assert tokens == [one.name + one.version for one in message.resources]
-            assert all(one.resource.type_url == message.type_url for one in message.resources)
+            whole = [one for one in message.resources if one.HasField("resource")]
+            assert all(one.resource.value.decode() == one.name + one.version for one in whole)
+            assert all(one.resource.type_url == message.type_url for one in whole)
+            tokens = [_token(one) for one in message.resources]
             tokens += [f"-{name}" for name in message.removed_resources]
         assert len(set(tokens)) == len(tokens)
         return " ".join([short, *tokens])
+
+
+def _token(one: ResourceMessage) -> str:
+    """`a1`; `a1=x,y` if it was asked for as x and y; `x?` if there is nothing for x; `a!` if the client only hears of it."""
+    body = one.resource.value.decode()
+    if not body:
+        assert one.version or one.aliases == [one.name]
+        body = f"{one.name}{'!' if one.version else '?'}"
+    elif one.aliases:
+        body += f"={','.join(one.aliases)}"
+    return f"{body}@{one.ttl.ToMilliseconds() / 1000:g}s" if one.HasField("ttl") else body
 
 
 def delta(*lines: str, only: str = "") -> Client:

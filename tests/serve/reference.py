@@ -18,7 +18,7 @@ from xds_server.serve.stream import Stream
 from xds_server.serve.wire import Envelope
 from xds_server.snapshot.resource import Snapshot
 
-FULL = ("CDS", "LDS")
+FULL = ("CDS", "LDS", "SRDS")
 BAD = "9"
 
 
@@ -224,7 +224,7 @@ class Reference:
         """What the client has is what is wanted, but for what it refused and what that keeps in use."""
         stuck = any(
             version.endswith(BAD)
-            for short in ("LDS", "RDS")
+            for short in ("LDS", "SRDS", "RDS")
             for name, version in self._wanted(short).items()
             if self.kinds[short].started and self.kinds[short].wants(name)
         )
@@ -236,7 +236,7 @@ class Reference:
             has = {name: version for name, version in kind.view.items() if name in good}
             assert has == good, f"{short}: has {kind.view}, should have {wanted}"
             # Nobody can tell what a client had that comes back with the state of the world and refuses the answer.
-            keeps = (stuck and short != "LDS") or (not self.delta and good != wanted)
+            keeps = (stuck and short not in ("LDS", "SRDS")) or (not self.delta and good != wanted)
             if (self.delta or short in FULL) and not keeps:
                 assert set(kind.view) <= set(wanted), f"{short}: has {kind.view}, should have {wanted}"
 

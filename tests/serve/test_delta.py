@@ -208,7 +208,7 @@ def test_an_old_nonce_on_a_new_stream_is_a_first_request() -> None:
 
 def test_names_of_a_type_that_is_not_served_are_absent() -> None:
     client = delta("CDS a1")
-    url = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+    url = "type.googleapis.com/envoy.service.load_stats.v3.LoadStatsResponse"
     assert client.ask(url, "+x", "+y") == [f"{url} -x -y"]
     assert client.ack(url) == []
     assert client.ask("CDS") == ["CDS a1"]

@@ -170,7 +170,7 @@ def test_a_slow_client_skips_versions() -> None:
 
 def test_a_type_that_is_not_served_is_not_answered() -> None:
     client = full("CDS a1")
-    assert client.ask("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", "x") == []
+    assert client.ask("type.googleapis.com/envoy.service.load_stats.v3.LoadStatsResponse", "x") == []
     assert client.ask("CDS") == ["CDS a1"]
 
 

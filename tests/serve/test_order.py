@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.serve.playbook import DRAIN, Client, delta, full, world
-from xds_server.serve.order import WARMING_LIMIT
+from xds_server.snapshot.resource import LISTENER, ROUTES
 
 BOTH = pytest.mark.parametrize("is_delta", [True, False], ids=["delta", "sotw"])
 BEFORE = ("CDS a1", "EDS a1", "LDS l1", "RDS r1")
@@ -79,11 +79,14 @@ def test_routes_and_listeners_wait_for_new_clusters(is_delta: bool) -> None:
 
 
 @BOTH
-def test_nothing_waits_for_ever(is_delta: bool) -> None:
+def test_old_routes_serve_for_as_long_as_a_new_cluster_is_not_acknowledged(is_delta: bool) -> None:
     client = connected(is_delta, *BEFORE)
     client.change("CDS a1 b1", "EDS a1", "LDS l1", "RDS r2")
-    assert client.wait(WARMING_LIMIT - 1) == []
-    assert client.wait(1) == ["RDS r2"]
+    assert client.wait(3600) == []
+    assert client.stream.holds(ROUTES)
+    assert not client.stream.holds(LISTENER)
+    assert client.ack("CDS") == ["RDS r2"]
+    assert not client.stream.holds(ROUTES)
 
 
 @BOTH

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.serve.playbook import Client, delta, full, world
+from tests.serve.playbook import TYPE_URLS, Client, delta, full, world
 from xds_server.serve.channel import guilty
 from xds_server.snapshot.resource import LISTENER
 
@@ -60,7 +60,7 @@ def test_a_rollback_after_a_refusal_is_sent(is_delta: bool) -> None:
     client.ask("LDS")
     client.ack("LDS")
     client.change("LDS a2 b2 c1")
-    client.nack("LDS")
+    client.nack("LDS", "it is a, or b, or c")
     # It may have taken `b2` and `c1`, although it refused.
     assert client.change("LDS a1 b1") == (["LDS a1 b1 -c"] if is_delta else ["LDS a1 b1"])
     assert client.ack("LDS") == []
@@ -136,6 +136,26 @@ def test_a_client_that_refuses_everything_is_left_alone(is_delta: bool, words: s
     assert not client.stream.channels[LISTENER].in_flight
     assert 1 <= len(said) <= 5
     assert client.nack("LDS", words) == []
+
+
+@pytest.mark.parametrize(("short", "is_delta"), [("LDS", True), ("RDS", True), ("RDS", False)])
+def test_where_nobody_is_named_the_guilty_is_found_by_halves(short: str, is_delta: bool) -> None:
+    client = client_of(is_delta, f"{short} a1 b1 c1 d1")
+    if short == "LDS":
+        client.ask(short)
+    else:
+        client.ask(short, *(f"+{name}" if is_delta else name for name in "abcd"))
+    client.ack(short)
+    assert client.change(f"{short} a2 b2 c2 d2") == [f"{short} a2 b2 c2 d2"]
+    assert client.nack(short, "bad") == [f"{short} a2 b2"]
+    assert client.nack(short, "bad") == [f"{short} a2"]
+    assert client.ack(short) == [f"{short} b2"]
+    assert client.nack(short, "bad") == [f"{short} c2"]
+    assert client.ack(short) == [f"{short} d2"]
+    assert client.ack(short) == []
+    channel = client.stream.channels[TYPE_URLS[short]]
+    assert channel.refusal is not None
+    assert [one.name for one in channel.refusal.resources] == ["b"]
 
 
 @BOTH

@@ -15,6 +15,39 @@ Admin = Annotated[
     str, typer.Option(envvar="CELLWAY_ADMIN", metavar="HOST:PORT", help="The admin API: status, objects, metrics.")
 ]
 Xds = Annotated[str, typer.Option(envvar="CELLWAY_XDS", metavar="HOST:PORT", help="The xDS server.")]
+XdsCert = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CELLWAY_XDS_CERT", metavar="FILE", help="TLS on the xDS port: certificate.", show_default=False
+    ),
+]
+XdsKey = Annotated[
+    Path | None, typer.Option(envvar="CELLWAY_XDS_KEY", metavar="FILE", help="Its key.", show_default=False)
+]
+XdsCa = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CELLWAY_XDS_CA", metavar="FILE", help="Authorities of Envoys' certificates.", show_default=False
+    ),
+]
+XdsIdentities = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CELLWAY_XDS_IDENTITIES",
+        metavar="FILE",
+        help="YAML: which certificate is for which gateways.",
+        show_default=False,
+    ),
+]
+XdsInsecure = Annotated[
+    bool, typer.Option("--xds-insecure", help="Serve xDS in plain text on an address that is not loopback.")
+]
+XdsLimits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--xds-limit", metavar="NAME=VALUE", help="A limit of the xDS server, such as streams=500.", show_default=False
+    ),
+]
 AddressPool = Annotated[
     str | None,
     typer.Option(

@@ -18,6 +18,12 @@ from xds_server.cli.options import (
     LogLevel,
     StateFolder,
     Xds,
+    XdsCa,
+    XdsCert,
+    XdsIdentities,
+    XdsInsecure,
+    XdsKey,
+    XdsLimits,
 )
 
 
@@ -25,6 +31,12 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     folders: Folders,
     admin: Admin = DEFAULT_ADMIN,
     xds: Xds = DEFAULT_XDS,
+    xds_cert: XdsCert = None,
+    xds_key: XdsKey = None,
+    xds_ca: XdsCa = None,
+    xds_identities: XdsIdentities = None,
+    xds_insecure: XdsInsecure = False,
+    xds_limit: XdsLimits = None,
     address_pool: AddressPool = None,
     envoy: Annotated[
         Path | None,
@@ -44,9 +56,10 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     log_level: LogLevel = "info",
 ) -> None:
     """Serve policy folders, with one local Envoy for each gateway. Files are watched; a change is live at once."""
-    from xds_server.cli.serving import Choices, serve_until_stopped
+    from xds_server.cli.serving import Choices, XdsChoices, serve_until_stopped
 
+    port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))
     choices = Choices(
-        tuple(folders), admin, xds, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level
+        tuple(folders), admin, port, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level
     )
     serve_until_stopped(choices, with_envoys=not no_envoy, envoy=envoy, demo=demo)

@@ -13,6 +13,12 @@ from xds_server.cli.options import (
     LogLevel,
     StateFolder,
     Xds,
+    XdsCa,
+    XdsCert,
+    XdsIdentities,
+    XdsInsecure,
+    XdsKey,
+    XdsLimits,
 )
 
 
@@ -20,6 +26,12 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
     folders: Folders,
     admin: Admin = DEFAULT_ADMIN,
     xds: Xds = DEFAULT_XDS,
+    xds_cert: XdsCert = None,
+    xds_key: XdsKey = None,
+    xds_ca: XdsCa = None,
+    xds_identities: XdsIdentities = None,
+    xds_insecure: XdsInsecure = False,
+    xds_limit: XdsLimits = None,
     address_pool: AddressPool = None,
     state_dir: StateFolder = None,
     controller_name: Controllers = None,
@@ -27,9 +39,10 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
     log_level: LogLevel = "info",
 ) -> None:
     """Serve policy folders to Envoys elsewhere; `cellway bootstrap` prints what those need."""
-    from xds_server.cli.serving import Choices, serve_until_stopped
+    from xds_server.cli.serving import Choices, XdsChoices, serve_until_stopped
 
+    port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))
     choices = Choices(
-        tuple(folders), admin, xds, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level
+        tuple(folders), admin, port, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level
     )
     serve_until_stopped(choices, with_envoys=False)

@@ -16,12 +16,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from xds_server.app import Clocks, Server, Settings, Told
+from xds_server.app import Clocks, Server, Settings, Told, XdsSettings, is_loopback
 from xds_server.cli.demo import demo_endpoints, things_to_try
 from xds_server.cli.echo import Echo
+from xds_server.cli.identities import read_identities
 from xds_server.cli.logs import configure_logs
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options
+from xds_server.serve.identity import Identities
+from xds_server.serve.limits import parse_limits
+from xds_server.serve.tls import TlsFiles
 from xds_server.supervise.binary import NoEnvoyError, find_envoy
 from xds_server.supervise.bootstrap import parse_address
 from xds_server.supervise.records import StateInUseError, default_state_folder
@@ -32,12 +36,46 @@ _SWITCH = 0.001
 
 
 @dataclass(frozen=True, slots=True)
+class XdsChoices:
+    """The options of the xDS port, as they were given."""
+
+    address: str
+    certificate: Path | None
+    key: Path | None
+    authorities: Path | None
+    identities: Path | None
+    insecure: bool
+    limits: tuple[str, ...]
+
+    def settings(self) -> XdsSettings:
+        """What they mean. ValueError with a sentence if they mean nothing."""
+        files = (self.certificate, self.key, self.authorities)
+        tls = None
+        if self.certificate is not None and self.key is not None and self.authorities is not None:
+            tls = TlsFiles(self.certificate, self.key, self.authorities)
+        elif any(files):
+            raise ValueError("TLS on the xDS port needs all of --xds-cert, --xds-key and --xds-ca")
+        if self.identities is not None and tls is None:
+            raise ValueError(
+                "--xds-identities says what certificates are for: it needs --xds-cert, --xds-key, --xds-ca"
+            )
+        address = parse_address(self.address)
+        if tls is None and not self.insecure and not is_loopback(address.host):
+            raise ValueError(
+                f"--xds {address} is not on loopback, and whoever reaches it would get every secret: "
+                "give --xds-cert, --xds-key and --xds-ca, or --xds-insecure if the network is trusted"
+            )
+        identities = read_identities(self.identities) if self.identities is not None else Identities()
+        return XdsSettings(address, tls, identities, parse_limits(self.limits))
+
+
+@dataclass(frozen=True, slots=True)
 class Choices:
     """The options that `run` and `serve` share, as they were given."""
 
     folders: tuple[Path, ...]
     admin: str
-    xds: str
+    xds: XdsChoices
     address_pool: str | None
     controllers: tuple[str, ...]
     state: Path | None
@@ -75,7 +113,7 @@ def _settings(choices: Choices, envoy: Path | None) -> Settings:
     return Settings(
         choices.folders,
         parse_address(choices.admin),
-        parse_address(choices.xds),
+        choices.xds.settings(),
         options,
         state.absolute() if state else None,
         envoy,

@@ -26,7 +26,8 @@ _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 class State:
     """What is read off at a scrape. `proxies` counts Envoys by gateway and state, `streams` by protocol.
 
-    `responses`, `acks` and `nacks` count messages by type URL since the start.
+    `responses`, `acks` and `nacks` count messages by type URL since the start, `refused_streams` streams by the name
+    of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the server does not know.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -36,6 +37,8 @@ class State:
     responses: Mapping[str, int] = field(default_factory=dict)
     acks: Mapping[str, int] = field(default_factory=dict)
     nacks: Mapping[str, int] = field(default_factory=dict)
+    refused_streams: Mapping[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
 
 class Metrics:
@@ -127,6 +130,14 @@ def _messages(state: State) -> Iterator[Metric]:
         for type_url, count in sorted(counts.items()):
             family.add_metric([short_type(type_url)], count)
         yield family
+    refused = CounterMetricFamily("cellway_refused_streams", "Streams refused.", labels=["code"])
+    for code, count in sorted(state.refused_streams.items()):
+        refused.add_metric([code], count)
+    unknown = CounterMetricFamily("cellway_unknown_requests", "Requests that make no sense.", labels=["what"])
+    for what, count in sorted(state.unknown.items()):
+        unknown.add_metric([what], count)
+    yield refused
+    yield unknown
 
 
 def _gauge(

@@ -18,6 +18,7 @@ from xds_server.observe.status_view import Programming
 from xds_server.serve.records import ProxyRecord, RefusalRecord, TypeRecord
 from xds_server.snapshot.resource import Snapshot
 from xds_server.supervise.envoys import LocalEnvoy
+from xds_server.types import Key
 
 Json = dict[str, Any]
 _MESSAGE_LENGTH = 2000
@@ -48,7 +49,10 @@ class Fleet:
     def unsettled(self) -> list[str]:
         """Sentences about everything that is not in sync."""
         return self.missing() + [
-            f"{record.node_id} {_what(one)}" for record in self.records for one in record.types if not one.synced
+            f"{record.node_id} {_what(record, one)}"
+            for record in self.records
+            for one in record.types
+            if not one.synced
         ]
 
     def refused(self) -> bool:
@@ -87,7 +91,8 @@ class Fleet:
         }
 
     def _type(self, one: TypeRecord, wanted: str) -> Json:
-        since = one.waiting_since or (one.standing.time if one.standing else 0.0) or one.acknowledged_at
+        refusal = one.standing[0] if one.standing else one.refusal
+        since = one.waiting_since or (one.standing[0].time if one.standing else 0.0) or one.acknowledged_at
         return {
             "state": _state(one),
             "since": self.moment(since) if since else None,
@@ -95,11 +100,14 @@ class Fleet:
             "acknowledged": one.acknowledged,
             "acknowledged_at": self.moment(one.acknowledged_at) if one.acknowledged_at else None,
             "wanted": wanted,
-            "nack": self._refusal(one.refusal) if one.refusal else None,
+            "waits_for": "clusters that are not acknowledged" if one.held else "",
+            "nack": self._refusal(refusal) if refusal else None,
+            "withdrawn": sorted({name for refusal in one.standing for name in refusal.resources}),
         }
 
     def _refusal(self, refusal: RefusalRecord) -> Json:
         return {
+            "node": refusal.node,
             "time": self.moment(refusal.time),
             "version": refusal.version,
             "message": refusal.message[:_MESSAGE_LENGTH],
@@ -122,18 +130,30 @@ def programming(fleet: Fleet, gateways: Iterable[Gateway]) -> dict[str, Programm
     return states
 
 
-def _blame(records: Iterable[ProxyRecord]) -> str:
-    for record in records:
+def rejections(fleet: Fleet) -> dict[Key, str]:
+    """Every object that made something that stands refused, with what was said of it."""
+    found: dict[Key, str] = {}
+    for record in fleet.records:
         for one in record.types:
-            if one.refusal is not None and not one.synced:
-                made = ", ".join(str(origin.span) for origin in one.refusal.origins)
-                return f"refused by {record.node_id}: {one.refusal.message[:500]}{f' ({made})' if made else ''}"
-    return ""
+            for refusal in one.standing:
+                for origin in refusal.origins:
+                    found.setdefault(origin.key, _said(refusal))
+    return found
+
+
+def _blame(records: Iterable[ProxyRecord]) -> str:
+    standing = (refusal for record in records for one in record.types for refusal in one.standing)
+    return next((_said(refusal) for refusal in standing), "")
+
+
+def _said(refusal: RefusalRecord) -> str:
+    made = ", ".join(str(origin.span) for origin in refusal.origins)
+    return f"refused by {refusal.node}: {refusal.message[:500]}{f' ({made})' if made else ''}"
 
 
 def _state(one: TypeRecord) -> str:
     """A refusal that something else was acknowledged after is history."""
-    return "synced" if one.synced else "rejected" if one.refusal else "waiting"
+    return "synced" if one.synced else "rejected" if one.standing or one.refusal else "waiting"
 
 
 def _state_of(record: ProxyRecord) -> str:
@@ -141,9 +161,12 @@ def _state_of(record: ProxyRecord) -> str:
     return next((state for state in ("rejected", "waiting") if state in states), "synced")
 
 
-def _what(one: TypeRecord) -> str:
+def _what(record: ProxyRecord, one: TypeRecord) -> str:
     name = short_type(one.type_url)
-    if one.standing is not None:
-        made = "; ".join(str(origin) for origin in one.standing.origins)
-        return f"refused {name}: {one.standing.message[:500]}{f' (made by {made})' if made else ''}"
+    for refusal in one.standing:
+        made = "; ".join(str(origin) for origin in refusal.origins)
+        who = "" if refusal.node == record.node_id else f"does not get {name} that {refusal.node} "
+        return f"{who}refused{'' if who else f' {name}'}: {refusal.message[:500]}{f' (made by {made})' if made else ''}"
+    if one.held:
+        return f"gets {name} when new clusters are acknowledged"
     return f"has not acknowledged {name}"

@@ -42,9 +42,10 @@ class Programming:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What only a running server knows: how far each gateway (by name) is, and times."""
+    """What only a running server knows: how far each gateway (by name) is, what Envoys refused of whom, and times."""
 
     programming: Mapping[str, Programming]
+    rejected: Mapping[Key, str]
     since: Since
 
 
@@ -86,14 +87,26 @@ def _without_status(item: Object) -> Json:
 
 
 def _programmed(item: Object, status: Status, live: Live) -> Status:
-    """A Gateway's status, and those of its listeners, with what its Envoys acknowledged."""
+    """A Gateway's status, and those of its listeners, with what its Envoys acknowledged; of others, what was refused."""
     if (item.key.group, item.key.kind) != (GATEWAY_GROUP, "Gateway"):
-        return status
+        return _rejected(status, live.rejected[item.key]) if item.key in live.rejected else status
     state = live.programming.get(f"{item.namespace}/{item.name}")
     if state is None:
         return status
     listeners = tuple(replace(one, conditions=_joined(one.conditions, state)) for one in status.listeners)
     return replace(status, conditions=_joined(status.conditions, state), listeners=listeners)
+
+
+def _rejected(status: Status, reason: str) -> Status:
+    """The status of an object of which Envoy refused what it means, said wherever its kind says such things."""
+    refused = Condition("Programmed", False, "Rejected", reason)
+    if not status.parents and not status.ancestors:
+        return replace(status, conditions=(*status.conditions, refused))
+    parents, ancestors = (
+        tuple(replace(one, conditions=(*one.conditions, refused)) for one in places)
+        for places in (status.parents, status.ancestors)
+    )
+    return replace(status, parents=parents, ancestors=ancestors)
 
 
 def _joined(conditions: Iterable[Condition], state: Programming) -> tuple[Condition, ...]:

@@ -7,14 +7,19 @@ unanswered at a time, so a slow client skips versions. Nothing is sent again in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from xds_server.serve.subscription import Subscription
+from xds_server.snapshot.hosts import Hosts
 from xds_server.snapshot.resource import Resource
 
 DOUBTFUL = "?"
 """The version of a resource that was in a refused response: the client may have it or not."""
+BEATS = 3
+"""How often a client hears of a resource within its time to live."""
+ASKED_LIMIT = 10_000
+"""Of so many hosts without a virtual host it is remembered that a client asked for them; it asks again if need be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,12 @@ class Sent:
     """Names whose resource here is an older version, because the client refused the wanted one."""
     news: frozenset[str] = frozenset()
     """Names that the client did not have for sure in this version."""
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names by which the client asked for a virtual host, by the name of the virtual host."""
+    absent: tuple[str, ...] = ()
+    """Names that the client asked for and that no virtual host answers."""
+    beats: tuple[Resource, ...] = ()
+    """Resources that the client has and only hears of, so that it does not drop them."""
 
 
 @dataclass(slots=True)
@@ -81,6 +92,17 @@ class Channel:
     """Names that a returning client has and nobody wants: taken away only after nothing uses them."""
     unclear: tuple[Resource, ...] = ()
     """What is held back without being named in a refusal: sent again when any of it changes."""
+    suspects: set[str] = field(default_factory=set)
+    """Names of a refused response of which nobody was named: sent again `handful` at a time until the guilty is found."""
+    handful: int = 0
+    by_host: bool = False
+    """True if the client asks for hosts and gets the virtual hosts that they belong to."""
+    asked: dict[str, None] = field(default_factory=dict)
+    """Hosts asked for and not answered yet."""
+    absent: dict[str, None] = field(default_factory=dict)
+    """Hosts that were answered with nothing."""
+    beats: dict[str, float] = field(default_factory=dict)
+    """When the client last heard of a resource that it would drop else."""
     returning: bool = False
     """True while the client may have resources of an earlier stream that this one does not know."""
     repeatable: bool = False
@@ -98,10 +120,60 @@ class Channel:
         return [
             resource
             for name, resource in wanted.items()
-            if self.subscription.wants(name)
+            if self.wants(name)
             and (name in self.forced or self.known.get(name) != resource.version)
             and not self.is_refused(resource)
+            and not (resource.withheld and not self._must_send(resource))
         ]
+
+    def _must_send(self, resource: Resource) -> bool:
+        """Left out of a response that holds everything, what the client has of an earlier stream would be deleted."""
+        return self.full and self.returning and resource.name not in self.accepted
+
+    def wants(self, name: str) -> bool:
+        """True if the client subscribed to this resource. Of virtual hosts only those are looked at that it gets."""
+        return self.by_host or self.subscription.wants(name)
+
+    def served(self, wanted: Mapping[str, Resource], hosts: Hosts) -> Mapping[str, Resource]:
+        """Of all virtual hosts those that this client gets.
+
+        Those that are not on demand, that it has, that it asked for, and what lies beneath their wildcards: a client
+        that has only the wider virtual host would never ask for a narrower one.
+        """
+        if not self.by_host or not any(one.on_demand for one in wanted.values()):
+            return wanted
+        chosen = {name for name, one in wanted.items() if not one.on_demand}
+        chosen.update(name for name, version in self.known.items() if version and name in wanted)
+        chosen.update(owner for name in (*self.asked, *self.absent) if (owner := hosts.owner(name)) and owner in wanted)
+        for name in list(chosen):
+            chosen.update(other for other in hosts.beneath(name) if other in wanted)
+        return {name: one for name, one in wanted.items() if name in chosen}
+
+    def ask(self, names: Iterable[str], had: Mapping[str, str], hosts: Hosts) -> None:
+        """The client waits for these hosts, unless it already has what they belong to."""
+        for name in names:
+            if hosts.owner(name) not in had:
+                self.asked[name] = None
+                self.absent.pop(name, None)
+
+    def repeat_asked(self, wanted: Mapping[str, Resource], hosts: Hosts) -> None:
+        """What a client asks for is sent to it even if it seems to have it."""
+        self.forced.update(owner for name in self.asked if (owner := hosts.owner(name)) and owner in wanted)
+
+    def answers(
+        self, wanted: Mapping[str, Resource], ready: Iterable[Resource], hosts: Hosts
+    ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+        """What of the hosts asked for can be answered: the names by virtual host, and those that are not there."""
+        found: dict[str, list[str]] = {}
+        absent = []
+        coming = {one.name for one in ready}
+        for name in self.asked:
+            owner = hosts.owner(name)
+            if owner is None or owner not in wanted or self.is_refused(wanted[owner]):
+                absent.append(name)
+            elif owner in coming:
+                found.setdefault(owner, []).append(name)
+        return {name: tuple(names) for name, names in found.items()}, tuple(absent)
 
     def is_refused(self, resource: Resource) -> bool:
         """True if the client refused this resource in this version."""
@@ -109,7 +181,8 @@ class Channel:
 
     def surplus(self, wanted: Mapping[str, Resource]) -> list[str]:
         """Names that the client must be told are not there: it has them, or it asked for them by name."""
-        asked = {name for name in self.subscription.names if self.known.get(name) != "" or name in self.forced}
+        names = () if self.by_host else self.subscription.names
+        asked = {name for name in names if self.known.get(name) != "" or name in self.forced}
         return sorted((asked - set(wanted) - self.lingering) | self.gone(wanted))
 
     def gone(self, wanted: Mapping[str, Resource]) -> set[str]:
@@ -117,7 +190,7 @@ class Channel:
         return {
             name
             for name, version in self.known.items()
-            if version and name not in wanted and name not in self.lingering and self.subscription.wants(name)
+            if version and name not in wanted and name not in self.lingering and self.wants(name)
         }
 
     def everything(self, wanted: Mapping[str, Resource]) -> list[Resource]:
@@ -127,12 +200,27 @@ class Channel:
         """
         chosen = []
         for name, resource in wanted.items():
-            if self.subscription.wants(name):
-                if not self.is_refused(resource) or (self.returning and name not in self.accepted):
+            if self.wants(name):
+                usable = not self.is_refused(resource) and not resource.withheld
+                if usable or (self.returning and name not in self.accepted):
                     chosen.append(resource)
                 elif name in self.accepted:
                     chosen.append(self.accepted[name])
         return chosen
+
+    def due_beats(self, wanted: Mapping[str, Resource], now: float) -> tuple[Resource, ...]:
+        """Resources with a time to live of which the client has not heard for a third of that."""
+        return tuple(one for one, due in self._beats(wanted) if due <= now)
+
+    def next_beat(self, wanted: Mapping[str, Resource]) -> float | None:
+        """When `due_beats` has something to say; None if never, or if the client must answer first."""
+        return min((due for _, due in self._beats(wanted)), default=None) if self.in_flight is None else None
+
+    def _beats(self, wanted: Mapping[str, Resource]) -> Iterator[tuple[Resource, float]]:
+        for name, heard in self.beats.items():
+            one = wanted.get(name)
+            if one is not None and one.ttl and self.known.get(name) == one.version:
+                yield one, heard + one.ttl / BEATS
 
     def adds(self, resources: Iterable[Resource]) -> frozenset[str]:
         """The names of those that the client may lack altogether."""
@@ -148,7 +236,7 @@ class Channel:
     def forget(self, names: Iterable[str]) -> None:
         """The client unsubscribed: of what it does not want any more it keeps nothing."""
         for name in names:
-            if not self.subscription.wants(name):
+            if not self.wants(name):
                 self.known.pop(name, None)
                 self.refused.pop(name, None)
                 self.forced.discard(name)
@@ -156,39 +244,58 @@ class Channel:
 
     def sent(self, response: Sent) -> None:
         """Note what was sent: it counts as had until the client says otherwise."""
-        self.in_flight, self.sent_version, self.answered = response, response.version, True
+        self.in_flight, self.answered = response, True
+        if not response.beats:
+            self.sent_version = response.version
         for resource in response.resources:
             self.known[resource.name] = resource.version
             self.forced.discard(resource.name)
         for name in response.removed:
             self.known[name] = ""
             self.forced.discard(name)
+            self.beats.pop(name, None)
+        for resource in (*response.resources, *response.beats):
+            if resource.ttl:
+                self.beats[resource.name] = response.time
+        for names in response.aliases.values():
+            for name in names:
+                self.asked.pop(name, None)
+        for name in response.absent:
+            self.asked.pop(name, None)
+            self.absent[name] = None
+        while len(self.absent) > ASKED_LIMIT:
+            del self.absent[next(iter(self.absent))]
 
-    def accept(self, now: float) -> Sent | None:
-        """The client took the response in flight."""
+    def accept(self, now: float) -> tuple[Resource, ...]:
+        """The client took the response in flight; the answer is what was new in it."""
         response, self.in_flight = self.in_flight, None
-        if response is not None:
-            self.acknowledged, self.acknowledged_at = response.version, now
-            self.returning = False
-            for resource in response.resources:
-                if resource.name not in response.substitutes:
-                    self.refused.pop(resource.name, None)
-            if self.full:
-                self.accepted = {resource.name: resource for resource in response.resources}
-        return response
+        if response is None or response.beats:
+            return ()
+        self.acknowledged, self.acknowledged_at = response.version, now
+        self.returning = False
+        for resource in response.resources:
+            self.suspects.discard(resource.name)
+            if resource.name not in response.substitutes:
+                self.refused.pop(resource.name, None)
+        if self.full:
+            self.accepted = {resource.name: resource for resource in response.resources}
+        return tuple(one for one in response.resources if one.name in response.news)
 
-    def refuse(self, message: str, now: float) -> None:
-        """The client refused the response in flight.
+    def refuse(self, message: str, now: float) -> tuple[Resource, ...]:
+        """The client refused the response in flight; the answer is what is guilty of it, empty if nobody knows yet.
 
         It may hold parts of it, so nothing new in it counts as known: the innocent resources are sent once more, the
-        guilty ones in another version only. If nobody is named, or a refusal blames nothing new, or the rest cannot be
-        sent without deleting what the client had before this stream, everything waits for a change.
+        guilty ones in another version only. If nobody is named, fewer at a time are sent until it is clear. Where that
+        cannot be (every response holds everything), or a refusal blames nothing new, or the rest cannot be sent without
+        deleting what the client had before this stream, everything waits for a change.
         """
         response, self.in_flight = self.in_flight, None
-        if response is None:
-            return
+        if response is None or response.beats:
+            return ()
         changed = tuple(one for one in response.resources if one.name in response.news)
         suspects = tuple(one for one in changed if one.name not in response.substitutes)
+        if not self.full and len(suspects) > 1 and not named_in(message, suspects):
+            return self._suspect(suspects, response, message, now)
         blamed = guilty(suspects or response.resources, message)
         useful = any(not self.is_refused(one) for one in blamed)
         self.refusal = Refusal(response.version, message, now, blamed if useful else response.resources)
@@ -202,6 +309,29 @@ class Channel:
             self.refused.setdefault(resource.name, set()).add(resource.version)
         for name in response.removed:
             self.known[name] = DOUBTFUL if useful else ""
+        self.suspects.difference_update(one.name for one in blamed)
+        return blamed if useful else ()
+
+    def _suspect(self, suspects: tuple[Resource, ...], response: Sent, message: str, now: float) -> tuple[()]:
+        """Nobody is named: half of them next, then half of that."""
+        self.refusal = Refusal(response.version, message, now, suspects)
+        self.suspects.update(one.name for one in suspects)
+        self.handful = len(suspects) // 2
+        self.known.update(dict.fromkeys((*(one.name for one in suspects), *response.removed), DOUBTFUL))
+        return ()
+
+    def portion(self, ready: list[Resource], limit: int) -> list[Resource]:
+        """Of what is ready as much as goes into one response: `limit` bytes, and of suspects a handful by itself."""
+        suspects = [one for one in ready if one.name in self.suspects]
+        chosen = [one for one in ready if one.name not in self.suspects] if suspects else ready
+        if not chosen:
+            return suspects[: self.handful]
+        size = 0
+        for number, one in enumerate(chosen):
+            size += len(one.body)
+            if size > limit and number:
+                return chosen[:number]
+        return chosen
 
     def in_sync(self, wanted: Mapping[str, Resource]) -> bool:
         """True if there is nothing to send, nothing on its way and nothing refused."""
@@ -218,7 +348,7 @@ class Channel:
     def is_refusing(self, wanted: Mapping[str, Resource]) -> bool:
         """True while something that is wanted stands refused."""
         return self.refusal is not None and any(
-            self.subscription.wants(one.name)
+            self.wants(one.name)
             and self.is_refused(one)
             and one.name in wanted
             and wanted[one.name].version == one.version

@@ -12,19 +12,34 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
 
-from xds_server.serve.identity import Refused, gateway_of
-from xds_server.serve.records import ProxyRecord, type_record
-from xds_server.serve.requests import Node, Request
+from xds_server.serve.identity import Identities, Refused, gateway_of
+from xds_server.serve.limits import Limits
+from xds_server.serve.records import ProxyRecord
+from xds_server.serve.requests import Request
+from xds_server.serve.sessions import Session, Sessions
 from xds_server.serve.stream import Stream
-from xds_server.serve.wire import Envelope, read_delta, read_full
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Snapshot
+from xds_server.serve.tls import Credentials
+from xds_server.serve.wire import FILES, Envelope, read_delta, read_full
+from xds_server.snapshot.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    HOST,
+    LISTENER,
+    ROUTES,
+    RUNTIME,
+    SCOPES,
+    SECRET,
+    Snapshot,
+)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 _SERVICES = {
@@ -37,114 +52,112 @@ _SERVICES = {
     "envoy.service.endpoint.v3.EndpointDiscoveryService": ("StreamEndpoints", "DeltaEndpoints", ENDPOINTS),
     "envoy.service.listener.v3.ListenerDiscoveryService": ("StreamListeners", "DeltaListeners", LISTENER),
     "envoy.service.route.v3.RouteDiscoveryService": ("StreamRoutes", "DeltaRoutes", ROUTES),
+    "envoy.service.route.v3.ScopedRoutesDiscoveryService": ("StreamScopedRoutes", "DeltaScopedRoutes", SCOPES),
+    "envoy.service.route.v3.VirtualHostDiscoveryService": ("", "DeltaVirtualHosts", HOST),
     "envoy.service.secret.v3.SecretDiscoveryService": ("StreamSecrets", "DeltaSecrets", SECRET),
+    "envoy.service.extension.v3.ExtensionConfigDiscoveryService": (
+        "StreamExtensionConfigs",
+        "DeltaExtensionConfigs",
+        EXTENSION,
+    ),
+    "envoy.service.runtime.v3.RuntimeDiscoveryService": ("StreamRuntime", "DeltaRuntime", RUNTIME),
 }
-_OPTIONS = (
-    # Without this a second server on the port starts without an error, and the kernel deals connections to both.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
-)
+_WARNINGS = 1000
+"""So many clients that ask for what is not served are told of."""
 
 
-@dataclass(eq=False, slots=True)
-class _Session:
-    """One open stream."""
-
-    core: Stream
-    node: Node
-    gateway: str
-    peer: str
-    connected: float
-    last_message: float
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def record(self) -> ProxyRecord:
-        """What is known of it."""
-        requested = [one for one in self.core.channels.values() if one.requested]
-        return ProxyRecord(
-            self.node.id,
-            self.gateway,
-            "delta" if self.core.delta else "sotw",
-            self.peer,
-            self.node.version,
-            self.node.locality,
-            self.connected,
-            self.last_message,
-            tuple(type_record(channel, self.core.wanted(channel.type_url)) for channel in requested),
-        )
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Counters:
-    """How many messages there were, by type URL."""
+    """How many messages there were, by type URL; and streams that were refused, by the name of the gRPC status."""
 
     responses: Counter[str] = field(default_factory=Counter)
     acks: Counter[str] = field(default_factory=Counter)
     nacks: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    unknown_types: int = 0
+    """Requests for types that are not served."""
+    unknown_nonces: int = 0
+    """Requests with a nonce that was never issued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told what: the type and the seconds from push to ACK; sentences about clients that ask for nonsense."""
+
+    acknowledged: Callable[[str, float], None] = lambda _type_url, _seconds: None
+    warned: Callable[[str], None] = lambda _sentence: None
 
 
 class XdsServer:
-    """Serves snapshots to Envoys. `on_ack` is told the type and the seconds from push to acknowledgement."""
+    """Serves snapshots to Envoys."""
 
     def __init__(
         self,
         clock: Callable[[], float],
         drain_delay: float = 5.0,
-        on_ack: Callable[[str, float], None] = lambda _type_url, _seconds: None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        told: Listeners = Listeners(),
+        identities: Identities = Identities(),  # noqa: B008 - frozen
     ) -> None:
         self.counters = Counters()
-        self._clock, self._drain_delay, self._on_ack = clock, drain_delay, on_ack
-        self._snapshots: dict[str, Snapshot] = {}
+        self._clock, self._drain_delay, self._limits, self._told = clock, drain_delay, limits, told
+        self._identities = identities
         self._published = asyncio.Event()
         self._changed = asyncio.Condition()
-        self._sessions: set[_Session] = set()
+        self._sessions = Sessions()
+        self._streams: Counter[str] = Counter()
+        self._warned: set[tuple[str, str]] = set()
         self._envelope = Envelope()
-        self._server: grpc.aio.Server | None = None
         self._health = health_aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
 
-    async def start(self, address: str) -> int:
-        """Listen; returns the bound port. Raises OSError if the address cannot be had."""
-        server = grpc.aio.server(options=_OPTIONS)
-        for service, methods in _SERVICES.items():
-            server.add_generic_rpc_handlers((self._handlers(service, *methods),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    def listen(self, address: str, credentials: Credentials | None = None) -> int:
+        """Bind one more address, in plain text without credentials; returns the port. OSError if it cannot be had."""
+        server = self._server or self._new_server()
         try:
-            port = server.add_insecure_port(address)
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials.server_credentials())
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address} for xDS: {error}") from None
         if not port:
             raise OSError(f"cannot listen on {address} for xDS")
-        await server.start()
         self._server = server
         return port
 
+    def _new_server(self) -> grpc.aio.Server:
+        # Without reuseport 0 a second server on the port starts, and the kernel deals connections to both.
+        server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *self._limits.options()))
+        for service, methods in _SERVICES.items():
+            server.add_generic_rpc_handlers((self._handlers(service, *methods),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (*_SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        assert FILES  # reflection finds what these modules have registered
+        return server
+
+    async def start(self) -> None:
+        """Serve on all addresses that were bound."""
+        assert self._server is not None
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
+
     async def publish(self, snapshots: Mapping[str, Snapshot]) -> None:
         """These snapshots are wanted from now on. A gateway that is not among them keeps its last one."""
-        self._snapshots.update(snapshots)
+        self._sessions.publish(snapshots)
         self._envelope.keep(
             one
-            for snapshot in self._snapshots.values()
+            for snapshot in self._sessions.snapshots()
             for named in snapshot.resources.values()
             for one in named.values()
         )
         self._published.set()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
-        for session in self._sessions:
-            snapshot = self._snapshots.get(session.gateway)  # None: it is gone, its Envoys go on with what they have
-            if snapshot is not None and snapshot is not session.core.snapshot:
-                session.core.replace_snapshot(snapshot)
-                session.wake.set()
 
     def forget(self, gateway: str) -> None:
         """A gateway no longer exists: new streams that name it are refused."""
-        self._snapshots.pop(gateway, None)
+        self._sessions.forget(gateway)
 
     async def stop(self, grace: float) -> None:
         """Not serving from now on; streams end within `grace` seconds."""
@@ -154,8 +167,7 @@ class XdsServer:
 
     def proxies(self) -> tuple[ProxyRecord, ...]:
         """All open streams, by node and time."""
-        records = (session.record() for session in self._sessions)
-        return tuple(sorted(records, key=lambda one: (one.gateway, one.node_id, one.connected_since)))
+        return self._sessions.records()
 
     async def changed(self) -> None:
         """Return when any stream opened, closed or acknowledged something."""
@@ -169,31 +181,54 @@ class XdsServer:
 
             return grpc.stream_stream_rpc_method_handler(serve)
 
-        return grpc.method_handlers_generic_handler(
-            service, {full: handler(is_delta=False), delta: handler(is_delta=True)}
-        )
+        methods = {full: handler(is_delta=False), delta: handler(is_delta=True)}
+        return grpc.method_handlers_generic_handler(service, {name: one for name, one in methods.items() if name})
+
+    async def _refuse(self, context: Context, code: str, message: str) -> NoReturn:
+        """End a stream before it began."""
+        self.counters.refused[code] += 1
+        await context.abort(grpc.StatusCode[code], message)
+        raise AssertionError("abort raises")
 
     async def _serve(self, requests: AsyncIterator[bytes], context: Context, core: Stream) -> None:
         if not self._published.is_set():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "policies are not loaded yet")
+            await self._refuse(context, "UNAVAILABLE", "policies are not loaded yet")
+        names = _certificate_names(context)
+        peer = names[0] if names else _host(context.peer())
+        if self._streams.total() >= self._limits.streams:
+            await self._refuse(context, "RESOURCE_EXHAUSTED", f"this server serves {self._limits.streams} streams")
+        if self._streams[peer] >= self._limits.streams_per_peer:
+            text = f"{peer} has {self._limits.streams_per_peer} streams already"
+            await self._refuse(context, "RESOURCE_EXHAUSTED", text)
+        self._streams[peer] += 1
+        try:
+            await self._serve_peer(requests, context, core, names)
+        finally:
+            self._streams[peer] -= 1
+            if not self._streams[peer]:
+                del self._streams[peer]
+
+    async def _serve_peer(
+        self, requests: AsyncIterator[bytes], context: Context, core: Stream, names: tuple[str, ...]
+    ) -> None:
         request = await self._next(requests, context, core)
         if request is None:
             return
-        gateway = gateway_of(request.node, self._snapshots)
+        secured = context.auth_context().get("transport_security_type") == [b"ssl"]
+        allowed = self._identities.gateways(names) if secured else None
+        gateway = gateway_of(request.node, self._sessions.gateways, allowed)
         if isinstance(gateway, Refused):
-            code = grpc.StatusCode.NOT_FOUND if gateway.unknown else grpc.StatusCode.INVALID_ARGUMENT
-            await context.abort(code, gateway.message)
+            await self._refuse(context, gateway.code, gateway.message)
         assert request.node is not None
-        now = self._clock()
-        session = _Session(core, request.node, gateway, context.peer(), now, now)
-        core.replace_snapshot(self._snapshots[gateway])
-        self._sessions.add(session)
+        now, wake = self._clock(), asyncio.Event()
+        session = Session(core, request.node, gateway, context.peer(), now, now, wake.set)
+        self._sessions.open(session)
         reader = asyncio.create_task(self._read(session, request, requests, context))
-        writer = asyncio.create_task(self._write(session, context))
+        writer = asyncio.create_task(self._write(session, wake, context))
         try:
             await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._sessions.discard(session)
+            self._sessions.close(session)
             reader.cancel()
             writer.cancel()
             ended = await asyncio.gather(reader, writer, return_exceptions=True)
@@ -203,7 +238,7 @@ class XdsServer:
             if isinstance(error, Exception) and not isinstance(error, grpc.aio.InternalError):
                 raise error
 
-    async def _read(self, session: _Session, first: Request, requests: AsyncIterator[bytes], context: Context) -> None:
+    async def _read(self, session: Session, first: Request, requests: AsyncIterator[bytes], context: Context) -> None:
         request: Request | None = first
         while request is not None:
             await self._receive(session, request, context)
@@ -220,9 +255,8 @@ class XdsServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no discovery request")
         return request
 
-    async def _receive(self, session: _Session, request: Request, context: Context) -> None:
-        core, now = session.core, self._clock()
-        session.last_message = now
+    async def _receive(self, session: Session, request: Request, context: Context) -> None:
+        core = session.core
         if request.node is not None and (request.node.id, request.node.cluster) not in (
             ("", ""),
             (session.node.id, session.node.cluster),
@@ -231,27 +265,51 @@ class XdsServer:
         problem = core.problem(request)
         if problem:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
-        event = core.receive(request, now)
+        nonces = core.unknown_nonces
+        event = self._sessions.receive(session, request, self._clock())
+        if core.subscriptions > self._limits.subscriptions:
+            text = f"more than {self._limits.subscriptions} subscriptions on one stream"
+            await self._refuse(context, "RESOURCE_EXHAUSTED", text)
+        self.counters.unknown_nonces += core.unknown_nonces - nonces
+        if not core.serves(request.type_url or core.only):
+            self._count_unknown_type(session, request.type_url)
         if event is not None:
             (self.counters.nacks if event.refused else self.counters.acks)[event.type_url] += 1
             if not event.refused:
-                self._on_ack(event.type_url, event.seconds)
-        session.wake.set()
+                self._told.acknowledged(event.type_url, event.seconds)
         await self._tell()
+
+    def _count_unknown_type(self, session: Session, type_url: str) -> None:
+        self.counters.unknown_types += 1
+        key = (session.node.id, type_url)
+        if key not in self._warned and len(self._warned) < _WARNINGS:
+            self._warned.add(key)
+            self._told.warned(f"{session.node.id[:200]} asks for {type_url[:200]!r}, which is not served")
 
     async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _write(self, session: _Session, context: Context) -> None:
+    async def _write(self, session: Session, wake: asyncio.Event, context: Context) -> None:
         core = session.core
         while True:
-            session.wake.clear()
+            wake.clear()
             for type_url, data in core.poll(self._clock()):
-                if type_url in core.channels:  # other types are the client's words, and no label of a metric
+                if core.serves(type_url):  # other types are the client's words, and no label of a metric
                     self.counters.responses[type_url] += 1
                 await context.write(data)
             due = core.wake_at()
             timeout = None if due is None else max(0.0, due - self._clock()) + 0.01
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(session.wake.wait(), timeout)
+                await asyncio.wait_for(wake.wait(), timeout)
+
+
+def _certificate_names(context: Context) -> tuple[str, ...]:
+    """The URIs and DNS names in the client's certificate, which gRPC has verified; none in plain text."""
+    found = context.auth_context().get("x509_subject_alternative_name", ())
+    return tuple(name.decode("utf-8", "replace") for name in found)
+
+
+def _host(peer: str) -> str:
+    """`ipv4:127.0.0.1:1234` without the port."""
+    return peer.rpartition(":")[0]

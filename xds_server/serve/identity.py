@@ -1,42 +1,78 @@
-"""Who may ask for what: the gateway that a node names.
+"""Who may ask for what: the gateway that a node names, and the gateways that a certificate is for.
 
-In: a node and the names of gateways there are. Out: the gateway, or a refusal in words. With plain text on loopback
-the node's own word counts.
+In: a node, the names of gateways there are, and the names in a verified client certificate. Out: the gateway, or a
+refusal. Without a certificate (plain text on loopback) the node's own word counts; with one only what it is for, and a
+refusal tells nothing of what else there is.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from xds_server.serve.requests import Node
 
 _SHOWN = 20
 _LENGTH = 200
+_ID_LENGTH = 512
+_SPIFFE = re.compile(r"spiffe://(?P<domain>[a-z0-9._-]+)/(?:gateway/(?P<gateway>[^/]+/[^/]+)|cell/(?P<cell>.+))")
+_DIRECTION = re.compile(r"(?P<cell>[^/]+)(?:/gw/(?P<direction>[a-z]+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why a stream is ended. `unknown` is True where the gateway does not exist, False where the request is malformed."""
+    """Why a stream is ended: the name of a gRPC status and a sentence."""
 
+    code: str
     message: str
-    unknown: bool = False
 
 
-def gateway_of(node: Node | None, known: Collection[str]) -> str | Refused:
-    """The gateway that a stream's first request names."""
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """What certificates are for. `mapping`: gateways by a name in the certificate (URI or DNS name).
+
+    A SPIFFE id of a trust domain in `domains` says it itself: `spiffe://DOMAIN/gateway/NAMESPACE/NAME`,
+    `spiffe://DOMAIN/cell/CELL/gw/DIRECTION`, and `spiffe://DOMAIN/cell/CELL` for all gateways of a cell.
+    """
+
+    mapping: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    domains: frozenset[str] = frozenset()
+
+    def gateways(self, names: Iterable[str]) -> frozenset[str]:
+        """What the owner of a certificate with these names may ask for."""
+        found: set[str] = set()
+        for name in names:
+            found.update(self.mapping.get(name, ()))
+            spiffe = _SPIFFE.fullmatch(name)
+            if spiffe is not None and spiffe["domain"] in self.domains:
+                if spiffe["gateway"]:
+                    found.add(spiffe["gateway"])
+                elif (cell := _DIRECTION.fullmatch(spiffe["cell"])) is not None:
+                    found.add(f"{cell['cell']}/{cell['direction']}" if cell["direction"] else cell["cell"])
+        return frozenset(found)
+
+
+def gateway_of(node: Node | None, known: Collection[str], allowed: Collection[str] | None) -> str | Refused:
+    """The gateway that a stream's first request names. `allowed` is what the certificate is for; None without one."""
     if node is None:
-        return Refused("the first request of a stream must carry a node")
+        return Refused("INVALID_ARGUMENT", "the first request of a stream must carry a node")
     if not node.id:
-        return Refused("node.id is empty; every Envoy needs one of its own")
+        return Refused("INVALID_ARGUMENT", "node.id is empty; every Envoy needs one of its own")
+    if len(node.id) > _ID_LENGTH:
+        return Refused("INVALID_ARGUMENT", f"node.id is longer than {_ID_LENGTH} characters")
     if not node.cluster:
-        return Refused("node.cluster is empty; it must be NAMESPACE/GATEWAY")
+        return Refused("INVALID_ARGUMENT", "node.cluster is empty; it must be NAMESPACE/GATEWAY")
+    if allowed is not None and node.cluster not in allowed:
+        return Refused("PERMISSION_DENIED", "this client certificate is not for the gateway in node.cluster")
     if node.cluster in known:
         return node.cluster
-    names = sorted(known)
     asked = node.cluster[:_LENGTH]
+    if allowed is not None:
+        return Refused("NOT_FOUND", f"node.cluster {asked!r} is no gateway here")
+    names = sorted(known)
     close = difflib.get_close_matches(asked, names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    return Refused(f"node.cluster {asked!r} is no gateway here.{hint} Known: {shown or 'none'}", unknown=True)
+    return Refused("NOT_FOUND", f"node.cluster {asked!r} is no gateway here.{hint} Known: {shown or 'none'}")

@@ -7,17 +7,27 @@ that goes away stays until listeners and routes without it were acknowledged, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xds_server.serve.channel import Channel
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource, Snapshot
+from xds_server.snapshot.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    HOST,
+    LISTENER,
+    ROUTES,
+    SCOPES,
+    SECRET,
+    Resource,
+    Snapshot,
+)
 
-WARMING_LIMIT = 20.0
-"""Seconds that routes wait for the acknowledgement of new clusters; Envoy warms a cluster for up to 15."""
-HELD = (CLUSTER, ENDPOINTS, SECRET, ROUTES)
+HELD = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, ROUTES)
 """The types of which nothing is taken away before listeners and routes stopped using it."""
-_USERS = (LISTENER, ROUTES)
+_USERS = (LISTENER, SCOPES, ROUTES, HOST)
+Channels = Mapping[str, Channel]
 
 
 @dataclass(slots=True)
@@ -27,11 +37,11 @@ class Order:
     drain_delay: float
     snapshot: Snapshot | None = None
     held: dict[str, dict[str, Resource]] = field(default_factory=lambda: {type_url: {} for type_url in HELD})
-    waiting: bool = False
-    """True if something waits for new clusters."""
+    waiting: set[str] = field(default_factory=set)
+    """The types of which something waits for new clusters."""
     _due: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def replace(self, snapshot: Snapshot, channels: Mapping[str, Channel]) -> None:
+    def replace(self, snapshot: Snapshot, channels: Channels) -> None:
         """A newer snapshot is wanted. What it no longer holds, and the client may have, is held for a while."""
         before, self.snapshot = self.snapshot, snapshot
         for type_url in HELD:
@@ -39,7 +49,7 @@ class Order:
             for name in [name for name in held if name in new]:
                 del held[name]
                 self._due.pop((type_url, name), None)
-            if before is not None and channels[type_url].requested:
+            if before is not None and type_url in channels and channels[type_url].requested:
                 held.update({name: one for name, one in before.get(type_url).items() if name not in new})
         for type_url, channel in channels.items():
             channel.reconsider(self.wanted(type_url))
@@ -52,32 +62,35 @@ class Order:
         return {**held, **current} if held else current
 
     def ready(
-        self, channel: Channel, lacking: list[Resource], channels: Mapping[str, Channel], now: float
+        self, channel: Channel, lacking: list[Resource], channels: Channels, peers: Sequence[Channels]
     ) -> list[Resource]:
-        """Those that can be sent now: they use no cluster that the client has not acknowledged."""
-        pending = self._pending(channels[CLUSTER], now) if lacking and channel.type_url in _USERS else frozenset()
+        """Those that can be sent now: they use no cluster that the client has not acknowledged, however long it takes.
+
+        `peers` are the channels of further streams of the same Envoy.
+        """
+        pending = self._pending((channels, *peers)) if lacking and channel.type_url in _USERS else frozenset()
         if not pending:
             return lacking
         known = channels[ROUTES].known
         # A table that the client never had is one that a listener waits for: then it may not wait itself.
         asked = {one.name for one in lacking if channel.type_url == ROUTES and one.name not in known}
         ready = [one for one in lacking if one.name in asked or not self._uses(one, pending, known)]
-        self.waiting = self.waiting or len(ready) < len(lacking)
+        if len(ready) < len(lacking):
+            self.waiting.add(channel.type_url)
         return ready
 
-    def _pending(self, clusters: Channel, now: float) -> frozenset[str]:
+    def _pending(self, streams: Iterable[Channels]) -> frozenset[str]:
         """Clusters that the client may lack, and will have if it is waited for."""
-        sent = clusters.in_flight
-        if not clusters.requested or (sent is not None and now - sent.time >= WARMING_LIMIT):
-            return frozenset()
-        missing = clusters.adds(clusters.lacking(self.wanted(CLUSTER)))
-        return missing if sent is None else missing | sent.additions
+        found: set[str] = set()
+        for channels in streams:
+            clusters = channels[CLUSTER]
+            if clusters.requested:
+                found |= clusters.adds(clusters.lacking(self.wanted(CLUSTER)))
+                found |= clusters.in_flight.additions if clusters.in_flight else frozenset()
+        return frozenset(found)
 
     def _uses(self, resource: Resource, pending: frozenset[str], tables: Mapping[str, str]) -> bool:
-        """True if a resource, or a table that the client lacks and will ask for because of it, uses one of the clusters.
-
-        One that does not say what it uses may use any.
-        """
+        """True if a resource, or a table that the client lacks and will ask for because of it, uses one of the clusters."""
         for type_url, name in resource.needs:
             if type_url == CLUSTER and name in pending:
                 return True
@@ -85,14 +98,14 @@ class Order:
                 table = self.wanted(ROUTES).get(name)
                 if table is not None and self._uses(table, pending, tables):
                     return True
-        return not resource.needs
+        return False
 
-    def release(self, channels: Mapping[str, Channel], now: float) -> None:
+    def release(self, channels: Channels, peers: Sequence[Channels], now: float) -> None:
         """Let go of what is held once nothing uses it and the delay has passed."""
         lingering = [(type_url, name) for type_url in HELD for name in channels[type_url].lingering]
         going = lingering + [(type_url, name) for type_url, held in self.held.items() for name in held]
         self._due = {key: self._due[key] for key in going if key in self._due}
-        if going and all(self._is_settled(channels[type_url]) for type_url in _USERS):
+        if going and all(self._is_settled(one[type_url]) for one in (channels, *peers) for type_url in _USERS):
             self._due = {key: self._due.get(key, now + self.drain_delay) for key in going}
         else:
             # Nothing newer uses what is held. But a client that came back may ask for its listeners and routes late.
@@ -106,12 +119,9 @@ class Order:
     def _is_settled(self, user: Channel) -> bool:
         """True if the client took all of a type; a refused resource that is only held any more does not count."""
         assert self.snapshot is not None
-        return user.is_quiet(self.wanted(user.type_url)) and not user.is_refusing(self.snapshot.get(user.type_url))
+        wanted = user.served(self.wanted(user.type_url), self.snapshot.hosts)
+        return user.is_quiet(wanted) and not user.is_refusing(self.snapshot.get(user.type_url))
 
-    def wake_at(self, channels: Mapping[str, Channel]) -> float | None:
-        """When `release` or `ready` may change by time alone; None if never."""
-        times = list(self._due.values())
-        sent = channels[CLUSTER].in_flight
-        if self.waiting and sent is not None:
-            times.append(sent.time + WARMING_LIMIT)
-        return min(times, default=None)
+    def wake_at(self) -> float | None:
+        """When `release` may change by time alone; None if never."""
+        return min(self._due.values(), default=None)

@@ -5,32 +5,34 @@ In: a stream's channels. Out: `ProxyRecord`s. Nothing here is read back by the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xds_server.serve.channel import Channel, Refusal
+from xds_server.serve.verdicts import Verdict
 from xds_server.snapshot.resource import Resource
 from xds_server.types import Origin
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalRecord:
-    """A NACK. `resources` are the guilty ones: those that Envoy's text names, else all; `origins` made them.
+    """A NACK of the Envoy `node`. `resources` are the guilty ones, as far as that is known; `origins` made them."""
 
-    `stands`: they are still wanted in that version.
-    """
-
+    node: str
     version: str
     time: float
     message: str
     resources: tuple[str, ...]
     origins: tuple[Origin, ...]
-    stands: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TypeRecord:
-    """One type on one stream. `waiting_since` is when the unanswered response was sent, 0 if there is none."""
+    """One type on one stream. `waiting_since` is when the unanswered response was sent, 0 if there is none.
+
+    `held`: something waits for clusters that are not acknowledged. `standing`: the refusals because of which the Envoy
+    does not have all that is wanted, not always its own. `refusal`: the last on this stream, maybe history.
+    """
 
     type_url: str
     sent: str
@@ -38,12 +40,9 @@ class TypeRecord:
     acknowledged_at: float
     waiting_since: float
     synced: bool
+    held: bool
+    standing: tuple[RefusalRecord, ...]
     refusal: RefusalRecord | None
-
-    @property
-    def standing(self) -> RefusalRecord | None:
-        """The last refusal, while what was refused is still wanted."""
-        return self.refusal if self.refusal is not None and self.refusal.stands else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,8 @@ class ProxyRecord:
         return "synced" if self.synced else "waiting"
 
 
-def type_record(channel: Channel, wanted: Mapping[str, Resource]) -> TypeRecord:
-    """The record of one channel, given what is wanted."""
+def type_record(node: str, channel: Channel, verdicts: tuple[Verdict, ...], *, synced: bool, held: bool) -> TypeRecord:
+    """The record of one channel. `synced`: the Envoy has all that it is served; `verdicts` say what it is not served."""
     sent = channel.in_flight
     return TypeRecord(
         channel.type_url,
@@ -82,12 +81,28 @@ def type_record(channel: Channel, wanted: Mapping[str, Resource]) -> TypeRecord:
         channel.acknowledged,
         channel.acknowledged_at,
         sent.time if sent else 0.0,
-        channel.in_sync(wanted),
-        _refusal(channel.refusal, stands=channel.is_refusing(wanted)) if channel.refusal else None,
+        synced and not verdicts,
+        held,
+        _standing(verdicts),
+        _refusal(node, channel.refusal) if channel.refusal else None,
     )
 
 
-def _refusal(refusal: Refusal, *, stands: bool) -> RefusalRecord:
-    origins = dict.fromkeys(origin for one in refusal.resources for origin in one.origins)
+def _standing(verdicts: tuple[Verdict, ...]) -> tuple[RefusalRecord, ...]:
+    """One record for what was refused together."""
+    together: dict[tuple[str, str, str, float], list[Resource]] = {}
+    for one in verdicts:
+        together.setdefault((one.node, one.response, one.message, one.time), []).append(one.resource)
+    return tuple(
+        RefusalRecord(node, response, time, message, tuple(one.name for one in resources), _origins(resources))
+        for (node, response, message, time), resources in together.items()
+    )
+
+
+def _refusal(node: str, refusal: Refusal) -> RefusalRecord:
     names = tuple(one.name for one in refusal.resources)
-    return RefusalRecord(refusal.version, refusal.time, refusal.message, names, tuple(origins), stands)
+    return RefusalRecord(node, refusal.version, refusal.time, refusal.message, names, _origins(refusal.resources))
+
+
+def _origins(resources: Iterable[Resource]) -> tuple[Origin, ...]:
+    return tuple(dict.fromkeys(origin for one in resources for origin in one.origins))

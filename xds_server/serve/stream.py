@@ -7,17 +7,32 @@ no socket, reads no clock and never sees the message of a resource.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from xds_server.serve.channel import DOUBTFUL, Channel, Sent
-from xds_server.serve.order import HELD, Order
+from xds_server.serve.order import HELD, Channels, Order
 from xds_server.serve.requests import Request
 from xds_server.serve.subscription import WILDCARD, Subscription
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, TYPES, Resource, Snapshot, content_version
+from xds_server.snapshot.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    HOST,
+    LISTENER,
+    SCOPES,
+    TYPES,
+    Resource,
+    Snapshot,
+    content_version,
+)
 
-_WILDCARD_TYPES = (CLUSTER, LISTENER)
+_FULL_TYPES = (CLUSTER, LISTENER, SCOPES)
+"""The types of which a response in the state of the world must hold everything."""
+_WILDCARD_TYPES = (*_FULL_TYPES, HOST)
+"""The types of which a first request without names asks for everything."""
+_PORTION = 4 * 1024 * 1024
+"""Bytes of resources that go into one response, where a change may be sent in several."""
 _UNSERVED_LIMIT = 32
 """Of so many types that are not served an empty first request is answered: their names are the client's words."""
 
@@ -34,22 +49,34 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a request meant: an ACK (with the seconds since the push) or a NACK of a type."""
+    """What a request meant: an ACK (with the seconds since the push) or a NACK of a type.
+
+    `resources` are what the client took anew, or what was found guilty; `message` its words.
+    """
 
     type_url: str
     refused: bool
     seconds: float
+    resources: tuple[Resource, ...] = ()
+    message: str = ""
 
 
 @dataclass(slots=True)
 class Stream:
-    """The state of one stream. `only` limits it to one type (the separate services)."""
+    """The state of one stream. `only` limits it to one type (the separate services).
+
+    `peers` gives the channels of further streams of the same Envoy: what one has acknowledged counts for all.
+    """
 
     delta: bool
     encoder: Encoder
     drain_delay: float = 5.0
     only: str = ""
+    peers: Callable[[], Iterable[Channels]] = tuple
+    portion: int = _PORTION
     channels: dict[str, Channel] = field(default_factory=dict)
+    unknown_nonces: int = 0
+    """Requests with a nonce that was never issued on this stream."""
     _nonces: int = 0
     _unserved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     """Names asked for of types that are not served: in delta they are answered as absent, so that nobody waits."""
@@ -59,24 +86,34 @@ class Stream:
     def __post_init__(self) -> None:
         self._order = Order(self.drain_delay)
         for type_url in TYPES:
-            wildcard = type_url in _WILDCARD_TYPES
-            subscription, full = Subscription(wildcard), wildcard and not self.delta
-            self.channels[type_url] = Channel(type_url, subscription, full, removes=wildcard or self.delta)
+            full = type_url in _FULL_TYPES and not self.delta
+            subscription = Subscription(type_url in _WILDCARD_TYPES)
+            channel = Channel(type_url, subscription, full, removes=full or self.delta, by_host=type_url == HOST)
+            self.channels[type_url] = channel
 
     @property
     def snapshot(self) -> Snapshot | None:
         """The newest snapshot given to this stream."""
         return self._order.snapshot
 
+    @property
+    def subscriptions(self) -> int:
+        """How many names the client has asked for, over all types."""
+        return sum(len(one.subscription.names) + len(one.asked) for one in self.channels.values())
+
     def replace_snapshot(self, snapshot: Snapshot) -> None:
         """A newer state is wanted."""
         if snapshot is not self._order.snapshot:
             self._order.replace(snapshot, self.channels)
 
+    def serves(self, type_url: str) -> bool:
+        """Whether resources of a type can be had here. Virtual hosts exist only in the incremental protocol."""
+        return type_url in self.channels and (self.delta or type_url != HOST)
+
     def receive(self, request: Request, now: float) -> Event | None:
         """Read one request; the responses it calls for come from `poll`."""
         channel = self.channels.get(request.type_url or self.only)
-        if channel is None:
+        if channel is None or not self.serves(channel.type_url):
             first = request.type_url not in self._asked and len(self._asked) < _UNSERVED_LIMIT
             if self.delta and (first or request.subscribe):
                 self._asked.add(request.type_url)
@@ -92,13 +129,16 @@ class Stream:
         return event
 
     def _change_names(self, channel: Channel, request: Request, *, first: bool) -> None:
-        had: Mapping[str, str] = {}
-        if first and request.initial:
+        had: Mapping[str, str] = request.initial if first else {}
+        if had:
             # A client that comes back says what it has: that is neither sent again nor answered with nothing.
-            had, channel.answered = request.initial, True
+            channel.answered = True
             channel.known.update(had)
             if channel.type_url in HELD and self.snapshot is not None:
                 channel.lingering = set(had) - set(self.wanted(channel.type_url))
+        if channel.by_host:
+            self._change_hosts(channel, request, had)
+            return
         named, everything = set(channel.subscription.names), channel.subscription.wildcard
         channel.subscription.change(request.subscribe, request.unsubscribe)
         channel.forced |= {name for name in request.subscribe if name != WILDCARD and name not in had}
@@ -107,15 +147,33 @@ class Stream:
             # The client dropped what it had by name; whether it still has it by wildcard it must be told.
             channel.known.update(dict.fromkeys(named.intersection(request.unsubscribe), DOUBTFUL))
 
+    def _change_hosts(self, channel: Channel, request: Request, had: Mapping[str, str]) -> None:
+        assert self.snapshot is not None
+        names = [name for name in request.subscribe if name != WILDCARD]
+        channel.subscription.change((WILDCARD,), ())
+        channel.ask(names, had, self.snapshot.hosts)
+        for name in request.unsubscribe:
+            for memory in (channel.known, channel.asked, channel.absent):
+                memory.pop(name, None)
+
     def _acknowledge(self, channel: Channel, request: Request, now: float) -> Event | None:
         sent = channel.in_flight
         if sent is None or request.nonce != sent.nonce:
+            self.unknown_nonces += not self._was_issued(request.nonce)
             return None
+        seconds = now - sent.time
         if request.error is not None:
-            channel.refuse(request.error, now)
-        else:
-            channel.accept(now)
-        return Event(channel.type_url, request.error is not None, now - sent.time)
+            blamed = channel.refuse(request.error, now)
+            return Event(channel.type_url, refused=True, seconds=seconds, resources=blamed, message=request.error)
+        return Event(channel.type_url, refused=False, seconds=seconds, resources=channel.accept(now))
+
+    def _was_issued(self, nonce: str) -> bool:
+        if not nonce:
+            return True
+        try:
+            return 0 < int(nonce, 16) <= self._nonces
+        except ValueError:
+            return False
 
     def _replace_names(self, channel: Channel, request: Request, event: Event | None, *, first: bool) -> None:
         before, everything = set(channel.subscription.names), channel.subscription.wildcard
@@ -151,18 +209,25 @@ class Stream:
             type_url, names = self._unserved.pop(0)
             absent = tuple(name for name in names if name != WILDCARD)
             yield type_url, self.encoder.delta(Sent(self._nonce(), content_version(), now, (), absent), type_url)
-        self._order.waiting = False
-        self._order.release(self.channels, now)
+        self._order.waiting.clear()
+        peers = tuple(self.peers())
+        self._order.release(self.channels, peers, now)
         for type_url in (self.only,) if self.only else TYPES:
             channel = self.channels[type_url]
             if channel.requested and channel.in_flight is None:
-                response = self._next(channel, now)
+                response = self._next(channel, peers, now) or self._beat(channel, now)
                 if response is not None:
                     yield type_url, self._send(channel, response)
 
     def wake_at(self) -> float | None:
         """When `poll` may have more to say by time alone."""
-        return self._order.wake_at(self.channels)
+        times = [self._order.wake_at()]
+        times += [one.next_beat(self.wanted(one.type_url)) for one in self.channels.values() if one.beats]
+        return min((time for time in times if time is not None), default=None)
+
+    def holds(self, type_url: str) -> bool:
+        """True while something of a type waits for clusters that the client has not acknowledged."""
+        return type_url in self._order.waiting
 
     def in_sync(self) -> bool:
         """True if the client has acknowledged all that is wanted of the types it asked for."""
@@ -172,36 +237,50 @@ class Stream:
 
     def wanted(self, type_url: str) -> Mapping[str, Resource]:
         """What the client shall have of a type now."""
-        return self._order.wanted(type_url)
+        wanted = self._order.wanted(type_url)
+        snapshot = self.snapshot
+        return self.channels[type_url].served(wanted, snapshot.hosts) if snapshot is not None else wanted
 
     def type_in_sync(self, type_url: str) -> bool:
         """True if the client has acknowledged all that is wanted of one type."""
-        return self.snapshot is not None and self.channels[type_url].in_sync(self._order.wanted(type_url))
+        return self.snapshot is not None and self.channels[type_url].in_sync(self.wanted(type_url))
 
-    def _next(self, channel: Channel, now: float) -> Sent | None:
-        wanted = self._order.wanted(channel.type_url)
+    def _next(self, channel: Channel, peers: tuple[Channels, ...], now: float) -> Sent | None:
+        assert self.snapshot is not None
+        wanted = self.wanted(channel.type_url)
         if channel.full:
-            return self._next_full(channel, wanted, now)
+            return self._next_full(channel, wanted, peers, now)
+        if channel.asked:
+            channel.repeat_asked(wanted, self.snapshot.hosts)
         lacking = channel.lacking(wanted)
-        ready = self._order.ready(channel, lacking, self.channels, now)
+        ready = channel.portion(self._order.ready(channel, lacking, self.channels, peers), self.portion)
+        aliases, absent = channel.answers(wanted, ready, self.snapshot.hosts) if channel.asked else ({}, ())
         removed = channel.surplus(wanted) if self.delta else []
         if len(ready) < len(lacking):
             removed = [name for name in removed if not channel.known.get(name)]  # what goes away goes after what comes
         empty_first = self.delta and not channel.answered and channel.subscription.wildcard and not lacking
-        if not ready and not removed and not empty_first:
+        if not ready and not removed and not absent and not empty_first:
             return None
-        return self._response(channel, tuple(ready), tuple(removed), now)
+        response = self._response(channel, tuple(ready), tuple(removed), now)
+        return replace(response, aliases=aliases, absent=absent) if channel.by_host else response
 
-    def _next_full(self, channel: Channel, wanted: Mapping[str, Resource], now: float) -> Sent | None:
+    def _next_full(
+        self, channel: Channel, wanted: Mapping[str, Resource], peers: tuple[Channels, ...], now: float
+    ) -> Sent | None:
         lacking = channel.lacking(wanted)
         gone = channel.gone(wanted)
         if channel.answered and not lacking and not gone:
             return None
         if not channel.answered and not channel.subscription.wildcard and not channel.subscription.names:
             return None
-        if len(self._order.ready(channel, lacking, self.channels, now)) < len(lacking):
+        if len(self._order.ready(channel, lacking, self.channels, peers)) < len(lacking):
             return None
         return self._response(channel, tuple(channel.everything(wanted)), tuple(sorted(gone)), now)
+
+    def _beat(self, channel: Channel, now: float) -> Sent | None:
+        """A sign of life for resources that the client would drop else."""
+        due = channel.due_beats(self.wanted(channel.type_url), now) if channel.beats else ()
+        return Sent(self._nonce(), channel.sent_version, now, (), (), beats=due) if due else None
 
     def _response(
         self, channel: Channel, resources: tuple[Resource, ...], removed: tuple[str, ...], now: float
@@ -226,7 +305,7 @@ class Stream:
         return f"{self._nonces:x}"
 
     def _send(self, channel: Channel, response: Sent) -> bytes:
-        if channel.type_url == CLUSTER:
+        if channel.type_url == CLUSTER and response.resources:
             # Envoy waits for the endpoints of every cluster that it is sent, also when it has them; a client that
             # comes back may ask for them only after this.
             changed = {one.name for one in response.resources if channel.known.get(one.name) != one.version}

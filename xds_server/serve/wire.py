@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from xds_server.envoy_api.envoy.service.cluster.v3 import cds_pb2
+from xds_server.envoy_api.envoy.service.discovery.v3 import ads_pb2
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
@@ -16,10 +18,18 @@ from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import Resource as ResourceMessage
+from xds_server.envoy_api.envoy.service.endpoint.v3 import eds_pb2
+from xds_server.envoy_api.envoy.service.extension.v3 import config_discovery_pb2
+from xds_server.envoy_api.envoy.service.listener.v3 import lds_pb2
+from xds_server.envoy_api.envoy.service.route.v3 import rds_pb2, srds_pb2
+from xds_server.envoy_api.envoy.service.runtime.v3 import rtds_pb2
+from xds_server.envoy_api.envoy.service.secret.v3 import sds_pb2
 from xds_server.serve.channel import Sent
 from xds_server.serve.requests import Node, Request
 from xds_server.snapshot.resource import Resource
 
+FILES = (ads_pb2, cds_pb2, eds_pb2, config_discovery_pb2, lds_pb2, rds_pb2, srds_pb2, rtds_pb2, sds_pb2)
+"""The modules that describe the services; gRPC reflection answers from what they register."""
 _MESSAGE_LIMIT = 4096
 
 
@@ -86,25 +96,61 @@ class Envelope:
         head = DeltaDiscoveryResponse(
             system_version_info=sent.version, type_url=type_url, nonce=sent.nonce, removed_resources=sent.removed
         )
-        return b"".join((head.SerializeToString(), *(self._delta_entry(one) for one in sent.resources)))
+        head.resources.extend(_absent(name) for name in sent.absent)
+        head.resources.extend(_beat(one, one.version) for one in sent.beats)
+        entries = (
+            self._delta_entry(one) if one.name not in sent.aliases else _aliased(one, sent.aliases[one.name])
+            for one in sent.resources
+        )
+        return b"".join((head.SerializeToString(), *entries))
 
     def full(self, sent: Sent, type_url: str) -> bytes:
-        """A DiscoveryResponse."""
+        """A DiscoveryResponse. What has a time to live is wrapped, in the version of the whole response."""
         head = DiscoveryResponse(version_info=sent.version, type_url=type_url, nonce=sent.nonce)
-        return b"".join((head.SerializeToString(), *(self._full_entry(one) for one in sent.resources)))
+        for one in sent.beats:
+            head.resources.add().Pack(_beat(one, sent.version))
+        return b"".join((head.SerializeToString(), *(self._full_entry(one, sent.version) for one in sent.resources)))
 
     def _delta_entry(self, resource: Resource) -> bytes:
         key = (resource.type_url, resource.name, resource.version)
         if (entry := self._delta.get(key)) is None:
-            message = ResourceMessage(name=resource.name, version=resource.version)
-            message.resource.type_url, message.resource.value = resource.type_url, resource.body
-            entry = self._delta[key] = DeltaDiscoveryResponse(resources=[message]).SerializeToString()
+            entry = self._delta[key] = _aliased(resource, ())
         return entry
 
-    def _full_entry(self, resource: Resource) -> bytes:
+    def _full_entry(self, resource: Resource, version: str) -> bytes:
+        if resource.ttl:
+            wrapped = DiscoveryResponse()
+            wrapped.resources.add().Pack(_whole(resource, version))
+            return wrapped.SerializeToString()
         key = (resource.type_url, resource.name, resource.version)
         if (entry := self._full.get(key)) is None:
             message = DiscoveryResponse()
             message.resources.add(type_url=resource.type_url, value=resource.body)
             entry = self._full[key] = message.SerializeToString()
         return entry
+
+
+def _beat(resource: Resource, version: str) -> ResourceMessage:
+    """A resource without its body: the client has it."""
+    message = ResourceMessage(name=resource.name, version=version)
+    if resource.ttl:
+        message.ttl.FromMilliseconds(round(resource.ttl * 1000))
+    return message
+
+
+def _whole(resource: Resource, version: str) -> ResourceMessage:
+    message = _beat(resource, version)
+    message.resource.type_url, message.resource.value = resource.type_url, resource.body
+    return message
+
+
+def _aliased(resource: Resource, names: Iterable[str]) -> bytes:
+    """A delta response that holds one resource; `names` are those by which the client asked for it."""
+    message = _whole(resource, resource.version)
+    message.aliases.extend(names)
+    return DeltaDiscoveryResponse(resources=[message]).SerializeToString()
+
+
+def _absent(name: str) -> ResourceMessage:
+    """No virtual host answers this name: Envoy then answers 404 at once; called removed, the request would hang."""
+    return ResourceMessage(name=name, aliases=[name])

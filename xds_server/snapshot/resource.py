@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from xds_server.snapshot.hosts import NO_HOSTS, Hosts, index_hosts
 from xds_server.types import Origin
 
 _PREFIX = "type.googleapis.com/"
@@ -19,7 +20,11 @@ ENDPOINTS = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
-TYPES = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES)
+SCOPES = _PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
+HOST = _PREFIX + "envoy.config.route.v3.VirtualHost"
+EXTENSION = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
+RUNTIME = _PREFIX + "envoy.service.runtime.v3.Runtime"
+TYPES = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, SCOPES, ROUTES, HOST, RUNTIME)
 """The type URLs served, in the order in which additions are delivered."""
 
 
@@ -36,7 +41,10 @@ def content_version(*parts: bytes) -> str:
 class Resource:
     """One named resource. `body` is the serialised message that goes into the Any.
 
-    `origins` are the documents that made it; `needs` the (type URL, name) pairs it refers to.
+    `origins` are the documents that made it; `needs` the (type URL, name) pairs it refers to. `ttl`: seconds after
+    which a client drops it unless it hears of it again; 0: never. `on_demand`: a virtual host that is sent only to
+    clients that ask for one of its hosts; `aliases` are its further names. `withheld`: it was refused and is not sent;
+    what a client has instead stays.
     """
 
     type_url: str
@@ -45,6 +53,10 @@ class Resource:
     version: str
     origins: tuple[Origin, ...] = field(default=(), compare=False)
     needs: tuple[tuple[str, str], ...] = ()
+    ttl: float = 0.0
+    on_demand: bool = False
+    aliases: tuple[str, ...] = ()
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,8 @@ class Snapshot:
     gateway: str
     resources: Mapping[str, Mapping[str, Resource]]
     versions: Mapping[str, str]
+    hosts: Hosts = NO_HOSTS
+    """Which virtual host a host name belongs to."""
 
     def get(self, type_url: str) -> Mapping[str, Resource]:
         """The resources of one type by name; empty for a type that this snapshot does not hold."""
@@ -78,4 +92,5 @@ def snapshot_of(gateway: str, resources: Iterable[Resource]) -> Snapshot:
         type_url: content_version(*(f"{name}={resource.version}".encode() for name, resource in named.items()))
         for type_url, named in by_type.items()
     }
-    return Snapshot(gateway, by_type, versions)
+    hosts = [(one.name, *one.aliases) for one in by_type.get(HOST, {}).values()]
+    return Snapshot(gateway, by_type, versions, index_hosts(hosts))

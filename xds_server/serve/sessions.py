@@ -1,0 +1,168 @@
+"""The open streams, by gateway and by Envoy: what one of them acknowledges or refuses concerns the others.
+
+In: snapshots, streams that open and close, requests. Out: sessions to look after again (their `wake` is called), and
+records. It awaits nothing and opens nothing: `grpc.py` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from xds_server.serve.records import ProxyRecord, type_record
+from xds_server.serve.requests import Node, Request
+from xds_server.serve.stream import Event, Stream
+from xds_server.serve.verdicts import Name, Verdict, Verdicts
+from xds_server.snapshot.resource import Snapshot
+
+_VERDICTS = 1000
+"""Of so many resources of one type a record shows the verdicts."""
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """One open stream of one Envoy. `wake` is called when it may have something to say."""
+
+    core: Stream
+    node: Node
+    gateway: str
+    peer: str
+    connected: float
+    last_message: float
+    wake: Callable[[], None]
+    refused_before: frozenset[Name] = frozenset()
+    """What the Envoy refused on an earlier stream: tried once more when it has everything else."""
+    retried: frozenset[Name] = frozenset()
+
+
+@dataclass(slots=True)
+class Sessions:
+    """All open streams, and the verdicts of all Envoys."""
+
+    _open: set[Session] = field(default_factory=set)
+    _of_node: dict[tuple[str, str], set[Session]] = field(default_factory=dict)
+    _verdicts: dict[str, Verdicts] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def gateways(self) -> Collection[str]:
+        """The gateways that can be asked for."""
+        return self._verdicts.keys()
+
+    def snapshots(self) -> Iterable[Snapshot]:
+        """What is wanted of each gateway."""
+        return [verdicts.wanted for verdicts in self._verdicts.values()]
+
+    def publish(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """These are wanted from now on. A gateway that is not among them keeps its last one."""
+        for gateway, snapshot in snapshots.items():
+            verdicts = self._verdicts.get(gateway)
+            if verdicts is None:
+                self._verdicts[gateway] = Verdicts(snapshot)
+            elif verdicts.wanted is not snapshot:
+                verdicts.replace(snapshot)
+        for session in self._open:
+            self._serve(session)
+
+    def forget(self, gateway: str) -> None:
+        """A gateway no longer exists: its streams go on with what they have, and there are no new ones."""
+        self._verdicts.pop(gateway, None)
+
+    def open(self, session: Session) -> None:
+        """A stream begins."""
+        key = (session.gateway, session.node.id)
+        twins = self._of_node.setdefault(key, set())
+        verdicts = self._verdicts[session.gateway]
+        if not twins:
+            session.refused_before = verdicts.refused_by(session.node.id)
+        session.core.peers = lambda: [one.core.channels for one in twins if one is not session]
+        self._open.add(session)
+        twins.add(session)
+        session.core.replace_snapshot(verdicts.served(session.node.id))
+
+    def close(self, session: Session) -> None:
+        """A stream ended."""
+        key = (session.gateway, session.node.id)
+        self._open.discard(session)
+        twins = self._of_node.get(key, set())
+        twins.discard(session)
+        if not twins:
+            self._of_node.pop(key, None)
+        for one in twins:
+            one.wake()
+
+    def receive(self, session: Session, request: Request, now: float) -> Event | None:
+        """Read a request on a stream."""
+        session.last_message = now
+        event = session.core.receive(request, now)
+        verdicts = self._verdicts.get(session.gateway)
+        if verdicts is not None:
+            if event is not None and event.resources:
+                self._judge(session, verdicts, event, now)
+            self._retry(session, verdicts)
+        for one in self._of_node[session.gateway, session.node.id]:
+            one.wake()
+        return event
+
+    def _judge(self, session: Session, verdicts: Verdicts, event: Event, now: float) -> None:
+        node = session.node.id
+        if event.refused:
+            version = session.core.channels[event.type_url].sent_version
+            said = [Verdict(node, one, version, event.message, now) for one in event.resources]
+            session.retried -= {(one.type_url, one.name) for one in event.resources}
+            changed = verdicts.refuse(said)
+        else:
+            changed = verdicts.accept(node, event.resources)
+        if changed:
+            for one in self._open:
+                if one.gateway == session.gateway:
+                    self._serve(one)
+
+    def _retry(self, session: Session, verdicts: Verdicts) -> None:
+        """An Envoy that came back and has a set that works is sent once more what it refused before."""
+        channels = session.core.channels
+        asked = session.refused_before and all(channels[type_url].requested for type_url, _ in session.refused_before)
+        if asked and session.core.in_sync():
+            session.retried, session.refused_before = session.refused_before, frozenset()
+            session.core.replace_snapshot(verdicts.served(session.node.id, session.retried))
+
+    def _serve(self, session: Session) -> None:
+        verdicts = self._verdicts.get(session.gateway)
+        if verdicts is not None:
+            snapshot = verdicts.served(session.node.id, session.retried)
+            if snapshot is not session.core.snapshot:
+                session.core.replace_snapshot(snapshot)
+                session.wake()
+
+    def records(self) -> tuple[ProxyRecord, ...]:
+        """All open streams, by gateway, Envoy and time."""
+        records = (self._record(session) for session in self._open)
+        return tuple(sorted(records, key=lambda one: (one.gateway, one.node_id, one.connected_since)))
+
+    def _record(self, session: Session) -> ProxyRecord:
+        core, verdicts = session.core, self._verdicts.get(session.gateway)
+        standing = verdicts.standing(session.node.id) if verdicts is not None else {}
+        types = [
+            type_record(
+                session.node.id,
+                channel,
+                standing.get(type_url, ())[:_VERDICTS],
+                synced=core.type_in_sync(type_url),
+                held=core.holds(type_url),
+            )
+            for type_url, channel in core.channels.items()
+            if channel.requested
+        ]
+        return ProxyRecord(
+            session.node.id,
+            session.gateway,
+            "delta" if core.delta else "sotw",
+            session.peer,
+            session.node.version,
+            session.node.locality,
+            session.connected,
+            session.last_message,
+            tuple(types),
+        )

@@ -1,0 +1,168 @@
+"""What the Envoys of one gateway said of the wanted resources, and what each of them is served because of that.
+
+In: the wanted snapshot, ACKs and NACKs. Out: the snapshot that an Envoy is served. A version that somebody refused and
+nobody accepted is withdrawn for all: in its place stands the version last accepted, with all that it refers to; where
+nobody ever accepted any, it is withheld, which neither sends nor removes it. A version that others accepted is
+withdrawn only for those who refused it. Everything else goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+
+from xds_server.snapshot.resource import LISTENER, ROUTES, SECRET, TYPES, Resource, Snapshot, snapshot_of
+
+Name = tuple[str, str]
+"""The type URL and name of a resource."""
+_VITAL = (ROUTES, SECRET)
+"""What a listener must have: without it a listener that starts waits, and then serves nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A NACK that stands: the wanted version of `resource` was refused by `node`."""
+
+    node: str
+    resource: Resource
+    response: str
+    message: str
+    time: float
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """The verdicts on the wanted snapshot of one gateway. They outlive the streams on which they were said."""
+
+    wanted: Snapshot
+    _refusals: dict[Name, dict[str, Verdict]] = field(default_factory=dict)
+    _approved: set[Name] = field(default_factory=set)
+    """Names whose wanted version somebody accepted."""
+    _taken: dict[Name, Resource] = field(default_factory=dict)
+    """What was last accepted of each name, in whatever version."""
+    _before: dict[Name, Resource] = field(default_factory=dict)
+    """What was accepted before that: for those who refuse what others accept."""
+    _served: dict[frozenset[Name], Snapshot] = field(default_factory=dict)
+
+    def replace(self, wanted: Snapshot) -> None:
+        """Something else is wanted. What was said of other versions is over, and may be tried again one day."""
+        self.wanted = wanted
+        self._served.clear()
+        for name, by in list(self._refusals.items()):
+            version = self._version(name)
+            kept = {node: verdict for node, verdict in by.items() if verdict.resource.version == version}
+            if kept:
+                self._refusals[name] = kept
+            else:
+                del self._refusals[name]
+        self._approved = {name for name in self._approved if self._taken[name].version == self._version(name)}
+        self._forget()
+
+    def accept(self, node: str, resources: Iterable[Resource]) -> bool:
+        """An Envoy took these. True if somebody may be served something else now."""
+        changed = False
+        for one in resources:
+            name = (one.type_url, one.name)
+            last = self._taken.get(name)
+            if last is not None and last.version != one.version:
+                self._before[name] = last
+            self._taken[name] = one
+            if one.version == self._version(name):
+                self._approved.add(name)
+                by = self._refusals.get(name)
+                if by is not None:
+                    changed = True
+                    by.pop(node, None)
+                    if not by:
+                        del self._refusals[name]
+        if changed:
+            self._served.clear()
+        return changed
+
+    def refuse(self, verdicts: Iterable[Verdict]) -> bool:
+        """An Envoy refused these. True if somebody may be served something else now."""
+        changed = False
+        for verdict in verdicts:
+            name = (verdict.resource.type_url, verdict.resource.name)
+            if verdict.resource.version == self._version(name):
+                self._refusals.setdefault(name, {})[verdict.node] = verdict
+                changed = True
+        return changed
+
+    def refused_by(self, node: str) -> frozenset[Name]:
+        """What an Envoy refused of what is wanted."""
+        return frozenset(name for name, by in self._refusals.items() if node in by)
+
+    def standing(self, node: str) -> dict[str, tuple[Verdict, ...]]:
+        """By type, the verdicts that keep an Envoy from having what is wanted: its own first, then those of others."""
+        found: dict[str, list[Verdict]] = {}
+        for name, by in self._refusals.items():
+            if node in by or name not in self._approved:
+                verdicts = sorted(by.values(), key=lambda one: (one.node != node, one.time))
+                found.setdefault(name[0], []).append(verdicts[0])
+        return {type_url: tuple(verdicts) for type_url, verdicts in found.items()}
+
+    def served(self, node: str, retried: AbstractSet[Name] = frozenset()) -> Snapshot:
+        """What an Envoy is served. `retried`: what it refused on an earlier stream and is sent once more."""
+        bad = frozenset(
+            name
+            for name, by in self._refusals.items()
+            if (name not in retried and (node in by or name not in self._approved))
+        )
+        if not bad:
+            return self.wanted
+        if bad not in self._served:
+            self._served[bad] = self._without(bad)
+        return self._served[bad]
+
+    def _version(self, name: Name) -> str:
+        one = self.wanted.get(name[0]).get(name[1])
+        return one.version if one is not None else ""
+
+    def _without(self, bad: frozenset[Name]) -> Snapshot:
+        """The wanted snapshot with older versions of what is bad, and with all that those refer to."""
+        resources = {(type_url, name): one for type_url in TYPES for name, one in self.wanted.get(type_url).items()}
+        for name in bad:
+            self._step_back(name, resources)
+        for name, one in list(resources.items()):
+            if one.type_url == LISTENER and self._lacks(one, resources):
+                self._step_back(name, resources)
+                if self._lacks(resources[name], resources):
+                    resources[name] = replace(one, withheld=True)
+        return snapshot_of(self.wanted.gateway, resources.values())
+
+    def _step_back(self, name: Name, resources: dict[Name, Resource]) -> None:
+        refused = resources[name].version
+        accepted = (self._taken.get(name), self._before.get(name))
+        older = next((one for one in accepted if one is not None and one.version != refused), None)
+        if older is None:
+            resources[name] = replace(resources[name], withheld=True)
+            return
+        resources[name] = older
+        missing = list(older.needs)
+        while missing:
+            need = missing.pop()
+            if need not in resources and need in self._taken:
+                resources[need] = self._taken[need]
+                missing += self._taken[need].needs
+
+    @staticmethod
+    def _lacks(one: Resource, resources: dict[Name, Resource]) -> bool:
+        needs = (resources.get(need) for need in one.needs if need[0] in _VITAL)
+        return not one.withheld and any(need is None or need.withheld for need in needs)
+
+    def _forget(self) -> None:
+        """Keep of what was accepted only what is wanted still, and what older versions of that refer to."""
+        kept: set[Name] = set()
+        pending = [name for name in self._taken if self._version(name)]
+        while pending:
+            name = pending.pop()
+            if name not in kept:
+                kept.add(name)
+                accepted = (self._taken.get(name), self._before.get(name))
+                pending += [
+                    need for one in accepted if one and one.version != self._version(name) for need in one.needs
+                ]
+        self._taken = {name: one for name, one in self._taken.items() if name in kept}
+        self._before = {name: one for name, one in self._before.items() if name in kept}
