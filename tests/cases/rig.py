@@ -83,7 +83,7 @@ class Rig:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._xds = XdsServer(time.monotonic, drain_delay=0.01)
-        port = self._run(self._xds.start("127.0.0.1:0"))
+        port = self._run(self._listen())
         self._run(self._xds.publish(first))
         bootstrap, self._admin, self._log = folder / "envoy.yaml", folder / "admin", folder / "envoy.log"
         bootstrap.write_text(Bootstrap(GATEWAY, "cases", Address("127.0.0.1", port)).text(), encoding="utf-8")
@@ -102,6 +102,11 @@ class Rig:
             self._envoy = subprocess.Popen(command, stdout=log, stderr=log)
         self._client = httpx.Client(timeout=20, verify=False, http2=False)
 
+    async def _listen(self) -> int:
+        port = self._xds.listen("127.0.0.1:0")
+        await self._xds.start()
+        return port
+
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
@@ -114,7 +119,7 @@ class Rig:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             records = self._xds.proxies()
-            refused = [one.standing.message for record in records for one in record.types if one.standing]
+            refused = [said.message for record in records for one in record.types for said in one.standing]
             assert not refused, refused
             assert self._envoy.poll() is None, self.log()
             synced = bool(records) and all(one.synced for one in records) and self._admin.exists()
