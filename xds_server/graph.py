@@ -54,12 +54,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of a backend. `hostname` is what probes and Host rewrites use; `zone` its locality."""
+    """One address of a backend. `hostname` is what probes and Host rewrites use; `zone` its locality.
+
+    `weight` is relative to the other endpoints of the backend.
+    """
 
     address: str
     port: int
     zone: str = ""
     hostname: str = ""
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +79,14 @@ class BackendTls:
 class Backend:
     """Where requests go: either endpoints with IP addresses, or DNS names (`dns` True), never mixed.
 
-    `name` is unique in its organisation and is shown in Envoy's stats.
+    `name` is unique in its organisation and is shown in Envoy's stats. `protocol` is spoken to it; `tcp` and `udp`
+    stand for bytes that nobody looks into.
     """
 
     name: str
     endpoints: tuple[Endpoint, ...]
     dns: bool = False
-    protocol: Literal["http1", "h2c"] = "http1"
+    protocol: Literal["http1", "h2c", "tcp", "udp"] = "http1"
     tls: BackendTls | None = None
     origins: tuple[Origin, ...] = field(default=(), compare=False)
 
@@ -183,14 +188,57 @@ class HttpChain:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamRoute:
+    """Where connections or datagrams go, whatever is in them. Without destinations connections are closed.
+
+    `name` is stable and for people: `tcproute/NAMESPACE/NAME`. Over UDP there is at most one destination.
+    """
+
+    name: str
+    destinations: tuple[Destination, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChain:
+    """One filter chain that forwards what it gets: TCP, UDP, or TLS that is picked by SNI (`server_names`; empty: any).
+
+    With certificates TLS ends here; without them it is passed through. `name` is its stats prefix. `settings` are
+    listener-wide features.
+    """
+
+    name: str
+    route: StreamRoute
+    server_names: tuple[str, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+
+Chain = HttpChain | StreamChain
+
+
+@dataclass(frozen=True, slots=True)
 class Port:
-    """One listening socket of a gateway, on every one of `addresses`."""
+    """One listening socket of a gateway, on every one of `addresses`. With `tls` SNI tells its chains apart."""
 
     name: str
     addresses: tuple[str, ...]
     port: int
-    chains: tuple[HttpChain, ...]
+    chains: tuple[Chain, ...]
     tls: bool = False
+    transport: Literal["tcp", "udp"] = "tcp"
+
+    @property
+    def http_chains(self) -> tuple[HttpChain, ...]:
+        """The chains that know requests."""
+        return tuple(one for one in self.chains if isinstance(one, HttpChain))
+
+    @property
+    def stream_chains(self) -> tuple[StreamChain, ...]:
+        """The chains that know connections or datagrams only."""
+        return tuple(one for one in self.chains if isinstance(one, StreamChain))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def policy(kind: str, name: str, target: str, spec: str, created: str = "") -> s
 
 
 def chain(result: Compiled, port: int = 81) -> HttpChain:
-    return next(one for one in result.gateways[0].ports if one.port == port).chains[0]
+    return next(one for one in result.gateways[0].ports if one.port == port).http_chains[0]
 
 
 def routes(result: Compiled, port: int = 81) -> dict[str, tuple[Route, ...]]:

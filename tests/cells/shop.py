@@ -139,7 +139,7 @@ def reply(compiled: Compiled, gateway: str, route_name: str) -> set[str]:
         for gate in compiled.gateways
         if gate.name == gateway
         for port in gate.ports
-        for chain in port.chains
+        for chain in port.http_chains
         for host in chain.hosts
         for one in host.routes
         if f"/{route_name}/" in one.name

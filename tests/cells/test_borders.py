@@ -35,7 +35,7 @@ def test_beside_tls_no_attached_route_is_served_in_plain_text(section: str) -> N
     old = text.replace("namespace: front}", 'namespace: front, creationTimestamp: "2020-01-01T00:00:00Z"}')
     compiled = compile_shop(front=TLS_FRONT, admin=old)
     (north,) = (one for one in compiled.gateways if one.name == "front/front-north")
-    plain = [listener for port in north.ports if port.port == 8080 for listener in port.chains]
+    plain = [listener for port in north.ports if port.port == 8080 for listener in port.http_chains]
     routes = [one for listener in plain for host in listener.hosts for one in host.routes]
     assert {type(one.action).__name__ for one in routes} == {"Redirect"}
 

@@ -49,7 +49,7 @@ def things_to_try(gateways: Iterable[Gateway]) -> tuple[Try, ...]:
         one
         for gateway in gateways
         for port in gateway.ports
-        for chain in port.chains
+        for chain in port.http_chains
         for host in chain.hosts
         for route in host.routes
         if (one := _try(gateway, port, chain, host, route)) is not None
@@ -62,7 +62,7 @@ def _plain(tls: object) -> bool:
 
 def _routes(gateway: Gateway) -> Iterator[Route]:
     for port in gateway.ports:
-        for chain in port.chains:
+        for chain in port.http_chains:
             for host in chain.hosts:
                 yield from host.routes
 

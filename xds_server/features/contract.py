@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
@@ -19,11 +19,16 @@ from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Rout
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from xds_server.graph import Backend, Redirect, Respond
+from xds_server.types import Path
 
 SpecT = TypeVar("SpecT")
 ValueT = TypeVar("ValueT")
+Transport = Literal["http", "tcp", "udp"]
+"""Traffic: requests, connections that nobody looks into, datagrams."""
 
 
 class Context(Protocol):
@@ -66,6 +71,9 @@ class Feature(Generic[SpecT, ValueT]):
     chain_follows_routes: ClassVar[bool] = False
     """True if the filter's configuration in the chain depends on the routes' values (as JWT providers do)."""
 
+    transports: ClassVar[tuple[Transport, ...]] = ("http",)
+    """The traffic that it works on. Where one of a SecurityPolicy does not, connections and datagrams are refused."""
+
     def resolve(self, spec: SpecT, context: Context) -> ValueT | None:
         """The meaning of a spec; None when a problem was reported, or when there is nothing to do."""
         raise NotImplementedError
@@ -90,6 +98,16 @@ class Feature(Generic[SpecT, ValueT]):
 
     def cluster(self, value: ValueT, parts: ClusterParts) -> None:
         """Change the cluster of every destination of the route."""
+
+    def unfit(self, spec: SpecT, transport: Transport) -> Sequence[Path]:
+        """The fields that are set and mean nothing for this traffic; the empty path stands for all of the spec."""
+        return () if transport in self.transports else ((),)
+
+    def tcp(self, value: ValueT, proxy: TcpProxy) -> None:
+        """Change how the connections of a chain are forwarded."""
+
+    def udp(self, value: ValueT, proxy: UdpProxyConfig) -> None:
+        """Change how the datagrams of a port are forwarded."""
 
     def backends(self, value: ValueT) -> Sequence[Backend]:
         """Further backends that the value needs (a JWKS server); each becomes a cluster of its name."""

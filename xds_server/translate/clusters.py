@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from google.protobuf.message import Message
 
@@ -29,7 +30,17 @@ from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from xds_server.features.contract import AnyFeature, ClusterParts, pack
 from xds_server.features.parts.values import duration, uint32
-from xds_server.graph import Backend, Forward, Gateway, HttpChain, Route, Setting
+from xds_server.graph import (
+    Backend,
+    Chain,
+    Destination,
+    Forward,
+    Gateway,
+    Route,
+    Setting,
+    StreamChain,
+    StreamRoute,
+)
 from xds_server.graph import Endpoint as BackendEndpoint
 from xds_server.translate.message import Translated
 from xds_server.translate.tls import ads, upstream_problem, upstream_socket
@@ -58,26 +69,34 @@ def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature]) -> dic
     """Every cluster that the gateway needs, by name: of routes, and of features (key servers)."""
     found: dict[str, Wanted] = {}
     for chain, route in _routes(gateway):
-        if isinstance(route.action, Forward):
-            for share in route.action.destinations:
-                if share.backend is not None:
-                    wanted = found.setdefault(share.cluster, Wanted(share.backend, route.settings))
-                    wanted.origins.update(dict.fromkeys((*share.backend.origins, *_touching(route, features))))
+        for share in _destinations(route):
+            if share.backend is not None:
+                wanted = found.setdefault(share.cluster, Wanted(share.backend, route.settings))
+                wanted.origins.update(dict.fromkeys((*share.backend.origins, *_touching(route, features))))
         for setting in (*route.settings, *chain.settings):
             for backend in features[setting.feature].backends(setting.value):
                 found.setdefault(backend.name, Wanted(backend)).origins.update(dict.fromkeys(setting.origins))
     return dict(sorted(found.items()))
 
 
-def _routes(gateway: Gateway) -> Iterator[tuple[HttpChain, Route]]:
+def _routes(gateway: Gateway) -> Iterator[tuple[Chain, Route | StreamRoute]]:
     for port in gateway.ports:
         for chain in port.chains:
+            if isinstance(chain, StreamChain):
+                yield chain, chain.route
+                continue
             for host in chain.hosts:
                 for route in host.routes:
                     yield chain, route
 
 
-def _touching(route: Route, features: Mapping[str, AnyFeature]) -> Iterator[Origin]:
+def _destinations(route: Route | StreamRoute) -> tuple[Destination, ...]:
+    if isinstance(route, StreamRoute):
+        return route.destinations
+    return route.action.destinations if isinstance(route.action, Forward) else ()
+
+
+def _touching(route: Route | StreamRoute, features: Mapping[str, AnyFeature]) -> Iterator[Origin]:
     for setting in route.settings:
         if features[setting.feature].touches_cluster(setting.value):
             yield from setting.origins
@@ -125,7 +144,8 @@ def build_cluster(name: str, wanted: Wanted, features: Iterable[AnyFeature]) -> 
         for setting in wanted.settings:
             if setting.feature == feature.name and feature.touches_cluster(setting.value):
                 feature.cluster(setting.value, parts)
-    cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(pack(parts.http))
+    if backend.protocol in ("http1", "h2c"):
+        cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(pack(parts.http))
     return cluster
 
 
@@ -171,17 +191,22 @@ def assignment(name: str, backend: Backend) -> ClusterLoadAssignment:
         zones.setdefault(endpoint.zone, []).append(endpoint)
     found = ClusterLoadAssignment(cluster_name=name)
     for zone, endpoints in sorted(zones.items()):
-        locality = LocalityLbEndpoints(lb_endpoints=[_endpoint(one) for one in endpoints])
+        locality = LocalityLbEndpoints(lb_endpoints=[_endpoint(one, backend) for one in endpoints])
         if zone:
             locality.locality.zone = zone
         found.endpoints.append(locality)
     return found
 
 
-def _endpoint(one: BackendEndpoint) -> LbEndpoint:
-    return LbEndpoint(endpoint=Endpoint(address=address(one.address, one.port), hostname=one.hostname))
+def _endpoint(one: BackendEndpoint, backend: Backend) -> LbEndpoint:
+    place = address(one.address, one.port, "udp" if backend.protocol == "udp" else "tcp")
+    built = LbEndpoint(endpoint=Endpoint(address=place, hostname=one.hostname))
+    if one.weight != 1:
+        built.load_balancing_weight.CopyFrom(uint32(one.weight))
+    return built
 
 
-def address(host: str, port: int) -> Address:
-    """A TCP address."""
-    return Address(socket_address=SocketAddress(address=host, port_value=port))
+def address(host: str, port: int, transport: Literal["tcp", "udp"] = "tcp") -> Address:
+    """A socket's address."""
+    protocol = SocketAddress.UDP if transport == "udp" else SocketAddress.TCP
+    return Address(socket_address=SocketAddress(protocol=protocol, address=host, port_value=port))

@@ -42,10 +42,11 @@ def translate_gateway(
             problems.append(diagnose("T102", span, subject=subject, name=port.name, reason=reason))
             continue
         translated.append(listener)
-        for chain in port.chains:
-            table, found = translate_routes(chain, tools)
+        for http in port.http_chains:
+            table, found = translate_routes(http, tools)
             translated.append(table)
             problems += found
+        for chain in port.chains:
             translated += [Translated(one.name, translate_secret(one), one.origins) for one in chain.certificates]
     return _sorted(translated), tuple(problems)
 

@@ -1,4 +1,4 @@
-"""Ports and chains -> Envoy listeners with their connection managers.
+"""Ports and chains -> Envoy listeners with their connection managers, or their proxies of streams.
 
 In: a `graph.Port` and the features. Out: a `Listener`. Every filter of every feature sits in every chain, switched
 off, in the order of the features; a route switches its own on. The rest is what Envoy's guide to edge proxies asks:
@@ -23,10 +23,11 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
 from xds_server.features.contract import AnyFeature, pack
 from xds_server.features.parts.headers import OVERWRITE, option
 from xds_server.features.parts.values import duration, uint32
-from xds_server.graph import HttpChain, Port
+from xds_server.graph import Chain, HttpChain, Port, StreamChain
 from xds_server.translate.clusters import address
 from xds_server.translate.message import Translated
 from xds_server.translate.routes import CLUSTER, chain_values, table_name
+from xds_server.translate.streams import tcp_chain, udp_filter
 from xds_server.translate.tls import ads, downstream_socket
 
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
@@ -46,9 +47,9 @@ Manager = HttpConnectionManager
 
 def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: AbstractSet[str]) -> Translated:
     """The listener of a port, on all its addresses. `clusters` are the names of those that exist."""
-    listener = Listener(name=port.name, address=address(port.addresses[0], port.port))
+    listener = Listener(name=port.name, address=address(port.addresses[0], port.port, port.transport))
     for more in port.addresses[1:]:
-        listener.additional_addresses.add(address=address(more, port.port))
+        listener.additional_addresses.add(address=address(more, port.port, port.transport))
     listener.per_connection_buffer_limit_bytes.CopyFrom(uint32(_BUFFER))
     if port.tls:
         config = pack(TlsInspector())
@@ -59,28 +60,40 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
     origins = {}
     needs: dict[tuple[str, str], None] = {}
     for chain in port.chains:
-        listener.filter_chains.append(_filter_chain(chain, port, features))
+        if port.transport == "udp" and isinstance(chain, StreamChain):
+            listener.udp_listener_config.SetInParent()
+            listener.listener_filters.append(udp_filter(chain, features, clusters))
+        else:
+            listener.filter_chains.append(_filter_chain(chain, port, features, clusters))
         origins.update(dict.fromkeys((*chain.origins, *(one for item in chain.settings for one in item.origins))))
+        if isinstance(chain, StreamChain):
+            origins.update(dict.fromkeys(chain.route.origins))
         needs.update(dict.fromkeys(one for one in _needs(chain, features) if one[0] != CLUSTER or one[1] in clusters))
     return Translated(port.name, listener, tuple(origins), tuple(sorted(needs)))
 
 
-def _filter_chain(chain: HttpChain, port: Port, features: Sequence[AnyFeature]) -> FilterChain:
-    config = pack(connection_manager(chain, features))
-    built = FilterChain(name=chain.name)
-    built.filters.append(Filter(name="envoy.filters.network.http_connection_manager", typed_config=config))
+def _filter_chain(chain: Chain, port: Port, features: Sequence[AnyFeature], clusters: AbstractSet[str]) -> FilterChain:
+    if isinstance(chain, StreamChain):
+        built = tcp_chain(chain, features, clusters)
+    else:
+        config = pack(connection_manager(chain, features))
+        built = FilterChain(name=chain.name)
+        built.filters.append(Filter(name="envoy.filters.network.http_connection_manager", typed_config=config))
     if port.tls:
         built.filter_chain_match.transport_protocol = "tls"
         built.filter_chain_match.server_names.extend(chain.server_names)
+    if port.tls and chain.certificates:
         built.transport_socket.CopyFrom(downstream_socket(chain))
         built.transport_socket_connect_timeout.CopyFrom(duration(_TLS_TIMEOUT))
     return built
 
 
-def _needs(chain: HttpChain, features: Sequence[AnyFeature]) -> list[tuple[str, str]]:
+def _needs(chain: Chain, features: Sequence[AnyFeature]) -> list[tuple[str, str]]:
     """The resources that a chain refers to: its routes, its certificates, clusters in its filters."""
-    found = [(ROUTES, table_name(chain, features))]
-    found += [(SECRET, certificate.name) for certificate in chain.certificates]
+    found = [(SECRET, certificate.name) for certificate in chain.certificates]
+    if isinstance(chain, StreamChain):
+        return found + [(CLUSTER, share.cluster) for share in chain.route.destinations]
+    found.append((ROUTES, table_name(chain, features)))
     for feature in features:
         if feature.chain_follows_routes:
             for value in chain_values(chain, feature):

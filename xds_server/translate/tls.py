@@ -21,7 +21,7 @@ from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 impo
 )
 from xds_server.features.contract import pack
 from xds_server.features.parts.patterns import exact
-from xds_server.graph import Backend, BackendTls, Certificate, HttpChain
+from xds_server.graph import Backend, BackendTls, Certificate, Chain, HttpChain
 
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu and Alpine, and so Envoy's own images, keep the system's certificate authorities."""
@@ -43,11 +43,12 @@ def translate_secret(certificate: Certificate) -> Secret:
     return secret
 
 
-def downstream_socket(chain: HttpChain) -> TransportSocket:
-    """TLS 1.2 or 1.3 with the chain's certificates, HTTP/2 or HTTP/1.1."""
+def downstream_socket(chain: Chain) -> TransportSocket:
+    """TLS 1.2 or 1.3 with the chain's certificates; for requests HTTP/2 or HTTP/1.1, for streams whatever is in it."""
     context = DownstreamTlsContext()
     common = context.common_tls_context
-    common.alpn_protocols.extend(["h2", "http/1.1"])
+    if isinstance(chain, HttpChain):
+        common.alpn_protocols.extend(["h2", "http/1.1"])
     common.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_2
     common.tls_params.tls_maximum_protocol_version = TlsParameters.TLSv1_3
     for certificate in chain.certificates:
@@ -66,7 +67,8 @@ def upstream_socket(backend: Backend, tls: BackendTls) -> TransportSocket:
     """TLS to a backend whose certificate must carry its name."""
     context = UpstreamTlsContext(sni=tls.sni)
     common = context.common_tls_context
-    common.alpn_protocols.append("h2" if backend.protocol == "h2c" else "http/1.1")
+    if backend.protocol != "tcp":
+        common.alpn_protocols.append("h2" if backend.protocol == "h2c" else "http/1.1")
     validation = CertificateValidationContext()
     if tls.ca:
         validation.trusted_ca.inline_string = tls.ca
