@@ -67,12 +67,24 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class AltName:
+    """A subject alternative name of a certificate: a DNS name or a URI."""
+
+    type: Literal["DNS", "URI"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackendTls:
-    """TLS to a backend. `sni` is sent and, like `san`, must be in its certificate. Empty `ca`: the system's authorities."""
+    """TLS to a backend. `sni` is sent, `san` must be in its certificate. Empty `ca`: the system's authorities.
+
+    Where there are `alternatives`, one of them must be in the certificate, and not `san`.
+    """
 
     sni: str = ""
     san: str = ""
     ca: str = ""
+    alternatives: tuple[AltName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

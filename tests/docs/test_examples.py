@@ -26,6 +26,7 @@ SPECS: dict[str, type[BaseModel]] = {
     "HTTPRoute.rule": HttpRouteRule,
 }
 CARRIERS = {
+    "backend-tls.md": [("BackendTLSPolicy", "validation")],
     "jwt.md": [("SecurityPolicy", "jwt")],
     "local-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],
     "timeouts.md": [("BackendTrafficPolicy", "timeout"), ("HTTPRoute.rule", "timeouts")],

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from xds_server.attach.backend_tls import tls_policy_statuses
 from xds_server.attach.conditions import gateway_statuses, policy_statuses, route_status, simple_statuses
 from xds_server.attach.gateways import GatewayState, ListenerState, read_gateways
 from xds_server.attach.hostnames import covers, specificity
@@ -70,6 +71,9 @@ def attach_objects(
     tables.statuses |= gateway_statuses(states, tables.attached_routes)
     tables.statuses |= policy_statuses(table, states, tables.attached_routes)
     tables.statuses |= simple_statuses(index, controllers)
+    tls_statuses, found = tls_policy_statuses(index, tables.statuses)
+    tables.statuses |= tls_statuses
+    tables.problems += found
     return Attached(gateways, tables.statuses, tuple(tables.problems))
 
 

@@ -7,37 +7,19 @@ balanced or connected here.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 
-from xds_server.attach.certificates import certificate_problem
+from xds_server.attach.authorities import read_authorities
+from xds_server.attach.backend_tls import backend_tls
 from xds_server.attach.index import Index
-from xds_server.diagnostics import Path
+from xds_server.attach.services import APP_PROTOCOLS, of_service
+from xds_server.attach.unresolved import Unresolved
 from xds_server.graph import Backend, BackendTls, Endpoint
-from xds_server.model.core import (
-    BackendEndpoint,
-    BackendSpec,
-    BackendTlsSpec,
-    ConfigMapBody,
-    EndpointSliceBody,
-    SecretBody,
-    ServicePort,
-    ServiceSpec,
-)
+from xds_server.model.core import BackendEndpoint, BackendSpec, ServiceSpec
 from xds_server.model.gateway_api import BackendRef
 from xds_server.model.object import Object
 from xds_server.types import CORE_GROUP, ENVOY_GATEWAY_GROUP, Key
 
-_H2C = ("kubernetes.io/h2c", "gateway.envoyproxy.io/h2c")
-
-
-@dataclass(frozen=True, slots=True)
-class Unresolved:
-    """Why a reference leads nowhere: a reason of Gateway API, a message, and where below the backendRef."""
-
-    reason: str
-    message: str
-    path: Path = ()
-    hint: str = ""
+__all__ = ["Unresolved", "resolve_backend"]
 
 
 def resolve_backend(ref: BackendRef, source: Key, index: Index) -> Backend | Unresolved:
@@ -58,7 +40,7 @@ def resolve_backend(ref: BackendRef, source: Key, index: Index) -> Backend | Unr
     if item is None:
         return Unresolved("BackendNotFound", f"there is no {target}", ("name",), _near(target, index))
     if isinstance(item.spec, ServiceSpec):
-        return _of_service(item, item.spec, ref, index)
+        return of_service(item, item.spec, ref.port, index)
     assert isinstance(item.spec, BackendSpec)
     return _of_backend(item, item.spec, index)
 
@@ -69,51 +51,21 @@ def _near(target: Key, index: Index) -> str:
     return f"did you mean '{close[0]}'?" if close else ""
 
 
-def _of_service(item: Object, spec: ServiceSpec, ref: BackendRef, index: Index) -> Backend | Unresolved:
-    if ref.port is None:
-        return Unresolved("PortNotSpecified", f"a reference to {item.key} needs a port")
-    port = next((port for port in spec.ports if port.port == ref.port and port.protocol == "TCP"), None)
-    if port is None:
-        known = ", ".join(str(port.port) for port in spec.ports) or "none"
-        return Unresolved("PortNotFound", f"{item.key} has no TCP port {ref.port}; it has {known}", ("port",))
-    slices = index.slices.get((item.namespace, item.name), ())
-    endpoints: dict[Endpoint, None] = {}
-    for piece in slices:
-        assert isinstance(piece.spec, EndpointSliceBody)
-        endpoints.update(dict.fromkeys(_ready_endpoints(piece.spec, port)))
-    return Backend(
-        name=f"{item.namespace}/{item.name}:{ref.port}",
-        endpoints=tuple(sorted(endpoints, key=lambda one: (one.zone, one.address, one.port))),
-        protocol="h2c" if port.app_protocol in _H2C else "http1",
-        origins=(*item.origins, *(origin for piece in slices for origin in piece.origins)),
-    )
-
-
-def _ready_endpoints(body: EndpointSliceBody, port: ServicePort) -> list[Endpoint]:
-    """Endpoints that take new requests. A slice's port has the name of the Service's port."""
-    numbers = [piece.port for piece in body.ports if piece.name == port.name]
-    if not numbers and len(body.ports) == 1:
-        numbers = [body.ports[0].port]
-    return [
-        Endpoint(endpoint.addresses[0], number, endpoint.zone, endpoint.hostname or "")
-        for number in numbers
-        for endpoint in body.endpoints
-        if endpoint.conditions.ready is not False
-    ]
-
-
 def _of_backend(item: Object, spec: BackendSpec, index: Index) -> Backend | Unresolved:
-    tls = _tls(item, spec, index) if spec.tls else None
-    if isinstance(tls, Unresolved):
-        return tls
+    tls, asked_by = backend_tls(item.key, (), index)
+    if isinstance(tls, str):
+        return Unresolved("InvalidBackendTLS", tls)
+    own = _tls(item, spec, index) if spec.tls and tls is None else tls
+    if isinstance(own, Unresolved):
+        return own
     endpoints = tuple(_endpoint(one) for one in spec.endpoints)
     return Backend(
         name=item.name if item.derived else f"{item.namespace}/{item.name}",
         endpoints=endpoints,
         dns=spec.endpoints[0].fqdn is not None,
-        protocol="h2c" if any(name in _H2C for name in spec.app_protocols) else "http1",
-        tls=tls,
-        origins=item.origins,
+        protocol=next((APP_PROTOCOLS[name] for name in spec.app_protocols), "http1"),
+        tls=own,
+        origins=(*item.origins, *asked_by),
     )
 
 
@@ -126,25 +78,9 @@ def _endpoint(written: BackendEndpoint) -> Endpoint:
 
 
 def _tls(item: Object, spec: BackendSpec, index: Index) -> BackendTls | Unresolved:
-    written: BackendTlsSpec | None = spec.tls
-    assert written is not None
-    name = written.sni or next((one.fqdn.hostname for one in spec.endpoints if one.fqdn), "")
-    authorities = []
-    for number, ref in enumerate(written.ca_certificate_refs):
-        holder = index.get(CORE_GROUP, ref.kind, item.namespace, ref.name)
-        text = _ca(holder)
-        if text is None or (problem := certificate_problem(text)):
-            why = f"{ref.kind} {item.namespace}/{ref.name} "
-            why += "does not exist" if holder is None else "has no key ca.crt" if text is None else problem
-            return Unresolved("InvalidBackendTLS", f"{item.key}, tls.caCertificateRefs[{number}]: {why}")
-        authorities.append(text.decode())
-    return BackendTls(sni=name, san=name, ca="\n".join(authorities))
-
-
-def _ca(holder: Object | None) -> bytes | None:
-    if holder is not None and isinstance(holder.spec, ConfigMapBody):
-        text = holder.spec.data.get("ca.crt")
-        return text.encode() if text is not None else None
-    if holder is not None and isinstance(holder.spec, SecretBody):
-        return holder.spec.values().get("ca.crt")
-    return None
+    assert spec.tls is not None
+    name = spec.tls.sni or next((one.fqdn.hostname for one in spec.endpoints if one.fqdn), "")
+    authorities = read_authorities(spec.tls.ca_certificate_refs, item.key, index)
+    for bad in authorities.problems:
+        return Unresolved("InvalidBackendTLS", f"{item.key}, tls.caCertificateRefs[{bad.number}]: {bad.message}")
+    return BackendTls(sni=name, san=name, ca="\n".join(authorities.pem))

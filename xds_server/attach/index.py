@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.model.namespaces import ReferenceGrantSpec
 from xds_server.model.object import Object
+from xds_server.model.policies import Targets
 from xds_server.types import CORE_GROUP, DISCOVERY_GROUP, GATEWAY_GROUP, Key
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -44,6 +45,8 @@ class Index:
     by_kind: Mapping[tuple[str, str], tuple[Object, ...]]
     slices: Mapping[tuple[str, str], tuple[Object, ...]]
     """EndpointSlices by namespace and name of their Service."""
+    tls_policies: Mapping[tuple[Key, str], Object]
+    """The oldest BackendTLSPolicy of each target and section (a port; empty for the whole of it)."""
 
     def of_kind(self, group: str, kind: str) -> tuple[Object, ...]:
         """All objects of a kind, oldest first."""
@@ -81,13 +84,20 @@ def build_index(objects: Iterable[Object]) -> Index:
     """Index objects of different identities."""
     by_kind: dict[tuple[str, str], list[Object]] = defaultdict(list)
     slices: dict[tuple[str, str], list[Object]] = defaultdict(list)
+    tls_policies: dict[tuple[Key, str], Object] = {}
     ordered = sorted(objects, key=age)
     for item in ordered:
         by_kind[item.key.group, item.key.kind].append(item)
         if (item.key.group, item.key.kind) == (DISCOVERY_GROUP, "EndpointSlice"):
             slices[item.namespace, item.meta.labels.get(SERVICE_NAME_LABEL, "")].append(item)
+        if (item.key.group, item.key.kind) == (GATEWAY_GROUP, "BackendTLSPolicy"):
+            assert isinstance(item.spec, Targets)
+            for target in item.spec.targets:
+                key = Key(target.group, target.kind, item.namespace, target.name)
+                tls_policies.setdefault((key, target.section_name or ""), item)
     return Index(
         {item.key: item for item in ordered},
         {kind: tuple(items) for kind, items in by_kind.items()},
         {service: tuple(items) for service, items in slices.items()},
+        tls_policies,
     )

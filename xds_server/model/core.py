@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -28,12 +28,15 @@ IpAddress = Annotated[str, AfterValidator(_ip_address)]
 
 
 class ServicePort(Spec):
-    """One port of a Service. `targetPort` is a number or the name of an EndpointSlice's port."""
+    """One port of a Service. Its endpoints' ports are those of EndpointSlices that have its name.
+
+    `targetPort` finds a slice's port, by name or number, where none has that name.
+    """
 
     name: Text = ""
     port: Port
     target_port: Port | Text | None = None
-    protocol: Literal["TCP", "UDP"] = "TCP"
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
     app_protocol: Text | None = None
     node_port: int | None = None  # no effect
 
@@ -42,9 +45,36 @@ class ServiceSpec(Spec):
     """A Service. Its endpoints come from EndpointSlices that carry its name as a label."""
 
     ports: Annotated[tuple[ServicePort, ...], Field(max_length=64)] = ()
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"  # no effect
-    selector: dict[str, str] = {}  # no effect
-    cluster_ip: Annotated[str, Field(alias="clusterIP")] = ""  # no effect
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
+    external_name: Text = ""
+    selector: dict[str, str] = {}  # no effect, like all that follows
+    cluster_ip: Annotated[str, Field(alias="clusterIP")] = ""
+    cluster_ips: Annotated[tuple[str, ...], Field(alias="clusterIPs")] = ()
+    ip_families: tuple[str, ...] = ()
+    ip_family_policy: str | None = None
+    internal_traffic_policy: str | None = None
+    external_traffic_policy: str | None = None
+    external_ips: Annotated[tuple[str, ...], Field(alias="externalIPs")] = ()
+    load_balancer_class: str | None = None
+    load_balancer_ip: Annotated[str, Field(alias="loadBalancerIP")] = ""
+    load_balancer_source_ranges: tuple[str, ...] = ()
+    allocate_load_balancer_node_ports: Bool | None = None
+    health_check_node_port: int | None = None
+    publish_not_ready_addresses: Bool = False
+    session_affinity: Literal["None"] = "None"
+
+    @model_validator(mode="after")
+    def _distinct_ports(self) -> ServiceSpec:
+        names = [port.name for port in self.ports]
+        if len(names) > 1 and "" in names:
+            raise ValueError("each of several ports needs a name")
+        if len(set(names)) < len(names):
+            raise ValueError(f"two ports are named '{next(name for name in names if names.count(name) > 1)}'")
+        numbers = [(port.port, port.protocol) for port in self.ports]
+        if len(set(numbers)) < len(numbers):
+            twice = next(number for number in numbers if numbers.count(number) > 1)
+            raise ValueError(f"port {twice[0]} is there twice for {twice[1]}")
+        return self
 
 
 class EndpointConditions(Spec):
@@ -62,7 +92,9 @@ class SliceEndpoint(Spec):
     conditions: EndpointConditions = EndpointConditions()
     hostname: Text | None = None
     zone: Text = ""
-    node_name: Text | None = None  # no effect
+    node_name: Text | None = None  # no effect, like all that follows
+    target_ref: dict[str, str] = {}
+    hints: dict[str, Any] = {}
 
 
 class SlicePort(Spec):
@@ -70,7 +102,7 @@ class SlicePort(Spec):
 
     name: Text = ""
     port: Port
-    protocol: Literal["TCP", "UDP"] = "TCP"
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
     app_protocol: Text | None = None
 
 
@@ -80,6 +112,18 @@ class EndpointSliceBody(Spec):
     address_type: Literal["IPv4", "IPv6"]
     endpoints: Annotated[tuple[SliceEndpoint, ...], Field(max_length=1000)] = ()
     ports: Annotated[tuple[SlicePort, ...], Field(max_length=100)] = ()
+
+    @model_validator(mode="after")
+    def _of_one_family(self) -> EndpointSliceBody:
+        version = 4 if self.address_type == "IPv4" else 6
+        for endpoint in self.endpoints:
+            for address in endpoint.addresses:
+                if ipaddress.ip_address(address).version != version:
+                    raise ValueError(f"{address} does not fit addressType {self.address_type}")
+        names = [port.name for port in self.ports]
+        if len(set(names)) < len(names):
+            raise ValueError("each port of a slice needs a name of its own")
+        return self
 
 
 def _base64(text: SecretStr) -> SecretStr:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xds_server.model import cell_kinds, core, gateway_api, gateways, namespaces, policies
+from xds_server.model import backend_tls, cell_kinds, core, gateway_api, gateways, namespaces, policies
 from xds_server.spec import Spec
 from xds_server.types import CELLWAY_GROUP, CORE_GROUP, DISCOVERY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP
 
@@ -29,6 +29,7 @@ _ALL = (
     Kind(GATEWAY_GROUP, "Gateway", _GATEWAY_VERSIONS, gateways.GatewaySpec),
     Kind(GATEWAY_GROUP, "HTTPRoute", _GATEWAY_VERSIONS, gateway_api.HttpRouteSpec),
     Kind(GATEWAY_GROUP, "ReferenceGrant", _GATEWAY_VERSIONS, namespaces.ReferenceGrantSpec),
+    Kind(GATEWAY_GROUP, "BackendTLSPolicy", ("v1", "v1alpha3"), backend_tls.BackendTlsPolicySpec),
     Kind(CORE_GROUP, "Namespace", ("v1",), namespaces.NamespaceSpec, namespaced=False),
     Kind(CORE_GROUP, "Service", ("v1",), core.ServiceSpec),
     Kind(CORE_GROUP, "Secret", ("v1",), core.SecretBody, has_spec=False),

@@ -21,7 +21,7 @@ from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 impo
 )
 from xds_server.features.contract import pack
 from xds_server.features.parts.patterns import exact
-from xds_server.graph import Backend, BackendTls, Certificate, Chain, HttpChain
+from xds_server.graph import AltName, Backend, BackendTls, Certificate, Chain, HttpChain
 
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu and Alpine, and so Envoy's own images, keep the system's certificate authorities."""
@@ -58,7 +58,7 @@ def downstream_socket(chain: Chain) -> TransportSocket:
 
 def upstream_problem(tls: BackendTls) -> str:
     """Why TLS to a backend would prove nothing; empty if it does."""
-    if tls.ca or tls.san or tls.sni:
+    if tls.ca or tls.san or tls.sni or tls.alternatives:
         return ""
     return "TLS needs a name (sni) or authorities that the backend's certificate is checked against"
 
@@ -75,8 +75,8 @@ def upstream_socket(backend: Backend, tls: BackendTls) -> TransportSocket:
     else:
         validation.trusted_ca.filename = SYSTEM_AUTHORITIES
     name = tls.san or tls.sni
-    if name:
-        matcher = SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.DNS, matcher=exact(name))
-        validation.match_typed_subject_alt_names.append(matcher)
+    for one in tls.alternatives or ((AltName("DNS", name),) if name else ()):
+        type_ = SubjectAltNameMatcher.DNS if one.type == "DNS" else SubjectAltNameMatcher.URI
+        validation.match_typed_subject_alt_names.add(san_type=type_, matcher=exact(one.value))
     common.validation_context.CopyFrom(validation)
     return TransportSocket(name=_NAME, typed_config=pack(context))
