@@ -38,7 +38,7 @@ def endpoints(ports: str, *endpoints: str, name: str = "up") -> str:
 
 def backend(*documents: str) -> Backend:
     (gateway,) = compiled(WORLD + "".join(documents)).gateways
-    action = gateway.ports[0].chains[0].hosts[0].routes[0].action
+    action = gateway.ports[0].http_chains[0].hosts[0].routes[0].action
     assert isinstance(action, Forward)
     (destination,) = action.destinations
     assert destination.backend is not None
