@@ -163,6 +163,8 @@ CATALOGUE: Mapping[str, Code] = {
     "A112": _error("this backend cannot be used, its share of requests is answered with 500: {reason}"),
     "A113": _warning("{name} has no ready endpoint; requests to it are answered with 503"),
     "A114": _error("this filter cannot be used, the rule answers 500: {reason}"),
+    "A115": _error("this mirror is left out, requests are served without it: {reason}"),
+    "A116": _warning("no request can reach this: {reason}"),
     "A120": _error("the policy is not attached: {reason}"),
     "A121": _error("the policy is not attached, another one is: {reason}"),
     # -- features ------------------------------------------------------------------------------------
@@ -174,6 +176,7 @@ CATALOGUE: Mapping[str, Code] = {
     "F111": _error("the keys of provider '{name}' cannot be used: {reason}"),
     "F112": _warning("the keys of provider '{name}' are fetched without TLS, so anybody on the way can replace them"),
     "F113": _error("two providers are named '{name}'"),
+    "F115": _warning("with '*' and allowCredentials, every site may act in the name of its visitors"),
     "F120": _error("this limit cannot be kept: {reason}"),
     # -- translate -----------------------------------------------------------------------------------
     "T100": _error("the route {name} cannot be served as written, so it answers 500: {reason}"),

@@ -34,13 +34,18 @@ class ValueMatch:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a request must look like. `method` CONNECT stands for CONNECT requests, which have no path."""
+    """What a request must look like. `method` CONNECT stands for CONNECT requests, which have no path.
+
+    `below` takes a share of the requests: those whose random number, of a million, is below it. All routes that a
+    request meets compare the same number, so routes with growing bounds divide the requests among them.
+    """
 
     path_type: PathType = PathType.PREFIX
     path: str = "/"
     method: str = ""
     headers: tuple[ValueMatch, ...] = ()
     query: tuple[ValueMatch, ...] = ()
+    below: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +113,33 @@ class Destination:
     """A backend's share of a route.
 
     `backend` None stands for a reference that cannot be followed: its share is answered with `error_status`.
-    `cluster` names the Envoy cluster: equal names have equal backends and equal cluster settings.
+    `cluster` names the Envoy cluster: equal names have equal backends and equal cluster settings. `settings` are for
+    this share alone.
     """
 
     cluster: str
     backend: Backend | None
     weight: int = 1
     error_status: int = 500
+    settings: tuple[Setting, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A copy of requests, whose answer nobody waits for: of `numerator` in `denominator` (100, 10,000 or a million)."""
+
+    cluster: str
+    backend: Backend
+    numerator: int = 100
+    denominator: int = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Send to one of the destinations by weight."""
+    """Send to one of the destinations by weight, and copies to all mirrors."""
 
     destinations: tuple[Destination, ...]
+    mirrors: tuple[Mirror, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

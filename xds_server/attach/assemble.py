@@ -65,8 +65,9 @@ def attach_objects(
     table, found = read_policies(index, features, foreign)
     tables = _Tables(index, features, {state.key: state for state in states}, foreign, table)
     tables.problems += [*problems, *more, *found]
-    for route in index.of_kind(GATEWAY_GROUP, "HTTPRoute"):
-        _attach_one(route, tables)
+    for kind in ("HTTPRoute", "GRPCRoute"):
+        for route in index.of_kind(GATEWAY_GROUP, kind):
+            _attach_one(route, tables)
     gateways = tuple(_gateway(state, tables) for state in states)
     tables.statuses |= gateway_statuses(states, tables.attached_routes)
     tables.statuses |= policy_statuses(table, states, tables.attached_routes)

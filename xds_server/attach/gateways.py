@@ -23,7 +23,7 @@ from xds_server.types import CORE_GROUP, GATEWAY_GROUP, Condition, Key
 
 SUPPORTED = ("HTTP", "HTTPS")
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - a Gateway without addresses listens on all of them, as Gateway API expects
-ROUTE_KINDS = ("HTTPRoute",)
+ROUTE_KINDS = ("HTTPRoute", "GRPCRoute")
 
 
 @dataclass(frozen=True, slots=True)

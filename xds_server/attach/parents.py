@@ -1,6 +1,6 @@
 """Which listeners a route attaches to, and why not to the others: parentRefs, allowedRoutes, hostnames.
 
-In: one HTTPRoute and the Gateways that are ours. Out: for every parentRef the listeners with the hostnames that
+In: one route and the Gateways that are ours. Out: for every parentRef the listeners with the hostnames that
 both share, or a condition in Gateway API's words.
 """
 
@@ -15,6 +15,7 @@ from xds_server.attach.hostnames import intersect
 from xds_server.attach.index import Index
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.gateway_api import HttpRouteSpec, ParentRef
+from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.object import Object
 from xds_server.types import GATEWAY_GROUP, Condition, Key
 
@@ -42,7 +43,7 @@ def attach_route(
     route: Object, gateways: Mapping[Key, GatewayState], foreign: frozenset[Key], index: Index
 ) -> tuple[tuple[Parent, ...], tuple[Diagnostic, ...]]:
     """Follow every parentRef of a route. Gateways of other controllers (`foreign`) are left to those."""
-    assert isinstance(route.spec, HttpRouteSpec)
+    assert isinstance(route.spec, HttpRouteSpec | GrpcRouteSpec)
     parents, problems = [], []
     for number, ref in enumerate(route.spec.parent_refs):
         key = Key(GATEWAY_GROUP, "Gateway", ref.namespace or route.namespace, ref.name)
@@ -79,7 +80,7 @@ def _refused(ref: ParentRef, number: int, reason: str, message: str) -> Parent:
 
 
 def _attach_to(
-    route: Object, spec: HttpRouteSpec, ref: ParentRef, number: int, gateway: GatewayState, index: Index
+    route: Object, spec: HttpRouteSpec | GrpcRouteSpec, ref: ParentRef, number: int, gateway: GatewayState, index: Index
 ) -> Parent:
     chosen = [
         listener

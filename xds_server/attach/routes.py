@@ -13,14 +13,14 @@ from xds_server.attach.gateways import ListenerState
 from xds_server.attach.index import age
 from xds_server.attach.parents import Attachment
 from xds_server.attach.policies import ROUTE_POLICIES, Policy, PolicyTable, Scope
-from xds_server.attach.rules import Rule
+from xds_server.attach.rules import Copies, Rule, Share
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Destination, Forward, PathType, Redirect, Respond, Route, Setting
+from xds_server.graph import Destination, Forward, Mirror, Redirect, Respond, Route, Setting
 from xds_server.model.object import Object
 from xds_server.types import Origin
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_PATH_RANK = {PathType.EXACT: 0, PathType.REGEX: 1, PathType.PREFIX: 2}
+_MILLION = 1_000_000
 SortKey = tuple[int | str, ...]
 
 
@@ -69,48 +69,102 @@ def routes_of(
     """The graph routes of a rule in one virtual host, each with its place in the order of precedence."""
     # A feature may be there several times: two header filters, or a policy's timeout and the rule's own.
     settings = () if policies.broken else (*policies.settings, *rule.settings)
-    action: Forward | Respond | Redirect
+    parts: tuple[_Part, ...]
     if policies.broken:
-        action = Respond(500)
-    elif isinstance(rule.action, Redirect):
-        action = _located(rule.action, attachment.listener, hostname)
+        parts = (_Part(Respond(500), ()),)
     elif rule.action is not None:
-        action = rule.action
+        parts = (_Part(rule.action, settings),)
     else:
-        action = _forward(route, rule, attachment, policies, settings)
+        parts = _forward(
+            rule, _Clusters(rule, policies, _cluster_suffix(route, rule, attachment, policies, settings)), settings
+        )
     origins = tuple(dict.fromkeys((*rule.origins, *policies.origins)))
     built: list[tuple[SortKey, Route]] = []
-    for number, match in enumerate(rule.matches):
-        name = f"httproute/{route.namespace}/{route.name}/rule/{rule.spec.name or rule.number}/match/{number}"
-        order = (
-            _PATH_RANK[match.path_type],
-            -len(match.path) if match.path != "/" else 0,
-            0 if match.method else 1,
-            -len(match.headers),
-            -len(match.query),
-            *age(route),
-            rule.number,
-            number,
-        )
-        built.append((order, Route(name, match, action, settings, origins)))
+    for number, (rank, match) in enumerate(rule.matches):
+        name = f"{route.key.kind.lower()}/{route.namespace}/{route.name}/rule/{rule.spec.name or rule.number}/match/{number}"
+        for place, part in enumerate(parts):
+            order = (*rank, *age(route), route.key.kind, rule.number, number, place)
+            action = part.action
+            if isinstance(action, Redirect):
+                action = _located(action, attachment.listener, hostname)
+            own = name if part.below is None and not place else f"{name}/share/{place}"
+            built.append((order, Route(own, replace(match, below=part.below), action, part.settings, origins)))
     return built
 
 
-def _forward(
-    route: Object, rule: Rule, attachment: Attachment, policies: Effective, settings: tuple[Setting, ...]
-) -> Forward | Respond:
-    if not any(weight for _, weight in rule.backends):
-        return Respond(500)
-    suffix = _cluster_suffix(route, rule, attachment, policies, settings)
-    destinations: dict[str, Destination] = {}
-    for number, (backend, weight) in enumerate(rule.backends):
-        if not weight:
-            continue
-        name = f"unresolved/{number}" if backend is None else backend.name + suffix
-        known = destinations.get(name)
-        total = weight + (known.weight if known else 0)
-        destinations[name] = Destination(name, backend, total)
-    return Forward(tuple(destinations.values()))
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What happens to a part of a rule's requests: those below a random number of a million, or all that are left."""
+
+    action: Forward | Respond | Redirect
+    settings: tuple[Setting, ...]
+    below: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Clusters:
+    """How the clusters of a rule are called."""
+
+    rule: Rule
+    policies: Effective
+    suffix: str
+
+    def destination(self, number: int, share: Share, weight: int) -> Destination:
+        """The destination of one share with a weight."""
+        name = f"unresolved/{number}" if share.backend is None else share.backend.name + self.suffix
+        return Destination(name, share.backend, weight, settings=share.filtered.settings)
+
+    def mirrors(self, copies: tuple[Copies, ...]) -> tuple[Mirror, ...]:
+        """The clusters that get copies."""
+        return tuple(
+            Mirror(one.backend.name + self.suffix, one.backend, one.numerator, one.denominator)
+            for one in copies
+            if one.numerator
+        )
+
+
+def _forward(rule: Rule, clusters: _Clusters, settings: tuple[Setting, ...]) -> tuple[_Part, ...]:
+    shares = [(number, share) for number, share in enumerate(rule.backends) if share.weight]
+    if not shares:
+        return (_Part(Respond(500), ()),)
+    if any(_needs_route(share, clusters.policies.features) for _, share in shares):
+        return _divided(shares, rule, clusters, settings)
+    destinations: dict[tuple[str, tuple[Setting, ...]], Destination] = {}
+    for number, share in shares:
+        one = clusters.destination(number, share, share.weight)
+        known = destinations.get((one.cluster, one.settings))
+        destinations[one.cluster, one.settings] = replace(one, weight=one.weight + known.weight) if known else one
+    return (_Part(Forward(tuple(destinations.values()), clusters.mirrors(rule.mirrors)), settings),)
+
+
+def _needs_route(share: Share, features: Mapping[str, AnyFeature]) -> bool:
+    """True if a share does what Envoy does only for a whole route."""
+    filtered = share.filtered
+    if filtered.action is not None or filtered.mirrors:
+        return True
+    return any(not features[item.feature].fits_share(item.value) for item in filtered.settings)
+
+
+def _divided(
+    shares: list[tuple[int, Share]], rule: Rule, clusters: _Clusters, settings: tuple[Setting, ...]
+) -> tuple[_Part, ...]:
+    """A route for each share, which takes its part of the requests."""
+    total, passed = sum(share.weight for _, share in shares), 0
+    parts = []
+    for number, share in shares:
+        passed += share.weight
+        below = None if passed == total else round(passed * _MILLION / total)
+        filtered = share.filtered
+        action: Forward | Respond | Redirect
+        if share.backend is None:
+            action = Respond(500)
+        elif filtered.action is not None:
+            action = filtered.action
+        else:
+            to = replace(clusters.destination(number, share, 1), settings=())
+            action = Forward((to,), clusters.mirrors((*rule.mirrors, *filtered.mirrors)))
+        parts.append(_Part(action, (*settings, *filtered.settings), below))
+    return tuple(parts)
 
 
 def _cluster_suffix(

@@ -1,38 +1,74 @@
-"""One rule of an HTTPRoute -> its action, its own settings and its matches.
+"""One rule of an HTTPRoute or a GRPCRoute -> its action, its own settings and its matches.
 
 In: a rule as written. Out: a `Rule` with every backend resolved, and the reasons that Gateway API wants in the
-route's conditions. A rule with a filter that cannot be used answers 500; so does the share of a bad backendRef.
+route's conditions. A rule with a filter that cannot be used answers 500; so does the share of a bad backendRef, or of
+one with such a filter. A mirror that leads nowhere is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xds_server.attach.backends import Unresolved, resolve_backend
 from xds_server.attach.index import Index
+from xds_server.attach.matches import Rank, read_matches
 from xds_server.attach.policies import settings_of
-from xds_server.diagnostics import Diagnostic
+from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Backend, Match, PathType, Redirect, Respond, Setting, ValueMatch
-from xds_server.model.gateway_api import HttpRouteMatch, HttpRouteRule, HttpRouteSpec, RequestRedirect
+from xds_server.graph import Backend, Match, Redirect, Respond, Setting
+from xds_server.model.gateway_api import HttpRouteRule, HttpRouteSpec
+from xds_server.model.grpc_route import GrpcRouteRule, GrpcRouteSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import HttpRouteFilterSpec
+from xds_server.model.route_filters import BackendRef, RequestMirror, RequestRedirect, RouteFilter
 from xds_server.types import ENVOY_GATEWAY_GROUP, Origin
+
+_DENOMINATORS = (100, 10_000, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Where copies of requests go, and which part of them."""
+
+    backend: Backend
+    numerator: int = 100
+    denominator: int = 100
+
+
+@dataclass(slots=True)
+class Filtered:
+    """What a list of filters means. `dropped` says why it cannot be used, empty if it can."""
+
+    action: Redirect | Respond | None = None
+    settings: tuple[Setting, ...] = ()
+    mirrors: tuple[Copies, ...] = ()
+    dropped: str = ""
+    origins: tuple[Origin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One backendRef. `backend` None: it leads nowhere, or a filter of it cannot be used."""
+
+    backend: Backend | None
+    weight: int
+    filtered: Filtered = field(default_factory=Filtered)
 
 
 @dataclass(slots=True)
 class Rule:
     """What one rule means, without the policies that will be put on it.
 
-    `action` is a redirect or an answer of the gateway, or None to forward to `backends` (backend or None, weight).
+    `action` is a redirect or an answer of the gateway, or None to forward to `backends`.
     """
 
-    spec: HttpRouteRule
+    spec: HttpRouteRule | GrpcRouteRule
     number: int
-    matches: tuple[Match, ...] = ()
+    matches: tuple[tuple[Rank, Match], ...] = ()
     action: Redirect | Respond | None = None
-    backends: tuple[tuple[Backend | None, int], ...] = ()
+    backends: tuple[Share, ...] = ()
+    mirrors: tuple[Copies, ...] = ()
     settings: tuple[Setting, ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
     dropped: str = ""
@@ -40,98 +76,120 @@ class Rule:
     problems: list[Diagnostic] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """One rule while it is read."""
+
+    route: Object
+    features: Sequence[AnyFeature]
+    index: Index
+    rule: Rule
+
+    def report(self, code: str, path: Path, hint: str = "", **words: object) -> None:
+        self.rule.problems.append(self.route.diagnose(code, *path, hint=hint, **words))
+
+
 def read_rules(route: Object, features: Sequence[AnyFeature], index: Index) -> tuple[Rule, ...]:
     """All rules of a route."""
-    assert isinstance(route.spec, HttpRouteSpec)
-    return tuple(_read_rule(route, spec, number, features, index) for number, spec in enumerate(route.spec.rules))
+    assert isinstance(route.spec, HttpRouteSpec | GrpcRouteSpec)
+    written: tuple[HttpRouteRule | GrpcRouteRule, ...] = route.spec.rules
+    return tuple(_read_rule(_Reader(route, features, index, Rule(spec, number))) for number, spec in enumerate(written))
 
 
-def _read_rule(route: Object, spec: HttpRouteRule, number: int, features: Sequence[AnyFeature], index: Index) -> Rule:
-    rule = Rule(spec, number)
-    rule.matches = tuple(_match(match) for match in spec.matches)
-    rule.origins = route.origins
-    _read_backends(rule, route, index)
-    _read_filters(rule, route, features, index)
-    settings, problems, failed = settings_of(route, "HTTPRoute.rule", spec, ("rules", number), features, index)
-    rule.settings += settings
+def _read_rule(reader: _Reader) -> Rule:
+    rule, route = reader.rule, reader.route
+    path: Path = ("rules", rule.number)
+    rule.matches = read_matches(rule.spec)
+    rule.backends = tuple(
+        _read_backend(reader, ref, (*path, "backendRefs", place)) for place, ref in enumerate(rule.spec.backend_refs)
+    )
+    filtered = _read_filters(reader, rule.spec.filters, (*path, "filters"))
+    settings, problems, failed = settings_of(route, "HTTPRoute.rule", rule.spec, path, reader.features, reader.index)
     rule.problems += problems
-    if failed:
-        rule.dropped = rule.dropped or problems[0].message
+    rule.action, rule.mirrors, rule.settings = filtered.action, filtered.mirrors, (*filtered.settings, *settings)
+    rule.origins = (
+        *route.origins,
+        *filtered.origins,
+        *(one for share in rule.backends for one in share.filtered.origins),
+    )
+    rule.dropped = filtered.dropped or (problems[0].message if failed else "")
     if rule.dropped:
         rule.action, rule.settings = Respond(500), ()
     return rule
 
 
-def _match(match: HttpRouteMatch) -> Match:
-    return Match(
-        PathType(match.path.type),
-        match.path.value,
-        match.method or "",
-        tuple(_values((item.name.lower(), item.value, item.type) for item in match.headers)),
-        tuple(_values((item.name, item.value, item.type) for item in match.query_params)),
-    )
+def _read_backend(reader: _Reader, ref: BackendRef, path: Path) -> Share:
+    backend = resolve_backend(ref, reader.route.key, reader.index)
+    if isinstance(backend, Unresolved):
+        reader.report("A112", (*path, *backend.path), backend.hint, reason=backend.message)
+        reader.rule.unresolved += (backend,)
+        return Share(None, ref.weight)
+    if not backend.endpoints:
+        reader.report("A113", path, name=backend.name)
+    filtered = _read_filters(reader, getattr(ref, "filters", ()), (*path, "filters"))
+    if filtered.dropped:
+        reader.rule.unresolved += (Unresolved("InvalidBackendFilters", filtered.dropped),)
+        return Share(None, ref.weight)
+    return Share(backend, ref.weight, filtered)
 
 
-def _values(written: Iterable[tuple[str, str, str]]) -> list[ValueMatch]:
-    """Of two conditions on one name, the first counts (Gateway API)."""
-    found: dict[str, ValueMatch] = {}
-    for name, value, type_ in written:
-        found.setdefault(name, ValueMatch(name, value, type_ == "RegularExpression"))
-    return list(found.values())
-
-
-def _read_backends(rule: Rule, route: Object, index: Index) -> None:
-    found: list[tuple[Backend | None, int]] = []
-    unresolved = []
-    for place, ref in enumerate(rule.spec.backend_refs):
-        backend = resolve_backend(ref, route.key, index)
-        if isinstance(backend, Unresolved):
-            path = ("rules", rule.number, "backendRefs", place, *backend.path)
-            rule.problems.append(route.diagnose("A112", *path, hint=backend.hint, reason=backend.message))
-            unresolved.append(backend)
-            found.append((None, ref.weight))
-            continue
-        if not backend.endpoints:
-            path = ("rules", rule.number, "backendRefs", place)
-            rule.problems.append(route.diagnose("A113", *path, name=backend.name))
-        found.append((backend, ref.weight))
-    rule.backends, rule.unresolved = tuple(found), tuple(unresolved)
-
-
-def _read_filters(rule: Rule, route: Object, features: Sequence[AnyFeature], index: Index) -> None:
-    for place, written in enumerate(rule.spec.filters):
-        path = ("rules", rule.number, "filters", place)
-        if written.request_redirect is not None:
-            rule.action = _redirect(written.request_redirect)
+def _read_filters(reader: _Reader, filters: Sequence[RouteFilter], path: Path) -> Filtered:
+    """What the filters at a path mean."""
+    found = Filtered()
+    for place, written in enumerate(filters):
+        redirect: RequestRedirect | None = getattr(written, "request_redirect", None)
+        if redirect is not None:
+            found.action = _redirect(redirect)
+        elif written.request_mirror is not None:
+            found.mirrors += _mirror(reader, written.request_mirror, (*path, place, "requestMirror"))
         elif written.extension_ref is not None:
-            _read_extension(rule, route, place, features, index)
+            _read_extension(reader, written, (*path, place, "extensionRef"), found)
         else:
-            settings, problems, failed = settings_of(route, "HTTPRoute.filter", written, path, features, index)
-            rule.settings += settings
-            rule.problems += problems
+            settings, problems, failed = settings_of(
+                reader.route, "HTTPRoute.filter", written, (*path, place), reader.features, reader.index
+            )
+            found.settings += settings
+            reader.rule.problems += problems
             if failed:
-                rule.dropped = problems[0].message
+                found.dropped = problems[0].message
+    return found
 
 
-def _read_extension(rule: Rule, route: Object, place: int, features: Sequence[AnyFeature], index: Index) -> None:
-    ref = rule.spec.filters[place].extension_ref
+def _mirror(reader: _Reader, written: RequestMirror, path: Path) -> tuple[Copies, ...]:
+    backend = resolve_backend(written.backend_ref, reader.route.key, reader.index)
+    if isinstance(backend, Unresolved):
+        reader.report("A115", (*path, "backendRef", *backend.path), backend.hint, reason=backend.message)
+        reader.rule.unresolved += (backend,)
+        return ()
+    if written.fraction is None:
+        return (Copies(backend, 100 if written.percent is None else written.percent),)
+    numerator, denominator = written.fraction.numerator, written.fraction.denominator
+    if denominator not in _DENOMINATORS:
+        numerator, denominator = round(numerator * 1_000_000 / denominator), 1_000_000
+    return (Copies(backend, numerator, denominator),)
+
+
+def _read_extension(reader: _Reader, written: RouteFilter, path: Path, found: Filtered) -> None:
+    ref, route = written.extension_ref, reader.route
     assert ref is not None
-    found = index.get(ref.group, ref.kind, route.namespace, ref.name)
-    if (ref.group, ref.kind) != (ENVOY_GATEWAY_GROUP, "HTTPRouteFilter") or found is None:
-        rule.dropped = f"there is no {ref.kind} {route.namespace}/{ref.name} that can be a filter"
-        path = ("rules", rule.number, "filters", place, "extensionRef")
-        rule.problems.append(route.diagnose("A114", *path, reason=rule.dropped))
+    item = reader.index.get(ref.group, ref.kind, route.namespace, ref.name)
+    if (ref.group, ref.kind) != (ENVOY_GATEWAY_GROUP, "HTTPRouteFilter") or route.key.kind != "HTTPRoute":
+        found.dropped = f"a {route.key.kind} has no filters of kind {ref.kind} in '{ref.group}'"
+    elif item is None:
+        found.dropped = f"there is no {ref.kind} {route.namespace}/{ref.name} that can be a filter"
+    if found.dropped or item is None:
+        reader.report("A114", path, reason=found.dropped)
         return
-    assert isinstance(found.spec, HttpRouteFilterSpec)
-    settings, problems, failed = settings_of(found, "HTTPRouteFilter", found.spec, (), features, index)
-    by_name = {feature.name: feature for feature in features}
+    assert isinstance(item.spec, HttpRouteFilterSpec)
+    settings, problems, failed = settings_of(item, "HTTPRouteFilter", item.spec, (), reader.features, reader.index)
+    by_name = {feature.name: feature for feature in reader.features}
     for setting in settings:
-        rule.action = by_name[setting.feature].action(setting.value) or rule.action
-    rule.settings += settings
-    rule.problems += problems
-    rule.origins += found.origins
+        found.action = by_name[setting.feature].action(setting.value) or found.action
+    found.settings += settings
+    reader.rule.problems += problems
+    found.origins += item.origins
     if failed:
-        rule.dropped = problems[0].message
+        found.dropped = problems[0].message
 
 
 def _redirect(spec: RequestRedirect) -> Redirect:

@@ -153,7 +153,8 @@ def _rule(rule: Json, place: int, item: Object, known: Sections, direction: str,
             refs.append(ref)
             continue
         name = add_backend(known.cell, direction, component, endpoint, output)
-        refs.append(backend_ref(name, ref.get("weight", 1)))
+        filters = {"filters": ref["filters"]} if ref.get("filters") else {}
+        refs.append({**backend_ref(name, ref.get("weight", 1)), **filters})
     return {**rule, "backendRefs": refs} if refs else rule
 
 

@@ -1,7 +1,8 @@
 """All policy features, in the order of their HTTP filters.
 
 In: the feature files. Out: `FEATURES`. The order is the order in which filters see a request: tokens are checked
-before requests are counted, so that nobody uses up the limit of another user. Where two features set one field of a
+before requests are counted, so that nobody uses up the limit of another user. Preflights of browsers carry no token, so
+CORS comes before. Where two features set one field of a
 route (`timeout` and `route_timeout`), the later one has the last word. A feature is registered here and nowhere else.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
 from xds_server.features.contract import AnyFeature
+from xds_server.features.cors import CORS, CORS_REFLECTION
 from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.early_headers import EARLY_HEADERS
 from xds_server.features.header_modifier import REQUEST_HEADER_MODIFIER, RESPONSE_HEADER_MODIFIER
@@ -17,16 +19,21 @@ from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
 from xds_server.features.retry import RETRY
+from xds_server.features.route_retry import ROUTE_RETRY
 from xds_server.features.route_timeout import ROUTE_TIMEOUT
+from xds_server.features.session_persistence import SESSION_PERSISTENCE
 from xds_server.features.timeout import TIMEOUT
 from xds_server.features.url_rewrite import URL_REWRITE
 
 FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
+    CORS_REFLECTION,
+    CORS,
     JWT,
     LOCAL_RATE_LIMIT,
     TIMEOUT,
     RETRY,
+    ROUTE_RETRY,
     ROUTE_TIMEOUT,
     CIRCUIT_BREAKER,
     LOAD_BALANCER,
@@ -35,4 +42,5 @@ FEATURES: tuple[AnyFeature, ...] = (
     RESPONSE_HEADER_MODIFIER,
     URL_REWRITE,
     DIRECT_RESPONSE,
+    SESSION_PERSISTENCE,
 )

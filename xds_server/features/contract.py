@@ -15,7 +15,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
-from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
+from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, WeightedCluster
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -91,6 +91,13 @@ class Feature(Generic[SpecT, ValueT]):
 
     def route(self, value: ValueT, route: Route) -> None:
         """Change a route, whatever its action is; most often `enable(route, self.filter_name, config)`."""
+
+    def fits_share(self, value: ValueT) -> bool:
+        """True if `share` can do it: a value on one backendRef that cannot gives its share a route of its own."""
+        return False
+
+    def share(self, value: ValueT, weight: WeightedCluster.ClusterWeight) -> None:
+        """Change the share of one destination of a route."""
 
     def touches_cluster(self, value: ValueT) -> bool:
         """True if `cluster` does anything: such a value gives its route a cluster of its own."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
+from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, WeightedCluster
 from xds_server.features.contract import Context, Feature
 from xds_server.features.parts.headers import (
     APPEND,
@@ -50,6 +50,10 @@ class _HeaderModifiers(Feature[HeaderModifierSpec, HeaderModifier]):
         value = HeaderModifier(pairs(spec.set), pairs(spec.add), spec.remove)
         return value if value.set or value.add or value.remove else None
 
+    def fits_share(self, value: HeaderModifier) -> bool:
+        """Envoy changes headers of a share, too."""
+        return True
+
 
 class RequestHeaderModifier(_HeaderModifiers):
     """Changes the request to the backend."""
@@ -59,9 +63,11 @@ class RequestHeaderModifier(_HeaderModifiers):
 
     def route(self, value: HeaderModifier, route: Route) -> None:
         """Headers of the request."""
-        route.request_headers_to_remove.extend(value.remove)
-        route.request_headers_to_add.extend(option(name, text, OVERWRITE) for name, text in value.set)
-        route.request_headers_to_add.extend(option(name, text, APPEND) for name, text in value.add)
+        _change_request(value, route)
+
+    def share(self, value: HeaderModifier, weight: WeightedCluster.ClusterWeight) -> None:
+        """Headers of the requests to one backend."""
+        _change_request(value, weight)
 
 
 class ResponseHeaderModifier(_HeaderModifiers):
@@ -72,9 +78,23 @@ class ResponseHeaderModifier(_HeaderModifiers):
 
     def route(self, value: HeaderModifier, route: Route) -> None:
         """Headers of the response, also of one that the gateway makes for this route."""
-        route.response_headers_to_remove.extend(value.remove)
-        route.response_headers_to_add.extend(option(name, text, OVERWRITE) for name, text in value.set)
-        route.response_headers_to_add.extend(option(name, text, APPEND) for name, text in value.add)
+        _change_response(value, route)
+
+    def share(self, value: HeaderModifier, weight: WeightedCluster.ClusterWeight) -> None:
+        """Headers of the responses of one backend."""
+        _change_response(value, weight)
+
+
+def _change_request(value: HeaderModifier, place: Route | WeightedCluster.ClusterWeight) -> None:
+    place.request_headers_to_remove.extend(value.remove)
+    place.request_headers_to_add.extend(option(name, text, OVERWRITE) for name, text in value.set)
+    place.request_headers_to_add.extend(option(name, text, APPEND) for name, text in value.add)
+
+
+def _change_response(value: HeaderModifier, place: Route | WeightedCluster.ClusterWeight) -> None:
+    place.response_headers_to_remove.extend(value.remove)
+    place.response_headers_to_add.extend(option(name, text, OVERWRITE) for name, text in value.set)
+    place.response_headers_to_add.extend(option(name, text, APPEND) for name, text in value.add)
 
 
 REQUEST_HEADER_MODIFIER = RequestHeaderModifier()

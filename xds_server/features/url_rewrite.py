@@ -13,7 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route
+from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import (
+    DirectResponseAction,
+    Route,
+    WeightedCluster,
+)
 from xds_server.envoy_api.envoy.type.matcher.v3.regex_pb2 import RegexMatchAndSubstitute, RegexMatcher
 from xds_server.features.contract import Context, Feature
 from xds_server.features.parts.paths import PathChange, replace_all, replace_prefix
@@ -67,6 +71,15 @@ class UrlRewrites(Feature[UrlRewriteSpec, UrlRewrite]):
             return None
         return UrlRewrite(spec.hostname, full, prefix)
 
+    def fits_share(self, value: UrlRewrite) -> bool:
+        """For a share alone Envoy can rewrite the host, no path."""
+        return value.path is None and value.prefix is None
+
+    def share(self, value: UrlRewrite, weight: WeightedCluster.ClusterWeight) -> None:
+        """The host of the requests to one backend."""
+        if value.hostname is not None:
+            weight.host_rewrite_literal = value.hostname
+
     def route(self, value: UrlRewrite, route: Route) -> None:
         """Rewrites of a route that forwards; on other routes there is nothing to rewrite."""
         if not route.HasField("route"):
@@ -91,6 +104,9 @@ def _change_prefix(route: Route, replacement: str) -> None:
 
 
 def _change(route: Route, change: PathChange) -> None:
+    # A backendRef's own rewrite takes the place of its rule's.
+    route.route.ClearField("prefix_rewrite")
+    route.route.ClearField("regex_rewrite")
     if change.prefix:
         route.route.prefix_rewrite = change.prefix
     elif change.pattern:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xds_server.model import backend_tls, cell_kinds, core, gateway_api, gateways, namespaces, policies
+from xds_server.model import backend_tls, cell_kinds, core, gateway_api, gateways, grpc_route, namespaces, policies
 from xds_server.spec import Spec
 from xds_server.types import CELLWAY_GROUP, CORE_GROUP, DISCOVERY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP
 
@@ -28,6 +28,7 @@ _ALL = (
     Kind(GATEWAY_GROUP, "GatewayClass", _GATEWAY_VERSIONS, gateways.GatewayClassSpec, namespaced=False),
     Kind(GATEWAY_GROUP, "Gateway", _GATEWAY_VERSIONS, gateways.GatewaySpec),
     Kind(GATEWAY_GROUP, "HTTPRoute", _GATEWAY_VERSIONS, gateway_api.HttpRouteSpec),
+    Kind(GATEWAY_GROUP, "GRPCRoute", _GATEWAY_VERSIONS, grpc_route.GrpcRouteSpec),
     Kind(GATEWAY_GROUP, "ReferenceGrant", _GATEWAY_VERSIONS, namespaces.ReferenceGrantSpec),
     Kind(GATEWAY_GROUP, "BackendTLSPolicy", ("v1", "v1alpha3"), backend_tls.BackendTlsPolicySpec),
     Kind(CORE_GROUP, "Namespace", ("v1",), namespaces.NamespaceSpec, namespaced=False),

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
+from xds_server.features.cors import CorsPolicySpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.health import HealthCheckSpec
@@ -55,6 +56,7 @@ class Targets(Spec):
 class SecurityPolicySpec(Targets):
     """Who may come in."""
 
+    cors: CorsPolicySpec | None = None
     jwt: JwtSpec | None = None
 
 

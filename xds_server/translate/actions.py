@@ -7,6 +7,7 @@ share answers 500 by itself. Redirects keep what they do not name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import (
@@ -16,10 +17,12 @@ from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import (
     RouteAction,
 )
 from xds_server.envoy_api.envoy.type.matcher.v3.regex_pb2 import RegexMatchAndSubstitute, RegexMatcher
+from xds_server.envoy_api.envoy.type.v3.percent_pb2 import FractionalPercent
+from xds_server.features.contract import AnyFeature
 from xds_server.features.parts.headers import OVERWRITE, option
 from xds_server.features.parts.paths import replace_prefix
 from xds_server.features.parts.values import uint32
-from xds_server.graph import Destination, Forward, Redirect, Respond
+from xds_server.graph import Destination, Forward, Redirect, Respond, Setting
 
 MISSING = "no-backend"
 BODY_LIMIT = 4096
@@ -27,6 +30,11 @@ _SERVER_ERROR = 500
 _NOT_FOUND_CODES = {
     404: RouteAction.NOT_FOUND,
     503: RouteAction.SERVICE_UNAVAILABLE,
+}
+_DENOMINATORS = {
+    100: FractionalPercent.HUNDRED,
+    10_000: FractionalPercent.TEN_THOUSAND,
+    1_000_000: FractionalPercent.MILLION,
 }
 _REDIRECT_CODES = {
     301: RedirectAction.MOVED_PERMANENTLY,
@@ -37,13 +45,19 @@ _REDIRECT_CODES = {
 }
 
 
-def set_action(route: Route, action: Forward | Respond | Redirect, clusters: AbstractSet[str]) -> str:
+def set_action(
+    route: Route,
+    action: Forward | Respond | Redirect,
+    clusters: AbstractSet[str],
+    features: Sequence[AnyFeature],
+) -> str:
     """Give the route its action. The answer is why that cannot be done, empty if it was."""
     if isinstance(action, Respond):
         return _respond(route, action)
     if isinstance(action, Redirect):
         return _redirect(route, action)
-    _forward(route, action, clusters)
+    _forward(route, action, clusters, features)
+    _mirror(route, action, clusters)
     return ""
 
 
@@ -59,7 +73,19 @@ def _respond(route: Route, action: Respond) -> str:
     return ""
 
 
-def _forward(route: Route, action: Forward, clusters: AbstractSet[str]) -> None:
+def _mirror(route: Route, action: Forward, clusters: AbstractSet[str]) -> None:
+    """Copies of requests. Their Host stays what it was, as Gateway API's conformance expects of a mirror."""
+    if not route.HasField("route"):
+        return
+    for mirror in action.mirrors:
+        if mirror.cluster in clusters:
+            policy = route.route.request_mirror_policies.add(cluster=mirror.cluster)
+            policy.disable_shadow_host_suffix_append = True
+            share = policy.runtime_fraction.default_value
+            share.numerator, share.denominator = mirror.numerator, _DENOMINATORS[mirror.denominator]
+
+
+def _forward(route: Route, action: Forward, clusters: AbstractSet[str], features: Sequence[AnyFeature]) -> None:
     shares = [share for share in action.destinations if share.weight > 0]
     bad = [share for share in shares if share.backend is None or share.cluster not in clusters]
     if len(bad) == len(shares):
@@ -71,21 +97,25 @@ def _forward(route: Route, action: Forward, clusters: AbstractSet[str]) -> None:
         # Envoy has one code for all missing clusters of a route, and only three to choose from.
         status = max(share.error_status for share in bad)
         forward.cluster_not_found_response_code = _NOT_FOUND_CODES.get(status, RouteAction.INTERNAL_SERVER_ERROR)
-    if len(shares) == 1:
+    if len(shares) == 1 and not shares[0].settings:
         forward.cluster = shares[0].cluster
         return
-    for share in _merge(shares, bad):
-        forward.weighted_clusters.clusters.add(name=share[0], weight=uint32(share[1]))
+    for (name, settings), weight in _merge(shares, bad).items():
+        built = forward.weighted_clusters.clusters.add(name=name, weight=uint32(weight))
+        for feature in features:
+            for setting in settings:
+                if setting.feature == feature.name:
+                    feature.share(setting.value, built)
 
 
-def _merge(shares: list[Destination], bad: list[Destination]) -> list[tuple[str, int]]:
-    """(cluster, weight) pairs in the order written; all that is missing goes to one name."""
+def _merge(shares: list[Destination], bad: list[Destination]) -> dict[tuple[str, tuple[Setting, ...]], int]:
+    """The weight of each cluster with its settings, in the order written; all that is missing goes to one name."""
     missing = {id(share) for share in bad}
-    weights: dict[str, int] = {}
+    weights: dict[tuple[str, tuple[Setting, ...]], int] = {}
     for share in shares:
-        name = MISSING if id(share) in missing else share.cluster
-        weights[name] = weights.get(name, 0) + share.weight
-    return list(weights.items())
+        place = (MISSING, ()) if id(share) in missing else (share.cluster, share.settings)
+        weights[place] = weights.get(place, 0) + share.weight
+    return weights
 
 
 def _redirect(route: Route, action: Redirect) -> str:

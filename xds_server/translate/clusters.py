@@ -36,6 +36,7 @@ from xds_server.graph import (
     Destination,
     Forward,
     Gateway,
+    Mirror,
     Route,
     Setting,
     StreamChain,
@@ -90,10 +91,10 @@ def _routes(gateway: Gateway) -> Iterator[tuple[Chain, Route | StreamRoute]]:
                     yield chain, route
 
 
-def _destinations(route: Route | StreamRoute) -> tuple[Destination, ...]:
+def _destinations(route: Route | StreamRoute) -> tuple[Destination | Mirror, ...]:
     if isinstance(route, StreamRoute):
         return route.destinations
-    return route.action.destinations if isinstance(route.action, Forward) else ()
+    return (*route.action.destinations, *route.action.mirrors) if isinstance(route.action, Forward) else ()
 
 
 def _touching(route: Route | StreamRoute, features: Mapping[str, AnyFeature]) -> Iterator[Origin]:

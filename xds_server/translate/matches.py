@@ -12,6 +12,7 @@ from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import (
     RouteMatch,
 )
 from xds_server.envoy_api.envoy.type.matcher.v3.string_pb2 import StringMatcher
+from xds_server.envoy_api.envoy.type.v3.percent_pb2 import FractionalPercent
 from xds_server.features.parts.patterns import exact, regex
 from xds_server.graph import Match, PathType, ValueMatch
 
@@ -25,6 +26,9 @@ def translate_match(match: Match) -> RouteMatch:
         _set_path(found, match)
         if match.method:
             found.headers.append(HeaderMatcher(name=":method", string_match=exact(match.method)))
+    if match.below is not None:
+        found.runtime_fraction.default_value.numerator = match.below
+        found.runtime_fraction.default_value.denominator = FractionalPercent.MILLION
     for header in match.headers:
         found.headers.append(HeaderMatcher(name=header.name, string_match=_text(header)))
     for parameter in match.query:

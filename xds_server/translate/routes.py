@@ -72,6 +72,8 @@ def translate_routes(chain: HttpChain, tools: Tools) -> tuple[Translated, list[D
     table.validate_clusters.value = False
     # Envoy's own word for the client's address; x-forwarded-for says it to backends, and others need not know.
     table.request_headers_to_remove.append("x-envoy-external-address")
+    # What a backendRef says of a header beats what its rule says.
+    table.most_specific_header_mutations_wins = True
     origins = dict.fromkeys(chain.origins)
     clusters: set[str] = set()
     for host in chain.hosts:
@@ -99,7 +101,7 @@ def translate_route(route: GraphRoute, tools: Tools) -> tuple[Route | None, Diag
     if reason:
         return None, diagnose("T103", span, subject=subject, name=route.name, reason=reason)
     message = Route(name=route.name, match=closed.match)
-    reason = set_action(message, route.action, tools.clusters) or _apply(route, message, tools)
+    reason = set_action(message, route.action, tools.clusters, tools.features) or _apply(route, message, tools)
     if reason:
         return closed, diagnose("T100", span, subject=subject, name=route.name, reason=reason)
     return message, None
@@ -120,5 +122,6 @@ def _apply(route: GraphRoute, message: Route, tools: Tools) -> str | None:
 def _clusters_of(route: Route) -> list[str]:
     if not route.HasField("route"):
         return []
-    weighted = [one.name for one in route.route.weighted_clusters.clusters if one.name != MISSING]
-    return [*weighted, route.route.cluster] if route.route.cluster else weighted
+    names = [one.name for one in route.route.weighted_clusters.clusters if one.name != MISSING]
+    names += [one.cluster for one in route.route.request_mirror_policies]
+    return [*names, route.route.cluster] if route.route.cluster else names
