@@ -44,7 +44,7 @@ def differences(answers: Sequence[Answer], expected: dict[str, Any]) -> list[str
     found: list[str] = []
     shares = wanted.pop("shares", None)
     if shares is not None:
-        counts = Counter(one.upstream if one.upstream != "none" else str(one.status) for one in answers)
+        counts = Counter(one.upstream if one.upstream != "none" else one.grpc or str(one.status) for one in answers)
         actual = {name: 100 * count / len(answers) for name, count in counts.items()}
         names = {str(name) for name in shares} | set(actual)
         told = {str(name): share for name, share in shares.items()}

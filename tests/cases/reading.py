@@ -6,7 +6,8 @@ all addresses), and any of:
 
 - `when` and `then`: one request and what comes of it, or lists of equal length. A request is
   `[N x] METHOD URL [name=value ...] [#body]`; METHOD `GRPC` calls the URL's path. A URL without a port means the
-  Gateway's 10080, or 10443 for https
+  Gateway's 10080, or 10443 for https. A value `{header}` is that header of the answer before, and the upstream `same`
+  the one that gave it
 - `diagnostics`: exactly these, as `CODE LINE:COLUMN part of the message`; without the field there must be none
 - `conditions`: `KIND NAMESPACE/NAME TYPE=STATUS REASON`, each of which some parent or ancestor has
 """

@@ -148,6 +148,7 @@ class Rig:
         headers = [("Host", host), (MARK, mark), *request.headers]
         url = f"{request.scheme}://{self.block.address(1)}:{port}{request.path}"
         extensions = {"sni_hostname": request.host}
+        self._client.cookies.clear()
         got = self._client.request(
             request.method, url, headers=headers, content=request.body or None, extensions=extensions
         )

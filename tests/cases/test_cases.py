@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cases.answers import differences
-from tests.cases.reading import HERE, Case, read_cases
+from tests.cases.answers import Answer, differences
+from tests.cases.reading import HERE, Case, Request, read_cases
 from tests.cases.rig import Rig
 from tests.documents import parse
 from tests.e2e.certificates import self_signed
@@ -56,11 +58,21 @@ def test_case(case: Case, block: Block, request: pytest.FixtureRequest) -> None:
     rig = request.getfixturevalue("rig")
     assert isinstance(rig, Rig)
     rig.apply(compiled.snapshots)
-    for number, (asked, expected) in enumerate(case.steps):
+    answers = [Answer()]
+    for number, (written, wanted) in enumerate(case.steps):
+        asked, expected = _after(written, wanted, answers[-1])
         others = sum(expected.get("mirrors", {}).values()) or expected.get("attempts", 1) - 1
         answers = [rig.send(asked, others=others) for _ in range(asked.times)]
         found = differences(answers, expected)
         assert not found, f"step {number}, {asked.method} {asked.host}{asked.path}: {found}\n{answers[0]}"
+
+
+def _after(asked: Request, expected: dict[str, Any], before: Answer) -> tuple[Request, dict[str, Any]]:
+    """A request that takes values from the answer before (`cookie={set-cookie}`), and what `same` means there."""
+    said = {"{" + name + "}": value.partition(";")[0] for name, value in before.headers.items()}
+    headers = tuple((name, said.get(value, value)) for name, value in asked.headers)
+    same = {"upstream": before.upstream} if expected.get("upstream") == "same" else {}
+    return replace(asked, headers=headers), expected | same
 
 
 def _compare_diagnostics(case: Case, problems: list[Diagnostic]) -> None:

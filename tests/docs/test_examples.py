@@ -14,10 +14,12 @@ from pydantic import BaseModel
 from tests.docs.pages import PAGES, ROOT, Field, blocks, fields_of, links, rows
 from tests.documents import compiled, parse
 from xds_server.features import FEATURES
-from xds_server.model.gateway_api import HttpRouteFilter, HttpRouteRule, HttpRouteSpec
+from xds_server.model.gateway_api import HttpRouteRule, HttpRouteSpec
+from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.kinds import KINDS
 from xds_server.model.namespaces import ReferenceGrantSpec
 from xds_server.model.policies import Targets
+from xds_server.model.route_filters import HttpRouteFilter
 
 POLICIES = ROOT / "docs" / "policies"
 SPECS: dict[str, type[BaseModel]] = {
@@ -30,7 +32,10 @@ CARRIERS = {
     "jwt.md": [("SecurityPolicy", "jwt")],
     "local-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],
     "timeouts.md": [("BackendTrafficPolicy", "timeout"), ("HTTPRoute.rule", "timeouts")],
-    "retries.md": [("BackendTrafficPolicy", "retry")],
+    "retries.md": [("BackendTrafficPolicy", "retry"), ("HTTPRoute.rule", "retry")],
+    "cors.md": [("SecurityPolicy", "cors"), ("HTTPRoute.filter", "cors")],
+    "mirrors.md": [("HTTPRoute.filter", "requestMirror")],
+    "session-persistence.md": [("HTTPRoute.rule", "sessionPersistence")],
     "circuit-breakers.md": [("BackendTrafficPolicy", "circuitBreaker")],
     "load-balancing.md": [("BackendTrafficPolicy", "loadBalancer")],
     "passive-health.md": [("BackendTrafficPolicy", "healthCheck")],
@@ -44,6 +49,8 @@ CARRIERS = {
 }
 """What each page under docs/policies is about: fields of policies, of filters and of rules."""
 
+_ELSEWHERE = frozenset({"rules[].filters", "rules[].backendRefs[].filters", "rules[].sessionPersistence"})
+_ROUTES = ("routes.md", "grpc.md")
 YAML = [
     pytest.param(page, text, id=f"{page.name}-{n}") for page in PAGES for n, text in enumerate(blocks(page, "yaml"))
 ]
@@ -54,8 +61,10 @@ def fields_on(page: Path) -> list[Field]:
     if page.name == "attachment.md":
         return list(fields_of(Targets, "", frozenset()))
     if page.name == "routes.md":
-        elsewhere = frozenset({"rules[].filters", "rules[].timeouts"})
+        elsewhere = _ELSEWHERE | {"rules[].timeouts", "rules[].retry"}
         return [*fields_of(HttpRouteSpec, "", elsewhere), *fields_of(ReferenceGrantSpec, "", frozenset())]
+    if page.name == "grpc.md":
+        return list(fields_of(GrpcRouteSpec, "", _ELSEWHERE))
     found = []
     for kind, field in CARRIERS[page.name]:
         others = frozenset(info.alias or name for name, info in SPECS[kind].model_fields.items()) - {field}
@@ -63,7 +72,10 @@ def fields_on(page: Path) -> list[Field]:
     return [one for one in found if one.path not in {field for _, field in CARRIERS[page.name]}]
 
 
-TABLES = [pytest.param(page, id=page.name) for page in (*sorted(POLICIES.glob("*.md")), ROOT / "docs" / "routes.md")]
+TABLES = [
+    pytest.param(page, id=page.name)
+    for page in (*sorted(POLICIES.glob("*.md")), *(ROOT / "docs" / name for name in _ROUTES))
+]
 
 
 @pytest.mark.parametrize(("page", "text"), YAML)

@@ -15,6 +15,7 @@ from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsFilterSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
+from xds_server.features.grpc_web import GrpcWebSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.health import HealthCheckSpec
 from xds_server.features.jwt import Jwt, JwtSpec, RemoteKeys
@@ -35,8 +36,8 @@ SPECS: dict[str, type[Spec]] = {
     "early_headers": ClientHeadersSpec,
     "jwt": JwtSpec,
     "cors": CorsFilterSpec,
-    "cors_reflection": CorsFilterSpec,
     "local_rate_limit": RateLimitSpec,
+    "grpc_web": GrpcWebSpec,
     "timeout": TimeoutSpec,
     "retry": RetrySpec,
     "route_retry": RouteRetrySpec,
@@ -260,8 +261,7 @@ def test_values_are_frozen_and_hashable() -> None:
 
 def test_names_and_carriers_are_unique() -> None:
     names = [one.name for one in FEATURES]
-    # The second half of CORS has the carriers of the first.
-    carriers = [carrier for one in FEATURES if one.name != "cors_reflection" for carrier in one.carriers]
+    carriers = [carrier for one in FEATURES for carrier in one.carriers]
     filters = [one.filter_name for one in FEATURES if one.filter_name]
     for each in (names, carriers, filters):
         assert len(set(map(str, each))) == len(each)

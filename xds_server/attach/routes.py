@@ -109,10 +109,10 @@ class _Clusters:
     policies: Effective
     suffix: str
 
-    def destination(self, number: int, share: Share, weight: int) -> Destination:
-        """The destination of one share with a weight."""
+    def destination(self, number: int, share: Share, weight: int, moved: tuple[Setting, ...] = ()) -> Destination:
+        """The destination of one share with a weight. `moved` are settings of the rule that come before its own."""
         name = f"unresolved/{number}" if share.backend is None else share.backend.name + self.suffix
-        return Destination(name, share.backend, weight, settings=share.filtered.settings)
+        return Destination(name, share.backend, weight, settings=(*moved, *share.filtered.settings))
 
     def mirrors(self, copies: tuple[Copies, ...]) -> tuple[Mirror, ...]:
         """The clusters that get copies."""
@@ -127,22 +127,32 @@ def _forward(rule: Rule, clusters: _Clusters, settings: tuple[Setting, ...]) -> 
     shares = [(number, share) for number, share in enumerate(rule.backends) if share.weight]
     if not shares:
         return (_Part(Respond(500), ()),)
-    if any(_needs_route(share, clusters.policies.features) for _, share in shares):
+    if any(_needs_route(share, rule, clusters.policies.features) for _, share in shares):
         return _divided(shares, rule, clusters, settings)
+    moved: tuple[Setting, ...] = ()
+    if any(share.filtered.settings for _, share in shares):
+        # Envoy changes headers of a share first and those of the route then; but the share shall have the last word.
+        moved = tuple(item for item in rule.settings if _fits(item, clusters.policies.features))
+        settings = tuple(item for item in settings if item not in moved)
     destinations: dict[tuple[str, tuple[Setting, ...]], Destination] = {}
     for number, share in shares:
-        one = clusters.destination(number, share, share.weight)
+        one = clusters.destination(number, share, share.weight, moved)
         known = destinations.get((one.cluster, one.settings))
         destinations[one.cluster, one.settings] = replace(one, weight=one.weight + known.weight) if known else one
     return (_Part(Forward(tuple(destinations.values()), clusters.mirrors(rule.mirrors)), settings),)
 
 
-def _needs_route(share: Share, features: Mapping[str, AnyFeature]) -> bool:
-    """True if a share does what Envoy does only for a whole route."""
+def _fits(setting: Setting, features: Mapping[str, AnyFeature]) -> bool:
+    return features[setting.feature].fits_share(setting.value)
+
+
+def _needs_route(share: Share, rule: Rule, features: Mapping[str, AnyFeature]) -> bool:
+    """True if a share does what Envoy does only for a whole route, or changes what its rule does there."""
     filtered = share.filtered
     if filtered.action is not None or filtered.mirrors:
         return True
-    return any(not features[item.feature].fits_share(item.value) for item in filtered.settings)
+    whole = {item.feature for item in rule.settings if not _fits(item, features)}
+    return any(not _fits(item, features) or item.feature in whole for item in filtered.settings)
 
 
 def _divided(

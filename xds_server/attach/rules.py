@@ -16,6 +16,7 @@ from xds_server.attach.matches import Rank, read_matches
 from xds_server.attach.policies import settings_of
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
+from xds_server.features.grpc_web import GRPC_WEB, GrpcWeb
 from xds_server.graph import Backend, Match, Redirect, Respond, Setting
 from xds_server.model.gateway_api import HttpRouteRule, HttpRouteSpec
 from xds_server.model.grpc_route import GrpcRouteRule, GrpcRouteSpec
@@ -106,7 +107,9 @@ def _read_rule(reader: _Reader) -> Rule:
     filtered = _read_filters(reader, rule.spec.filters, (*path, "filters"))
     settings, problems, failed = settings_of(route, "HTTPRoute.rule", rule.spec, path, reader.features, reader.index)
     rule.problems += problems
-    rule.action, rule.mirrors, rule.settings = filtered.action, filtered.mirrors, (*filtered.settings, *settings)
+    web = (Setting(GRPC_WEB.name, GrpcWeb(), route.origins),) if isinstance(rule.spec, GrpcRouteRule) else ()
+    rule.settings = (*web, *filtered.settings, *settings)
+    rule.action, rule.mirrors = filtered.action, filtered.mirrors
     rule.origins = (
         *route.origins,
         *filtered.origins,

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
 from xds_server.features.contract import AnyFeature
-from xds_server.features.cors import CORS, CORS_REFLECTION
+from xds_server.features.cors import CORS
 from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.early_headers import EARLY_HEADERS
+from xds_server.features.grpc_web import GRPC_WEB
 from xds_server.features.header_modifier import REQUEST_HEADER_MODIFIER, RESPONSE_HEADER_MODIFIER
 from xds_server.features.health import HEALTH
 from xds_server.features.jwt import JWT
@@ -27,10 +28,10 @@ from xds_server.features.url_rewrite import URL_REWRITE
 
 FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
-    CORS_REFLECTION,
     CORS,
     JWT,
     LOCAL_RATE_LIMIT,
+    GRPC_WEB,
     TIMEOUT,
     RETRY,
     ROUTE_RETRY,

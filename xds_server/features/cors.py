@@ -2,7 +2,7 @@
 
 In: the `cors` filter of an HTTPRoute (Gateway API), or `cors` of a SecurityPolicy (Envoy Gateway); the filter is nearer
 and wins. Out: Envoy's CORS filter. Preflight requests are answered at the gateway, those of origins that are not listed
-without CORS headers. With credentials browsers take `*` literally, so the gateway then names what was asked for.
+without a permission. With credentials browsers take `*` literally, so the gateway names methods and headers instead.
 """
 
 from __future__ import annotations
@@ -14,17 +14,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from xds_server.envoy_api.envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
-from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
 from xds_server.envoy_api.envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
-from xds_server.envoy_api.envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import (
-    HeaderMutation as HeaderMutationFilter,
-)
-from xds_server.envoy_api.envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import (
-    HeaderMutationPerRoute,
-    Mutations,
-)
 from xds_server.features.contract import Context, Feature, enable
 from xds_server.features.parts.patterns import escape, exact, regex, regex_problem
 from xds_server.features.parts.values import seconds
@@ -131,32 +122,6 @@ class CorsFeature(Feature[CorsFilterSpec | CorsPolicySpec, CorsRules]):
         enable(route, self.filter_name, policy)
 
 
-class CorsReflection(Feature[CorsFilterSpec | CorsPolicySpec, bool]):
-    """`allowHeaders: ["*"]` with credentials: the answer to a preflight names the headers that it asked for."""
-
-    name = "cors_reflection"
-    carriers = CorsFeature.carriers
-    filter_name = "cellway.cors_reflection"
-
-    def resolve(self, spec: CorsFilterSpec | CorsPolicySpec, context: Context) -> bool:
-        """True where it is needed."""
-        return spec.allow_credentials and "*" in spec.allow_headers
-
-    def http_filter(self, values: Sequence[bool]) -> HeaderMutationFilter:
-        """The filter itself changes nothing; routes do."""
-        return HeaderMutationFilter()
-
-    def route(self, value: bool, route: Route) -> None:
-        """Only where the CORS filter has allowed the preflight. False takes back what a farther policy wanted."""
-        if not value:
-            route.typed_per_filter_config.pop(self.filter_name, None)
-            return
-        asked = HeaderValue(key="access-control-allow-headers", value="%REQ(access-control-request-headers)%")
-        option = HeaderValueOption(header=asked, append_action=HeaderValueOption.OVERWRITE_IF_EXISTS)
-        mutations = Mutations(response_mutations=[HeaderMutation(append=option)])
-        enable(route, self.filter_name, HeaderMutationPerRoute(mutations=mutations))
-
-
 def _star(words: tuple[str, ...]) -> tuple[str, ...]:
     return ("*",) if "*" in words else words
 
@@ -183,4 +148,3 @@ def _max_age(spec: CorsFilterSpec | CorsPolicySpec) -> int | None:
 
 
 CORS = CorsFeature()
-CORS_REFLECTION = CorsReflection()

@@ -174,7 +174,9 @@ class HttpBackendRef(BackendRef):
     def _filters_fit(self) -> HttpBackendRef:
         check_filters(self.filters)
         if any(item.type == "CORS" for item in self.filters):
-            raise ValueError("CORS is for a whole rule: a preflight and its request may go to different backends")
+            raise ValueError(
+                "a CORS filter is for a whole rule: a preflight and its request may go to different backends"
+            )
         return self
 
 

@@ -72,8 +72,6 @@ def translate_routes(chain: HttpChain, tools: Tools) -> tuple[Translated, list[D
     table.validate_clusters.value = False
     # Envoy's own word for the client's address; x-forwarded-for says it to backends, and others need not know.
     table.request_headers_to_remove.append("x-envoy-external-address")
-    # What a backendRef says of a header beats what its rule says.
-    table.most_specific_header_mutations_wins = True
     origins = dict.fromkeys(chain.origins)
     clusters: set[str] = set()
     for host in chain.hosts:
