@@ -19,6 +19,7 @@ from xds_server.attach.parents import Attachment, attach_route
 from xds_server.attach.policies import Policy, PolicyTable, read_policies
 from xds_server.attach.routes import Effective, SortKey, effective, routes_of
 from xds_server.attach.rules import Rule, read_rules
+from xds_server.attach.shading import Shading
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Gateway, HttpChain, Port, Respond, Route, Setting, VirtualHost
@@ -50,6 +51,7 @@ class _Tables:
     policies: PolicyTable
     hosts: dict[tuple[Key, int], dict[str, list[tuple[SortKey, Route]]]] = field(default_factory=dict)
     attached_routes: dict[tuple[Key, int], set[Key]] = field(default_factory=lambda: defaultdict(set))
+    shading: Shading = field(default_factory=Shading)
     statuses: dict[Key, Status] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
 
@@ -69,6 +71,7 @@ def attach_objects(
         for route in index.of_kind(GATEWAY_GROUP, kind):
             _attach_one(route, tables)
     gateways = tuple(_gateway(state, tables) for state in states)
+    tables.problems += tables.shading.problems(index)
     tables.statuses |= gateway_statuses(states, tables.attached_routes)
     tables.statuses |= policy_statuses(table, states, tables.attached_routes)
     tables.statuses |= simple_statuses(index, controllers)
@@ -132,6 +135,9 @@ def _chain(state: GatewayState, name: str, listeners: list[ListenerState], table
         for hostname, routes in tables.hosts.get((state.key, listener.number), {}).items():
             if _owner(hostname, names) == listener.hostname:
                 hosts.setdefault(hostname, []).extend(routes)
+    for routes in hosts.values():
+        routes.sort(key=lambda item: item[0])
+        tables.shading.look(routes)
     tls = listeners[0].spec.protocol == "HTTPS"
     return HttpChain(
         name=name,
@@ -157,8 +163,8 @@ def _virtual_hosts(hosts: Mapping[str, list[tuple[SortKey, Route]]], *, broken: 
 
 
 def _ordered(routes: list[tuple[SortKey, Route]], *, broken: bool) -> tuple[Route, ...]:
-    # sorted() is stable and the key is unique for each match, so the result does not depend on insertion.
-    ordered = [route for _, route in sorted(routes, key=lambda item: item[0])]
+    # They are sorted, and each key is there once, so the result does not depend on insertion.
+    ordered = [route for _, route in routes]
     if broken:
         ordered = [Route(one.name, one.match, Respond(500), (), one.origins) for one in ordered]
     return tuple(ordered)
