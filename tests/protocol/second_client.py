@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -22,8 +23,14 @@ with warnings.catch_warnings():
         DiscoveryRequest,
     )
     from envoy_data_plane.envoy.service.endpoint.v3 import EndpointDiscoveryServiceAsyncStub
+    from envoy_data_plane.envoy.service.extension.v3 import ExtensionConfigDiscoveryServiceAsyncStub
     from envoy_data_plane.envoy.service.listener.v3 import ListenerDiscoveryServiceAsyncStub
-    from envoy_data_plane.envoy.service.route.v3 import RouteDiscoveryServiceAsyncStub
+    from envoy_data_plane.envoy.service.route.v3 import (
+        RouteDiscoveryServiceAsyncStub,
+        ScopedRoutesDiscoveryServiceAsyncStub,
+        VirtualHostDiscoveryServiceAsyncStub,
+    )
+    from envoy_data_plane.envoy.service.runtime.v3 import RuntimeDiscoveryServiceAsyncStub
     from envoy_data_plane.envoy.service.secret.v3 import SecretDiscoveryServiceAsyncStub
     from envoy_data_plane.google.rpc import Status
 
@@ -34,6 +41,10 @@ SERVICES: dict[str, tuple[Any, str]] = {
     "listeners": (ListenerDiscoveryServiceAsyncStub, "listeners"),
     "routes": (RouteDiscoveryServiceAsyncStub, "routes"),
     "secrets": (SecretDiscoveryServiceAsyncStub, "secrets"),
+    "scopes": (ScopedRoutesDiscoveryServiceAsyncStub, "scoped_routes"),
+    "hosts": (VirtualHostDiscoveryServiceAsyncStub, "virtual_hosts"),
+    "extensions": (ExtensionConfigDiscoveryServiceAsyncStub, "extension_configs"),
+    "runtime": (RuntimeDiscoveryServiceAsyncStub, "runtime"),
 }
 SILENCE = 0.3
 """Seconds without a message that count as none."""
@@ -56,13 +67,14 @@ class Client:
     cluster: str = "default/edge"
     node_id: str = "second-client"
     service: str = ""
+    tls: ssl.SSLContext | None = None
     _requests: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
     _channel: Channel | None = None
     _responses: AsyncIterator[Any] | None = None
     _first: bool = True
 
     async def __aenter__(self) -> Client:
-        self._channel = Channel("127.0.0.1", self.port)
+        self._channel = Channel("127.0.0.1", self.port, ssl=self.tls)
         stub, name = SERVICES[self.service]
         method = getattr(stub(self._channel), f"{'delta' if self.delta else 'stream'}_{name}")
         self._responses = method(self._sent())

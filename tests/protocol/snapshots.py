@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from xds_server.diagnostics import Span
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource, Snapshot, snapshot_of
+from xds_server.snapshot.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    HOST,
+    LISTENER,
+    ROUTES,
+    RUNTIME,
+    SCOPES,
+    SECRET,
+    Resource,
+    Snapshot,
+    snapshot_of,
+)
 from xds_server.types import Key, Origin
 
-SHORT = {"c": CLUSTER, "e": ENDPOINTS, "l": LISTENER, "r": ROUTES, "s": SECRET}
+SHORT = {
+    "c": CLUSTER,
+    "e": ENDPOINTS,
+    "l": LISTENER,
+    "r": ROUTES,
+    "s": SECRET,
+    "o": SCOPES,
+    "h": HOST,
+    "x": EXTENSION,
+    "t": RUNTIME,
+}
 
 
 def resource(short: str, name: str, version: str) -> Resource:
-    """A resource; `short` is c, e, l, r or s."""
+    """A resource; `short` is a letter of `SHORT`."""
     origin = Origin(Key("", "Thing", "default", name), Span(f"{name}.yaml", 7, 1))
     return Resource(SHORT[short], name, name.encode(), version, (origin,))
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf import empty_pb2
 from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpclib.client import Channel, StreamStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
@@ -20,10 +23,22 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from tests.protocol.second_client import Client, Garbage, ads, request, until
 from tests.protocol.snapshots import resource, snapshot
 from xds_server.serve.grpc import XdsServer
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource, snapshot_of
+from xds_server.snapshot.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    HOST,
+    LISTENER,
+    ROUTES,
+    RUNTIME,
+    SCOPES,
+    SECRET,
+    Resource,
+    snapshot_of,
+)
 
 Served = tuple[XdsServer, int]
-STATE = ("c:one@1", "e:one@1", "l:web@1", "r:web@1", "s:cert@1")
+STATE = ("c:one@1", "e:one@1", "l:web@1", "r:web@1", "s:cert@1", "o:scope@1", "x:filter@1", "t:layer@1", "h:web/a@1")
 UNKNOWN = "type.googleapis.com/envoy.service.load_stats.v3.LoadStatsResponse"
 
 
@@ -46,6 +61,9 @@ async def health(port: int) -> int:
         ("listeners", LISTENER, "web"),
         ("routes", ROUTES, "web"),
         ("secrets", SECRET, "cert"),
+        ("scopes", SCOPES, "scope"),
+        ("extensions", EXTENSION, "filter"),
+        ("runtime", RUNTIME, "layer"),
     ],
 )
 async def test_each_type_has_a_service_of_its_own(
@@ -113,6 +131,59 @@ async def test_a_node_may_be_repeated_and_not_changed(server: Served, delta: boo
         client.send(request(delta, ROUTES, "web", node=("second-client", "default/other")))
         with pytest.raises(GRPCError, match="node must not change"):
             await client.next()
+
+
+async def test_virtual_hosts_have_a_service_of_their_own_in_the_incremental_protocol(server: Served) -> None:
+    xds, port = server
+    await xds.publish({"default/edge": snapshot(*STATE)})
+    async with Client(port, True, service="hosts") as client:
+        client.ask(HOST)
+        response = await client.next()
+        assert client.names(response) == ["web/a"]
+        client.answer(response)
+        client.ask(HOST, "web/b")
+        absent = await client.next()
+        assert [(one.name, one.aliases, one.resource) for one in absent.resources] == [("web/b", ["web/b"], None)]
+
+
+async def test_versions_are_the_same_on_every_server(server: Served) -> None:
+    other = XdsServer(time.monotonic)
+    second = other.listen("127.0.0.1:0")
+    await other.start()
+    state = STATE
+    await server[0].publish({"default/edge": snapshot(*state)})
+    await other.publish({"default/edge": snapshot(*reversed(state))})
+    had = {}
+    async with Client(server[1], True) as client:
+        client.ask(CLUSTER)
+        client.ask(LISTENER)
+        for response in (await client.next(), await client.next()):
+            client.answer(response)
+            had[response.type_url] = {one.name: one.version for one in response.resources}
+    async with Client(second, True) as client:
+        client.ask(CLUSTER, "*", had=had[CLUSTER])
+        client.ask(LISTENER, "*", had=had[LISTENER])
+        await client.nothing()
+    await other.stop(0)
+
+
+async def test_reflection_tells_of_all_services(server: Served) -> None:
+    def ask() -> tuple[set[str], bytes]:
+        with grpc.insecure_channel(f"127.0.0.1:{server[1]}") as channel:
+            stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+            service = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+            requests = [
+                reflection_pb2.ServerReflectionRequest(list_services=""),
+                reflection_pb2.ServerReflectionRequest(file_containing_symbol=service),
+            ]
+            listed, described = stub.ServerReflectionInfo(iter(requests))
+            names = {one.name for one in listed.list_services_response.service}
+            return names, described.file_descriptor_response.file_descriptor_proto[0]
+
+    names, file = await asyncio.to_thread(ask)
+    assert len([name for name in names if name.startswith("envoy.service.")]) == 10
+    assert "grpc.health.v1.Health" in names
+    assert b"DeltaAggregatedResources" in file
 
 
 async def test_health_follows_the_first_load_and_the_end(server: Served) -> None:

@@ -1,0 +1,103 @@
+"""How much one client and all of them may ask, and what they hear when it is too much."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from tests.protocol.second_client import Client, until
+from tests.protocol.snapshots import snapshot
+from xds_server.serve.grpc import XdsServer
+from xds_server.serve.limits import Limits, parse_limits
+from xds_server.snapshot.resource import CLUSTER, ENDPOINTS
+
+
+@asynccontextmanager
+async def serving(limits: Limits) -> AsyncIterator[tuple[XdsServer, int]]:
+    server = XdsServer(time.monotonic, limits=limits)
+    port = server.listen("127.0.0.1:0")
+    await server.start()
+    await server.publish({"default/edge": snapshot("c:one@1")})
+    yield server, port
+    await server.stop(0)
+
+
+async def refusal(client: Client) -> str:
+    with pytest.raises(GRPCError) as refused:
+        await client.next()
+    assert refused.value.status is Status.RESOURCE_EXHAUSTED
+    return str(refused.value.message)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(streams=2), "this server serves 2 streams"),
+        (Limits(streams_per_peer=2), "127.0.0.1 has 2 streams already"),
+    ],
+    ids=["all", "of one peer"],
+)
+async def test_streams_beyond_the_limit_are_refused_and_the_others_go_on(
+    delta: bool, limits: Limits, words: str
+) -> None:
+    async with serving(limits) as (server, port), contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Client(port, delta, node_id=str(n))) for n in range(3)]
+        for client in clients[:2]:
+            client.ask(CLUSTER)
+            client.answer(await client.next())
+        clients[2].ask(CLUSTER)
+        assert words in await refusal(clients[2])
+        assert server.counters.refused == {"RESOURCE_EXHAUSTED": 1}
+        await server.publish({"default/edge": snapshot("c:one@2")})
+        assert clients[0].names(await clients[0].next()) == ["one"]
+        clients[1].hang_up()
+        await until(lambda: len(server.proxies()) == 1)
+        async with Client(port, delta, node_id="3") as client:
+            client.ask(CLUSTER)
+            assert client.names(await client.next()) == ["one"]
+
+
+async def test_subscriptions_beyond_the_limit_end_the_stream(delta: bool) -> None:
+    async with serving(Limits(subscriptions=100)) as (server, port), Client(port, delta) as client:
+        client.ask(ENDPOINTS, *(f"e{number}" for number in range(101)))
+        assert "more than 100 subscriptions on one stream" in await refusal(client)
+        await until(lambda: not server.proxies())
+
+
+async def test_a_message_beyond_the_limit_ends_its_stream_only(delta: bool) -> None:
+    async with serving(Limits(message=10_000)) as (_, port), Client(port, delta) as other:
+        other.ask(CLUSTER)
+        other.answer(await other.next())
+        async with Client(port, delta, node_id="large") as client:
+            client.ask(ENDPOINTS, *(f"endpoints-{number}" for number in range(2000)))
+            assert "larger than max" in await refusal(client)
+        other.ask(ENDPOINTS, "x")
+        assert other.names(await other.next()) == [] if delta else True
+
+
+async def test_a_connection_ends_when_it_is_old() -> None:
+    async with serving(Limits(age=1, age_grace=1)) as (server, port), Client(port, True) as client:
+        client.ask(CLUSTER)
+        client.answer(await client.next())
+        with pytest.raises((GRPCError, StreamTerminatedError)):
+            await client.next()
+        await until(lambda: not server.proxies())
+
+
+def test_limits_as_they_are_written() -> None:
+    assert parse_limits([]) == Limits()
+    assert parse_limits(["streams=5", "age-grace=7"]) == Limits(streams=5, age_grace=7)
+    for text, words in [
+        ("stream=5", "no limit"),
+        ("streams", "whole number"),
+        ("streams=0", "whole number"),
+        ("age=x", "age=500"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            parse_limits([text])
