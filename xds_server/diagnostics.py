@@ -158,6 +158,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A103": _error("this listener cannot be served as written: {reason}"),
     "A104": _error("this certificate cannot be used: {reason}"),
     "A105": _error("this reference leads nowhere: {reason}"),
+    "A106": _error("the annotation {name} means nothing as written: {reason}"),
     "A110": _error("the route is not attached here: {reason}"),
     "A111": _warning("the route has no parentRefs, so it is attached to nothing"),
     "A112": _error("this backend cannot be used, its share of requests is answered with 500: {reason}"),

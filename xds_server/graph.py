@@ -206,6 +206,7 @@ class HttpChain:
 
     Listeners without TLS that share a port are one chain; with TLS each listener is a chain of its own, picked
     by SNI (`server_names`; empty: any). `name` names its route configuration and is part of its stats prefix.
+    `on_demand`: an Envoy gets a virtual host when a request for it comes.
     `settings` are listener-wide features.
     """
 
@@ -215,6 +216,7 @@ class HttpChain:
     certificates: tuple[Certificate, ...] = ()
     settings: tuple[Setting, ...] = ()
     origins: tuple[Origin, ...] = field(default=(), compare=False)
+    on_demand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,10 @@ Chain = HttpChain | StreamChain
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One listening socket of a gateway, on every one of `addresses`. With `tls` SNI tells its chains apart."""
+    """One listening socket of a gateway, on every one of `addresses`. With `tls` SNI tells its chains apart.
+
+    `ttl`: seconds without a word from the control plane after which it is closed; 0: never.
+    """
 
     name: str
     addresses: tuple[str, ...]
@@ -259,6 +264,7 @@ class Port:
     chains: tuple[Chain, ...]
     tls: bool = False
     transport: Literal["tcp", "udp"] = "tcp"
+    ttl: float = 0.0
 
     @property
     def http_chains(self) -> tuple[HttpChain, ...]:

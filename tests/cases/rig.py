@@ -68,6 +68,10 @@ class _AnyMethod(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
+def _new_client() -> httpx.Client:
+    return httpx.Client(timeout=20, verify=False, http2=False)
+
+
 class Rig:
     """Everything that runs."""
 
@@ -100,7 +104,7 @@ class Rig:
         with self._log.open("wb") as log:
             command += ["--admin-address-path", str(self._admin)]
             self._envoy = subprocess.Popen(command, stdout=log, stderr=log)
-        self._client = httpx.Client(timeout=20, verify=False, http2=False)
+        self._client = _new_client()
 
     async def _listen(self) -> int:
         port = self._xds.listen("127.0.0.1:0")
@@ -114,6 +118,8 @@ class Rig:
         """Publish, and return when Envoy serves it all."""
         self._run(self._xds.publish(snapshots))
         self._run(self._until_served())
+        self._client.close()  # a connection that is open already belongs to the listener from before
+        self._client = _new_client()
 
     async def _until_served(self) -> None:
         deadline = time.monotonic() + 20

@@ -121,7 +121,7 @@ def _port(state: GatewayState, number: int, listeners: list[ListenerState], tabl
         chains = tuple(_chain(state, f"{name}/{one.spec.name}", [one], tables) for one in listeners)
     else:
         chains = (_chain(state, name, listeners, tables),)
-    return Port(name, state.addresses, number, chains, tls)
+    return Port(name, state.addresses, number, chains, tls, ttl=state.delivery.listener_ttl)
 
 
 def _chain(state: GatewayState, name: str, listeners: list[ListenerState], tables: _Tables) -> HttpChain:
@@ -145,6 +145,7 @@ def _chain(state: GatewayState, name: str, listeners: list[ListenerState], table
         server_names=tuple(host for host in names if host != "*") if tls else (),
         certificates=tuple(dict.fromkeys(one for listener in listeners for one in listener.certificates)),
         settings=settings,
+        on_demand=state.delivery.on_demand,
         origins=state.item.origins,
     )
 

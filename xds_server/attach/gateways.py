@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from xds_server.attach.certificates import key_pair_problem
+from xds_server.attach.delivery import Delivery, read_delivery
 from xds_server.attach.index import Index
 from xds_server.diagnostics import Diagnostic
 from xds_server.graph import Certificate
@@ -52,6 +53,7 @@ class GatewayState:
     listeners: tuple[ListenerState, ...]
     addresses: tuple[str, ...]
     problem: Condition | None = None
+    delivery: Delivery = Delivery()  # noqa: RUF009 - frozen
 
     @property
     def key(self) -> Key:
@@ -71,7 +73,9 @@ def read_gateways(
         assert isinstance(item.spec, GatewaySpec)
         listeners = _read_listeners(item, item.spec, index, problems)
         addresses, problem = _addresses(item, item.spec, assigned, problems)
-        states.append(GatewayState(item, item.spec, listeners, addresses, problem))
+        delivery, found = read_delivery(item)
+        problems += found
+        states.append(GatewayState(item, item.spec, listeners, addresses, problem, delivery))
     return tuple(states), tuple(problems)
 
 

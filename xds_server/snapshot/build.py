@@ -18,6 +18,7 @@ from xds_server.diagnostics import Diagnostic, diagnose, sort_key
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
+    HOST,
     LISTENER,
     ROUTES,
     SECRET,
@@ -38,6 +39,7 @@ _WORDS = {
     LISTENER: "listener",
     ROUTES: "route configuration",
     SECRET: "secret",
+    HOST: "virtual host",
 }
 _VITAL = frozenset({ROUTES, SECRET})
 """Without these a listener waits or answers nothing; without a cluster only some of its requests fail."""
@@ -54,6 +56,12 @@ class NamedMessage(Protocol):
     def origins(self) -> tuple[Origin, ...]: ...
     @property
     def needs(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def ttl(self) -> float: ...
+    @property
+    def on_demand(self) -> bool: ...
+    @property
+    def aliases(self) -> tuple[str, ...]: ...
 
 
 def build_snapshot(
@@ -94,7 +102,18 @@ def merge_snapshots(name: str, snapshots: Iterable[Snapshot]) -> Snapshot:
 def _resource(item: NamedMessage) -> Resource:
     body = item.message.SerializeToString(deterministic=True)
     type_url = _PREFIX + item.message.DESCRIPTOR.full_name
-    return Resource(type_url, item.name, body, content_version(body), item.origins, tuple(sorted(set(item.needs))))
+    life = (str(item.ttl).encode(),) if item.ttl else ()
+    return Resource(
+        type_url,
+        item.name,
+        body,
+        content_version(body, *life),
+        item.origins,
+        tuple(sorted(set(item.needs))),
+        item.ttl,
+        item.on_demand,
+        item.aliases,
+    )
 
 
 def _united(resources: Iterable[Resource]) -> list[Resource]:

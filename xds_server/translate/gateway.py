@@ -43,8 +43,8 @@ def translate_gateway(
             continue
         translated.append(listener)
         for http in port.http_chains:
-            table, found = translate_routes(http, tools)
-            translated.append(table)
+            tables, found = translate_routes(http, tools)
+            translated += tables
             problems += found
         for chain in port.chains:
             translated += [Translated(one.name, translate_secret(one), one.origins) for one in chain.certificates]

@@ -15,6 +15,7 @@ from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import AccessL
 from xds_server.envoy_api.envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from xds_server.envoy_api.envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
+from xds_server.envoy_api.envoy.extensions.filters.http.on_demand.v3.on_demand_pb2 import OnDemand
 from xds_server.envoy_api.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from xds_server.envoy_api.envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -69,7 +70,7 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
         if isinstance(chain, StreamChain):
             origins.update(dict.fromkeys(chain.route.origins))
         needs.update(dict.fromkeys(one for one in _needs(chain, features) if one[0] != CLUSTER or one[1] in clusters))
-    return Translated(port.name, listener, tuple(origins), tuple(sorted(needs)))
+    return Translated(port.name, listener, tuple(origins), tuple(sorted(needs)), ttl=port.ttl)
 
 
 def _filter_chain(chain: Chain, port: Port, features: Sequence[AnyFeature], clusters: AbstractSet[str]) -> FilterChain:
@@ -151,6 +152,9 @@ def _mark_overload(manager: HttpConnectionManager) -> None:
 
 
 def _add_filters(manager: HttpConnectionManager, chain: HttpChain, features: Sequence[AnyFeature]) -> None:
+    if chain.on_demand:
+        # First, so that every other filter sees the route: it holds a request until its virtual host has come.
+        manager.http_filters.add(name="envoy.filters.http.on_demand", typed_config=pack(OnDemand()))
     for feature in features:
         if feature.filter_name:
             config = feature.http_filter(chain_values(chain, feature))

@@ -7,7 +7,7 @@ never takes others with it, and never lets a request through that a broken polic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -20,13 +20,17 @@ from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfigurat
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import HttpChain
 from xds_server.graph import Route as GraphRoute
+from xds_server.graph import VirtualHost as GraphHost
 from xds_server.translate.actions import MISSING, set_action
 from xds_server.translate.limits import match_problem, rewrite_problem
 from xds_server.translate.matches import translate_match
 from xds_server.translate.message import Translated
+from xds_server.translate.tls import ads
+from xds_server.types import Origin
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 _SERVER_ERROR = 500
+_FIRST_HOST = "first.cellway.invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ def table_name(chain: HttpChain, features: Sequence[AnyFeature]) -> str:
     """The name of the chain's route table.
 
     Where a filter's configuration depends on the routes (JWT providers), the name carries a hash of it. A listener
-    with a new configuration then waits for its own table, and no old route meets it.
+    with a new configuration then waits for its own table, and no old route meets it. A table whose hosts come on demand
+    has another name, too: connections to a listener from before, which does not ask for hosts, keep the old one.
     """
     digest = blake2b(digest_size=4)
     dependent = False
@@ -61,32 +66,60 @@ def table_name(chain: HttpChain, features: Sequence[AnyFeature]) -> str:
         if message is not None:
             dependent = True
             digest.update(message.SerializeToString(deterministic=True))
-    return f"{chain.name}@{digest.hexdigest()}" if dependent else chain.name
+    name = f"{chain.name}@on-demand" if chain.on_demand else chain.name
+    return f"{name}@{digest.hexdigest()}" if dependent else name
 
 
-def translate_routes(chain: HttpChain, tools: Tools) -> tuple[Translated, list[Diagnostic]]:
-    """The route table of a chain."""
+def translate_routes(chain: HttpChain, tools: Tools) -> tuple[list[Translated], list[Diagnostic]]:
+    """The route table of a chain, and the virtual hosts that are not part of it because they come on demand."""
     problems: list[Diagnostic] = []
     table = RouteConfiguration(name=table_name(chain, tools.features), ignore_port_in_host_matching=True)
     # Shares without a backend go to a cluster that does not exist, on purpose.
     table.validate_clusters.value = False
     # Envoy's own word for the client's address; x-forwarded-for says it to backends, and others need not know.
     table.request_headers_to_remove.append("x-envoy-external-address")
-    origins = dict.fromkeys(chain.origins)
+    hosts = [_translate_host(host, tools, problems) for host in chain.hosts]
+    if chain.on_demand:
+        table.vhds.config_source.CopyFrom(ads())
+        return [Translated(table.name, table, chain.origins), *_on_demand(table.name, hosts, chain)], problems
+    table.virtual_hosts.extend(host.message for host in hosts)
+    origins = dict.fromkeys((*chain.origins, *(origin for host in hosts for origin in host.origins)))
+    needs = tuple(sorted({need for host in hosts for need in host.needs}))
+    return [Translated(table.name, table, tuple(origins), needs)], problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """A virtual host, what made it, and the clusters that it uses."""
+
+    message: VirtualHost
+    origins: tuple[Origin, ...]
+    needs: tuple[tuple[str, str], ...]
+
+
+def _translate_host(host: GraphHost, tools: Tools, problems: list[Diagnostic]) -> _Host:
+    built = VirtualHost(name=host.hostname, domains=[host.hostname, *host.aliases])
+    origins: dict[Origin, None] = {}
     clusters: set[str] = set()
-    for host in chain.hosts:
-        built = VirtualHost(name=host.hostname, domains=[host.hostname, *host.aliases])
-        for route in host.routes:
-            message, problem = translate_route(route, tools)
-            if problem is not None:
-                problems.append(problem)
-            if message is not None:
-                built.routes.append(message)
-                clusters.update(_clusters_of(message))
-            origins.update(dict.fromkeys(route.origins))
-        table.virtual_hosts.append(built)
-    needs = tuple((CLUSTER, name) for name in sorted(clusters & tools.clusters))
-    return Translated(table.name, table, tuple(origins), needs), problems
+    for route in host.routes:
+        message, problem = translate_route(route, tools)
+        if problem is not None:
+            problems.append(problem)
+        if message is not None:
+            built.routes.append(message)
+            clusters.update(_clusters_of(message))
+        origins.update(dict.fromkeys(route.origins))
+    return _Host(built, tuple(origins), tuple((CLUSTER, name) for name in sorted(clusters & tools.clusters)))
+
+
+def _on_demand(table: str, hosts: list[_Host], chain: HttpChain) -> Iterator[Translated]:
+    """Resources of their own, named as Envoy asks for them. Until one has come, Envoy does not open the port."""
+    first = f"{table}/{_FIRST_HOST}"
+    yield Translated(first, VirtualHost(name=first, domains=[_FIRST_HOST]), chain.origins)
+    for host in hosts:
+        names = tuple(f"{table}/{domain}" for domain in host.message.domains)
+        host.message.name = names[0]
+        yield Translated(names[0], host.message, host.origins, host.needs, on_demand=True, aliases=names[1:])
 
 
 def translate_route(route: GraphRoute, tools: Tools) -> tuple[Route | None, Diagnostic | None]:
