@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from xds_server.cli.options import DEFAULT_XDS, Xds
 from xds_server.cli.output import trouble
 
 
-def bootstrap(
+def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     gateway: Annotated[
         str,
         typer.Argument(
@@ -22,11 +23,16 @@ def bootstrap(
         str | None, typer.Option(metavar="ID", help="Unique for every Envoy. Default: HOSTNAME/NAMESPACE/GATEWAY.")
     ] = None,
     admin: Annotated[str, typer.Option(metavar="HOST:PORT", help="Envoy's own admin interface.")] = "127.0.0.1:19000",
+    cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The Envoy's certificate, on its machine.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The authority of the xDS port's certificate.")
+    ] = None,
 ) -> None:
     """Print the bootstrap for an Envoy elsewhere: start it with `envoy -c FILE`."""
     import socket
 
-    from xds_server.supervise.bootstrap import Bootstrap, parse_address
+    from xds_server.supervise.bootstrap import Bootstrap, ClientTls, parse_address
 
     if gateway.count("/") > 1 or not all(gateway.split("/")):
         trouble(f"'{gateway}' is neither NAMESPACE/GATEWAY nor the name of a cell")
@@ -34,4 +40,7 @@ def bootstrap(
         addresses = parse_address(xds), parse_address(admin)
     except ValueError as error:
         trouble(str(error))
-    print(Bootstrap(gateway, node_id or f"{socket.gethostname()}/{gateway}", *addresses).text(), end="")
+    tls = ClientTls(cert, key, ca) if cert is not None and key is not None and ca is not None else None
+    if tls is None and (cert or key or ca):
+        trouble("TLS to the xDS port needs all of --cert, --key and --ca")
+    print(Bootstrap(gateway, node_id or f"{socket.gethostname()}/{gateway}", *addresses, tls).text(), end="")

@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 
 _PACKAGED = Path(__file__).parent / "templates"
+_UPSTREAM_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _CHECKOUT = Path(__file__).parents[2] / "envoy"
 
 
@@ -37,6 +38,33 @@ def parse_address(text: str) -> Address:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientTls:
+    """Files on the Envoy's machine, PEM: its certificate and key, and the authority of the control plane's certificate."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+    def text(self, host: str) -> str:
+        """The transport socket as YAML. The control plane must show a certificate for `host`."""
+        kind = "IP_ADDRESS" if is_ip_address(host) else "DNS"
+        names = [{"san_type": kind, "matcher": {"exact": host}}]
+        validation = {"trusted_ca": {"filename": str(self.authority)}, "match_typed_subject_alt_names": names}
+        chain = {"certificate_chain": {"filename": str(self.certificate)}, "private_key": {"filename": str(self.key)}}
+        common = {
+            "alpn_protocols": ["h2"],
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+            "tls_certificates": [chain],
+            "validation_context": validation,
+        }
+        config: dict[str, object] = {"@type": _UPSTREAM_TLS, "common_tls_context": common}
+        if kind == "DNS":
+            config["sni"] = host
+        socket = {"name": "envoy.transport_sockets.tls", "typed_config": config}
+        return f"    transport_socket: {json.dumps(socket)}\n"
+
+
+@dataclass(frozen=True, slots=True)
 class Bootstrap:
     """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one."""
 
@@ -44,6 +72,7 @@ class Bootstrap:
     node_id: str
     xds: Address
     admin: Address = Address("127.0.0.1", 0)
+    tls: ClientTls | None = None
 
     def text(self) -> str:
         """The bootstrap as YAML."""
@@ -53,6 +82,7 @@ class Bootstrap:
             xds_host=json.dumps(self.xds.host),
             xds_port=self.xds.port,
             xds_type="STATIC" if is_ip_address(self.xds.host) else "STRICT_DNS",
+            xds_tls=self.tls.text(self.xds.host) if self.tls is not None else "",
             admin_host=json.dumps(self.admin.host),
             admin_port=self.admin.port,
         )

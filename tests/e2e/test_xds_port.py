@@ -1,0 +1,92 @@
+"""The xDS port beyond loopback: certificates, what is refused at the start, and Envoys that come over TLS."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.running import ENVOY, Cellway
+from tests.e2e.test_live import get, prepare
+from tests.e2e.test_serving import command
+from tests.protocol.authority import Authority
+
+
+def test_a_remote_envoy_comes_with_its_certificate_and_gets_its_gateway_only(cellway: Cellway, tmp_path: Path) -> None:
+    prepare(cellway)
+    authority = Authority(tmp_path / "pki")
+    server, client = authority.issue("localhost"), authority.issue("edge-1.example")
+    identities = tmp_path / "identities.yaml"
+    identities.write_text("clients: {edge-1.example: [default/edge]}\n", encoding="utf-8")
+    cellway.arguments = (
+        *("--no-envoy", "--xds", "127.0.0.1:0", "--xds-cert", str(server.certificate), "--xds-key", str(server.key)),
+        *("--xds-ca", str(authority.certificate), "--xds-identities", str(identities)),
+    )
+    cellway.start()
+    port = cellway.log().partition("xDS on 127.0.0.1:")[2].partition(",")[0]
+    files = ("--cert", str(client.certificate), "--key", str(client.key), "--ca", str(authority.certificate))
+    envoys = []
+    try:
+        for gateway in ("default/edge", "default/other"):
+            admin = f"{cellway.block.address(251)}:0"
+            printed = command("bootstrap", gateway, "--xds", f"127.0.0.1:{port}", "--admin", admin, *files)
+            assert printed.returncode == 0, printed.stderr
+            path = tmp_path / f"{gateway.replace('/', '-')}.yaml"
+            path.write_text(printed.stdout, encoding="utf-8")
+            options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
+            envoys.append(subprocess.Popen([str(ENVOY), "-c", str(path), *options]))
+        deadline = time.monotonic() + 10
+        while not cellway.api("proxies")["items"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cellway.wait()
+        assert get(cellway, "web.example").status_code == 200
+        while "PERMISSION_DENIED" not in metrics(cellway) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert 'cellway_refused_streams_total{code="PERMISSION_DENIED"}' in metrics(cellway)
+        assert [item["gateway"] for item in cellway.api("proxies")["items"]] == ["default/edge"]
+    finally:
+        for envoy in envoys:
+            envoy.terminate()
+            envoy.wait(20)
+
+
+def metrics(cellway: Cellway) -> str:
+    return httpx.get(f"{cellway.admin}/metrics", timeout=5).text
+
+
+def test_local_envoys_have_a_port_of_their_own_beside_tls(cellway: Cellway, tmp_path: Path) -> None:
+    prepare(cellway)
+    authority = Authority(tmp_path / "pki")
+    server = authority.issue("localhost")
+    cellway.arguments = ("--xds-cert", str(server.certificate), "--xds-key", str(server.key))
+    cellway.arguments += ("--xds-ca", str(authority.certificate))
+    cellway.start()
+    assert get(cellway, "web.example").status_code == 200
+    cellway.kill()
+    cellway.start()
+    assert get(cellway, "web.example").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--xds", "0.0.0.0:0"), "not on loopback"),
+        (("--xds-cert", "x.pem"), "all of --xds-cert, --xds-key and --xds-ca"),
+        (("--xds-identities", "x.yaml"), "needs --xds-cert"),
+        (("--xds-limit", "stream=4"), "no limit of the xDS server"),
+        (("--xds-cert", "x.pem", "--xds-key", "x.pem", "--xds-ca", "x.pem"), "No such file"),
+        (
+            ("--xds-cert", "x.pem", "--xds-key", "x.pem", "--xds-ca", "x.pem", "--xds-identities", "TMP/bad.yaml"),
+            "bad.yaml:2:28: clients.spiffe://a/b.0:",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_at_the_start(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    (tmp_path / "bad.yaml").write_text("clients:\n  spiffe://a/b: [default/, x]\n".replace("[default/", "          [/"))
+    chosen = [one.replace("TMP", str(tmp_path)) for one in arguments]
+    done = command("serve", str(tmp_path), "--admin", "127.0.0.1:0", *chosen)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done
+    assert words in done.stderr
