@@ -61,12 +61,13 @@ def route_status(route: Object, parents: Sequence[Parent], rules: Sequence[Rule]
     """The status of a route for each of its parents."""
     resolved = _resolved_refs(rules)
     extra = _partially_invalid(rules)
+    idle = _backends_available(rules)
     found = []
     for parent in parents:
         accepted = parent.accepted
         if accepted.status and extra and all(rule.dropped for rule in rules):
             accepted = Condition("Accepted", False, "UnsupportedValue", extra.message)
-        conditions = (accepted, resolved, *((extra,) if extra and accepted.status else ()))
+        conditions = (accepted, resolved, *idle, *((extra,) if extra and accepted.status else ()))
         ref = parent.ref
         place = (ref.group, ref.kind, ref.namespace or route.namespace, ref.name, ref.section_name or "", ref.port or 0)
         found.append(ParentStatus(*place, conditions=conditions))
@@ -79,6 +80,14 @@ def _resolved_refs(rules: Sequence[Rule]) -> Condition:
         return Condition("ResolvedRefs", True, "ResolvedRefs")
     reasons = ",".join(sorted({one.reason for one in unresolved}))
     return Condition("ResolvedRefs", False, reasons, "; ".join(dict.fromkeys(one.message for one in unresolved)))
+
+
+def _backends_available(rules: Sequence[Rule]) -> tuple[Condition, ...]:
+    """Envoy Gateway's condition for routes with a backend that has no ready endpoint."""
+    names = sorted({name for rule in rules for name in rule.idle})
+    if not names:
+        return ()
+    return (Condition("BackendsAvailable", False, "EndpointsNotFound", f"no ready endpoint: {', '.join(names)}"),)
 
 
 def _partially_invalid(rules: Sequence[Rule]) -> Condition | None:

@@ -72,6 +72,8 @@ class Rule:
     mirrors: tuple[Copies, ...] = ()
     settings: tuple[Setting, ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
+    idle: tuple[str, ...] = ()
+    """Backends that nobody stands behind."""
     dropped: str = ""
     origins: tuple[Origin, ...] = ()
     problems: list[Diagnostic] = field(default_factory=list)
@@ -129,6 +131,7 @@ def _read_backend(reader: _Reader, ref: BackendRef, path: Path) -> Share:
         return Share(None, ref.weight)
     if not backend.endpoints:
         reader.report("A113", path, name=backend.name)
+        reader.rule.idle += (backend.name,)
     filtered = _read_filters(reader, getattr(ref, "filters", ()), (*path, "filters"))
     if filtered.dropped:
         reader.rule.unresolved += (Unresolved("InvalidBackendFilters", filtered.dropped),)

@@ -132,7 +132,7 @@ class HttpRouteRule(Spec):
         check_filters(self.filters)
         lists = (self.filters, *(ref.filters for ref in self.backend_refs))
         if any(replaces_prefix(filters) for filters in lists) and self._matches_more_than_prefixes():
-            raise ValueError("ReplacePrefixMatch needs matches of type PathPrefix only")
+            raise ValueError("a ReplacePrefixMatch needs matches of type PathPrefix only")
         if any(one.type == "RequestRedirect" for one in self.filters) and self.backend_refs:
             raise ValueError("a rule with a RequestRedirect must not have backendRefs")
         return self

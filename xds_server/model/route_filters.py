@@ -88,11 +88,13 @@ class RouteFilter(Spec):
 
     @model_validator(mode="after")
     def _field_fits_type(self) -> RouteFilter:
-        wanted = FILTER_FIELDS[self.type]
+        own = FILTER_FIELDS[self.type]
         for type_, field in FILTER_FIELDS.items():
-            if (getattr(self, field, None) is not None) != (field == wanted):
+            if getattr(self, field, None) is not None and field != own:
                 name = type(self).model_fields[field].alias
                 raise ValueError(f"type {self.type} needs its own field and no other; '{name}' belongs to {type_}")
+        if getattr(self, own) is None:
+            raise ValueError(f"type {self.type} needs the field '{type(self).model_fields[own].alias}'")
         return self
 
 
@@ -147,7 +149,7 @@ def check_filters(filters: Iterable[RouteFilter]) -> None:
     if repeated:
         raise ValueError(f"filter {min(repeated)} is there twice")
     if "RequestRedirect" in types and "URLRewrite" in types:
-        raise ValueError("RequestRedirect and URLRewrite cannot be used together")
+        raise ValueError("the filters RequestRedirect and URLRewrite cannot be used together")
 
 
 def replaces_prefix(filters: Iterable[HttpRouteFilter]) -> bool:
