@@ -168,6 +168,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A116": _warning("no request can reach this: {reason}"),
     "A120": _error("the policy is not attached: {reason}"),
     "A121": _error("the policy is not attached, another one is: {reason}"),
+    "A130": _error("the ListenerSet adds nothing: {reason}"),
     # -- features ------------------------------------------------------------------------------------
     "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
     "F101": _error("the header '{name}' cannot be changed like this: {reason}"),

@@ -201,6 +201,16 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientValidation:
+    """Which certificates clients must show. `ca` is PEM, in the secret `name`; `insecure`: any, or none, will do."""
+
+    name: str
+    ca: str
+    insecure: bool = False
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class HttpChain:
     """One HTTP or HTTPS filter chain and its route table.
 
@@ -217,6 +227,7 @@ class HttpChain:
     settings: tuple[Setting, ...] = ()
     origins: tuple[Origin, ...] = field(default=(), compare=False)
     on_demand: bool = False
+    validation: ClientValidation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,13 +290,19 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """All that one gateway does. `groups` are further names that an Envoy may ask by to serve several gateways."""
+    """All that one gateway does. `groups` are further names that an Envoy may ask by to serve several gateways.
+
+    `client` is the certificate that it shows to backends over TLS. `marks` are labels and annotations, as texts by
+    name, that its Envoy listeners carry as metadata.
+    """
 
     key: Key
     ports: tuple[Port, ...]
     groups: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     origins: tuple[Origin, ...] = field(default=(), compare=False)
+    client: Certificate | None = None
+    marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

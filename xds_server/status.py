@@ -35,10 +35,14 @@ class ParentStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All that is said of one object. Kinds use what Gateway API gives them: routes `parents`, policies `ancestors`."""
+    """All that is said of one object. Kinds use what Gateway API gives them: routes `parents`, policies `ancestors`.
+
+    `listener_sets` counts those that are attached to a Gateway.
+    """
 
     conditions: tuple[Condition, ...] = ()
     parents: tuple[ParentStatus, ...] = ()
     ancestors: tuple[ParentStatus, ...] = ()
     listeners: tuple[ListenerStatus, ...] = ()
+    listener_sets: int = 0
     addresses: tuple[str, ...] = ()

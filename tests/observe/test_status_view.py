@@ -81,7 +81,9 @@ def test_a_gateway_has_listeners_and_addresses(result: Compiled) -> None:
     status = shown(result, "Gateway")["status"]
     assert status["addresses"] == [{"type": "IPAddress", "value": "127.0.0.1"}]
     good, bad = status["listeners"]
-    assert good["supportedKinds"] == [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"}]
+    assert good["supportedKinds"] == [
+        {"group": "gateway.networking.k8s.io", "kind": kind} for kind in ("HTTPRoute", "GRPCRoute")
+    ]
     assert good["attachedRoutes"] == 1
     assert conditions(good["conditions"])["Accepted"] == "True"
     assert conditions(bad["conditions"])["Accepted"] == "False"

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from xds_server.attach.backend_tls import tls_policy_statuses
 from xds_server.attach.conditions import gateway_statuses, policy_statuses, route_status, simple_statuses
-from xds_server.attach.gateways import GatewayState, ListenerState, read_gateways
+from xds_server.attach.gateways import GatewayState, read_gateways
 from xds_server.attach.hostnames import covers, specificity
 from xds_server.attach.index import Index, build_index, unique
+from xds_server.attach.listener_sets import KIND as LISTENER_SET
+from xds_server.attach.listeners import ListenerState
 from xds_server.attach.parents import Attachment, attach_route
 from xds_server.attach.policies import Policy, PolicyTable, read_policies
 from xds_server.attach.routes import Effective, SortKey, effective, routes_of
@@ -22,13 +24,16 @@ from xds_server.attach.rules import Rule, read_rules
 from xds_server.attach.shading import Shading
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Gateway, HttpChain, Port, Respond, Route, Setting, VirtualHost
+from xds_server.graph import Gateway, HttpChain, Match, Port, Respond, Route, Setting, VirtualHost
 from xds_server.model.object import Object
 from xds_server.status import Status
 from xds_server.types import GATEWAY_GROUP, Key
 
 GROUP_LABEL = "cellway.dev/group"
 """A label of Gateways: an Envoy whose `node.cluster` is this name serves all Gateways that carry it."""
+
+_MISDIRECTED = Route("misdirected", Match(), Respond(421))
+"""A request for another TLS listener than the one whose connection it came on (RFC 9110, 15.5.20)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +67,22 @@ def attach_objects(
     """Decide what applies to what."""
     chosen, problems = unique(objects)
     index = build_index(chosen)
-    states, more = read_gateways(index, controllers, pool)
-    foreign = frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, "Gateway")) - {state.key for state in states}
+    states, sets, more = read_gateways(index, controllers, pool)
+    parents = {state.key: state for state in states}
+    foreign = frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, "Gateway")) - {*parents}
+    foreign |= frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, LISTENER_SET)) - {
+        one.item.key for one in sets
+    }
+    parents |= {one.item.key: state for state in states for one in state.sets}
     table, found = read_policies(index, features, foreign)
-    tables = _Tables(index, features, {state.key: state for state in states}, foreign, table)
+    tables = _Tables(index, features, parents, foreign, table)
     tables.problems += [*problems, *more, *found]
     for kind in ("HTTPRoute", "GRPCRoute"):
         for route in index.of_kind(GATEWAY_GROUP, kind):
             _attach_one(route, tables)
     gateways = tuple(_gateway(state, tables) for state in states)
     tables.problems += tables.shading.problems(index)
-    tables.statuses |= gateway_statuses(states, tables.attached_routes)
+    tables.statuses |= gateway_statuses(states, sets, tables.attached_routes)
     tables.statuses |= policy_statuses(table, states, tables.attached_routes)
     tables.statuses |= simple_statuses(index, controllers)
     tls_statuses, found = tls_policy_statuses(index, tables.statuses)
@@ -108,29 +118,44 @@ def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
         if listener.problem is None:
             by_port[listener.spec.port].append(listener)
     ports = tuple(
-        _port(state, number, listeners, tables) for number, listeners in sorted(by_port.items()) if not state.problem
+        _port(state, number, listeners, tables)
+        for number, listeners in sorted(by_port.items())
+        if not state.problem and state.addresses
     )
     group = state.item.meta.labels.get(GROUP_LABEL)
-    return Gateway(state.key, ports, (group,) if group else (), dict(state.item.meta.labels), state.item.origins)
+    above = state.spec.infrastructure
+    return Gateway(
+        key=state.key,
+        ports=ports,
+        groups=(group,) if group else (),
+        labels=dict(state.item.meta.labels),
+        origins=state.item.origins,
+        client=state.client,
+        marks={"labels": dict(above.labels), "annotations": dict(above.annotations)} if above else {},
+    )
 
 
 def _port(state: GatewayState, number: int, listeners: list[ListenerState], tables: _Tables) -> Port:
     tls = listeners[0].spec.protocol == "HTTPS"
     name = f"{state.key.namespace}/{state.key.name}/{'https' if tls else 'http'}-{number}"
     if tls:
-        chains = tuple(_chain(state, f"{name}/{one.spec.name}", [one], tables) for one in listeners)
+        chains = tuple(_chain(state, f"{name}/{one.name}", [one], listeners, tables) for one in listeners)
     else:
-        chains = (_chain(state, name, listeners, tables),)
+        chains = (_chain(state, name, listeners, listeners, tables),)
     return Port(name, state.addresses, number, chains, tls, ttl=state.delivery.listener_ttl)
 
 
-def _chain(state: GatewayState, name: str, listeners: list[ListenerState], tables: _Tables) -> HttpChain:
+def _chain(
+    state: GatewayState, name: str, listeners: list[ListenerState], beside: list[ListenerState], tables: _Tables
+) -> HttpChain:
+    """The chain of some listeners. `beside` are all of the port: what is for another one is not answered here."""
     settings, broken = _listener_settings(state, listeners, tables)
     hosts: dict[str, list[tuple[SortKey, Route]]] = {}
-    names = [listener.hostname for listener in listeners]
+    names = [listener.hostname for listener in beside]
+    own = [listener.hostname for listener in listeners]
     for listener in listeners:
         # A listener with a hostname of its own owns it even without routes: wider listeners must not answer.
-        if len(listeners) > 1:
+        if len(beside) > 1:
             hosts.setdefault(listener.hostname, [])
         for hostname, routes in tables.hosts.get((state.key, listener.number), {}).items():
             if _owner(hostname, names) == listener.hostname:
@@ -138,15 +163,19 @@ def _chain(state: GatewayState, name: str, listeners: list[ListenerState], table
     for routes in hosts.values():
         routes.sort(key=lambda item: item[0])
         tables.shading.look(routes)
+    for hostname in names:
+        if hostname not in own:
+            hosts[hostname] = [((), _MISDIRECTED)]
     tls = listeners[0].spec.protocol == "HTTPS"
     return HttpChain(
         name=name,
         hosts=_virtual_hosts(hosts, broken=broken),
-        server_names=tuple(host for host in names if host != "*") if tls else (),
+        server_names=tuple(host for host in own if host != "*") if tls else (),
         certificates=tuple(dict.fromkeys(one for listener in listeners for one in listener.certificates)),
         settings=settings,
         on_demand=state.delivery.on_demand,
-        origins=state.item.origins,
+        origins=tuple(dict.fromkeys((*state.item.origins, *(one for each in listeners for one in each.owner.origins)))),
+        validation=listeners[0].validation,
     )
 
 
@@ -179,9 +208,8 @@ def _listener_settings(
     Listeners that share a chain share it too: the policy of the first listener by name that has one counts.
     """
     found: list[Policy] = []
-    for listener in sorted(listeners, key=lambda one: one.spec.name):
-        scopes = ((state.key, listener.spec.name), (state.key, ""))
-        if nearest := tables.policies.nearest("ClientTrafficPolicy", scopes):
+    for listener in sorted(listeners, key=lambda one: one.name):
+        if nearest := tables.policies.nearest("ClientTrafficPolicy", listener.scopes(state.key)):
             policy, _ = nearest
             if policy not in found:
                 found.append(policy)

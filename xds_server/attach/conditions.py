@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from xds_server.attach.gateways import GatewayState, ListenerState
+from xds_server.attach.gateways import GatewayState
 from xds_server.attach.index import Index
+from xds_server.attach.listener_sets import SetState
+from xds_server.attach.listeners import ListenerState
 from xds_server.attach.parents import Parent
 from xds_server.attach.policies import PolicyTable, Scope
 from xds_server.attach.rules import Rule
@@ -21,22 +23,52 @@ from xds_server.types import ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Condition, Key
 _ACCEPTED = Condition("Accepted", True, "Accepted")
 
 
-def gateway_statuses(states: Iterable[GatewayState], attached: Mapping[tuple[Key, int], set[Key]]) -> dict[Key, Status]:
-    """The status of every Gateway."""
-    statuses = {}
-    for state in states:
-        listeners = tuple(_listener(one, len(attached.get((state.key, one.number), ()))) for one in state.listeners)
-        bad = [one for one in state.listeners if one.problem]
-        served = len(bad) < len(state.listeners) and state.problem is None
-        accepted = state.problem or _ACCEPTED
-        if bad and not state.problem:
-            names = ", ".join(one.spec.name for one in bad)
-            accepted = Condition("Accepted", served, "ListenersNotValid", f"listeners that cannot be served: {names}")
-        programmed = (
-            Condition("Programmed", True, "Programmed") if served else Condition("Programmed", False, "Invalid")
+def gateway_statuses(
+    states: Iterable[GatewayState], sets: Iterable[SetState], attached: Mapping[tuple[Key, int], set[Key]]
+) -> dict[Key, Status]:
+    """The status of every Gateway and of every ListenerSet."""
+    statuses: dict[Key, Status] = {}
+    by_key = {state.key: state for state in states}
+    for state in by_key.values():
+        accepted, programmed = _served(state, state.listeners_of(state.key))
+        conditions = {one.type: one for one in (accepted, programmed, *state.notes) if one.type != "Programmed"}
+        worse = next((one for one in state.notes if one.type == "Programmed"), None)
+        conditions["Programmed"] = worse or programmed
+        statuses[state.key] = Status(
+            tuple(conditions.values()),
+            listeners=_listeners(state, state.key, attached),
+            addresses=state.addresses,
+            listener_sets=len(state.sets),
         )
-        statuses[state.key] = Status((accepted, programmed), listeners=listeners, addresses=state.addresses)
+    for one in sets:
+        gateway = by_key.get(one.gateway)
+        if gateway is None or not one.accepted.status:
+            why = Condition("Programmed", False, one.accepted.reason, one.accepted.message)
+            statuses[one.item.key] = Status((one.accepted, why))
+        else:
+            conditions = {each.type: each for each in _served(gateway, gateway.listeners_of(one.item.key))}
+            listeners = _listeners(gateway, one.item.key, attached)
+            statuses[one.item.key] = Status(tuple(conditions.values()), listeners=listeners)
     return statuses
+
+
+def _served(state: GatewayState, listeners: Sequence[ListenerState]) -> tuple[Condition, Condition]:
+    """Accepted and Programmed of a Gateway or a ListenerSet with these listeners."""
+    bad = [one for one in listeners if one.problem]
+    served = len(bad) < len(listeners) and state.problem is None and bool(state.addresses)
+    accepted = state.problem or _ACCEPTED
+    if bad and not state.problem:
+        names = ", ".join(one.spec.name for one in bad)
+        some = len(bad) < len(listeners)
+        accepted = Condition("Accepted", some, "ListenersNotValid", f"listeners that cannot be served: {names}")
+    return accepted, Condition("Programmed", served, "Programmed" if served else "Invalid")
+
+
+def _listeners(
+    state: GatewayState, owner: Key, attached: Mapping[tuple[Key, int], set[Key]]
+) -> tuple[ListenerStatus, ...]:
+    found = state.listeners_of(owner)
+    return tuple(_listener(one, len(attached.get((state.key, one.number), ()))) for one in found)
 
 
 def _listener(state: ListenerState, routes: int) -> ListenerStatus:
@@ -46,9 +78,7 @@ def _listener(state: ListenerState, routes: int) -> ListenerStatus:
         "ResolvedRefs": Condition("ResolvedRefs", True, "ResolvedRefs"),
         "Conflicted": Condition("Conflicted", False, "NoConflicts"),
     }
-    if state.bad_kinds:
-        message = "a kind in allowedRoutes is not served"
-        conditions["ResolvedRefs"] = Condition("ResolvedRefs", False, "InvalidRouteKinds", message)
+    conditions |= {note.type: note for note in state.notes}
     if state.problem is not None:
         conditions[state.problem.type] = state.problem
         conditions["Programmed"] = Condition("Programmed", False, "Invalid", state.problem.message)
@@ -128,8 +158,8 @@ def _routes_below(
     for state in states:
         for listener in state.listeners:
             routes = attached.get((state.key, listener.number), set())
-            below[state.key, listener.spec.name] = routes
-            below.setdefault((state.key, ""), set()).update(routes)
+            for scope in listener.scopes(state.key):
+                below.setdefault(scope, set()).update(routes)
     return below
 
 
@@ -149,7 +179,10 @@ def simple_statuses(index: Index, controllers: tuple[str, ...]) -> dict[Key, Sta
     statuses = {}
     for item in index.of_kind(GATEWAY_GROUP, "GatewayClass"):
         if isinstance(item.spec, GatewayClassSpec) and item.spec.controller_name in controllers:
-            statuses[item.key] = Status((_ACCEPTED,))
+            bad = item.spec.parameters_ref is not None
+            message = "parametersRef has no meaning here"
+            refused = Condition("Accepted", False, "InvalidParameters", message)
+            statuses[item.key] = Status((refused if bad else _ACCEPTED,))
     for item in index.of_kind(ENVOY_GATEWAY_GROUP, "Backend"):
         statuses[item.key] = Status((_ACCEPTED,))
     return statuses

@@ -1,58 +1,47 @@
-"""Gateways and their listeners: whose they are, where they listen, which of them can be served and why not.
+"""Gateways: whose they are, where they listen, and what is said of each as a whole.
 
-In: Gateway and GatewayClass objects. Out: `GatewayState`s with the conditions of every listener. Routes are not
-looked at here.
+In: Gateway, GatewayClass and ListenerSet objects. Out: `GatewayState`s with their listeners. Routes are not looked at
+here.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from xds_server.attach.certificates import key_pair_problem
 from xds_server.attach.delivery import Delivery, read_delivery
+from xds_server.attach.frontend import read_frontend
 from xds_server.attach.index import Index
+from xds_server.attach.listener_sets import SetState, read_sets
+from xds_server.attach.listeners import Entry, ListenerState, read_certificate, read_listeners
 from xds_server.diagnostics import Diagnostic
 from xds_server.graph import Certificate
-from xds_server.model.core import SecretBody
-from xds_server.model.gateways import GatewayClassSpec, GatewaySpec, Listener
+from xds_server.model.gateways import GatewayAddress, GatewayClassSpec, GatewaySpec
 from xds_server.model.object import Object
-from xds_server.types import CORE_GROUP, GATEWAY_GROUP, Condition, Key
+from xds_server.types import GATEWAY_GROUP, Condition, Key
 
-SUPPORTED = ("HTTP", "HTTPS")
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - a Gateway without addresses listens on all of them, as Gateway API expects
-ROUTE_KINDS = ("HTTPRoute", "GRPCRoute")
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerState:
-    """One listener. `problem` is the condition that keeps it from being served, if any."""
-
-    spec: Listener
-    number: int
-    problem: Condition | None
-    certificates: tuple[Certificate, ...] = ()
-    kinds: tuple[str, ...] = ROUTE_KINDS
-    bad_kinds: bool = False
-
-    @property
-    def hostname(self) -> str:
-        """The listener's hostname, `*` for any."""
-        return self.spec.hostname or "*"
+_NOBODYS = tuple(
+    ipaddress.ip_network(text)
+    for text in ("240.0.0.0/4", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+)
+"""Addresses that no host has: reserved, or for documentation."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """One Gateway that is ours."""
+    """One Gateway that is ours. `problem` keeps all of it from being served; `notes` are further conditions."""
 
     item: Object
     spec: GatewaySpec
     listeners: tuple[ListenerState, ...]
     addresses: tuple[str, ...]
     problem: Condition | None = None
+    notes: tuple[Condition, ...] = ()
+    sets: tuple[SetState, ...] = ()
+    client: Certificate | None = None
     delivery: Delivery = Delivery()  # noqa: RUF009 - frozen
 
     @property
@@ -60,55 +49,151 @@ class GatewayState:
         """The Gateway's identity."""
         return self.item.key
 
+    def listeners_of(self, owner: Key) -> tuple[ListenerState, ...]:
+        """Its own listeners, or those that a ListenerSet adds."""
+        return tuple(one for one in self.listeners if one.owner.key == owner)
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What is found while a Gateway is read."""
+
+    problem: Condition | None = None
+    conditions: list[Condition] = field(default_factory=list)
+
 
 def read_gateways(
     index: Index, controllers: tuple[str, ...], pool: str | None
-) -> tuple[tuple[GatewayState, ...], tuple[Diagnostic, ...]]:
-    """All Gateways that are ours, in the order of their age."""
+) -> tuple[tuple[GatewayState, ...], tuple[SetState, ...], tuple[Diagnostic, ...]]:
+    """All Gateways that are ours in the order of their age, and all ListenerSets that mean one of them or none."""
     problems: list[Diagnostic] = []
     ours = [item for item in index.of_kind(GATEWAY_GROUP, "Gateway") if _is_ours(item, index, controllers)]
     assigned = _assign_addresses(ours, pool)
-    states = []
-    for item in ours:
-        assert isinstance(item.spec, GatewaySpec)
-        listeners = _read_listeners(item, item.spec, index, problems)
-        addresses, problem = _addresses(item, item.spec, assigned, problems)
-        delivery, found = read_delivery(item)
-        problems += found
-        states.append(GatewayState(item, item.spec, listeners, addresses, problem, delivery))
-    return tuple(states), tuple(problems)
+    sets = read_sets({item.key: item for item in ours}, index, problems)
+    states = [_read(item, sets, (assigned, pool), index, problems) for item in ours]
+    return tuple(states), sets, tuple(problems)
+
+
+def _read(
+    item: Object,
+    sets: Iterable[SetState],
+    given: tuple[Mapping[Key, str], str | None],
+    index: Index,
+    problems: list[Diagnostic],
+) -> GatewayState:
+    assert isinstance(item.spec, GatewaySpec)
+    admitted = tuple(one for one in sets if one.gateway == item.key and one.accepted.status)
+    entries = [Entry(item, listener, place) for place, listener in enumerate(item.spec.listeners)]
+    entries += [Entry(one.item, spec, place) for one in admitted for place, spec in enumerate(one.spec.listeners)]
+    notes = _Notes()
+    _check_parameters(item, item.spec, index, notes, problems)
+    addresses = _addresses(item, item.spec, given, notes, problems)
+    frontend = read_frontend(item, item.spec, index, problems)
+    if frontend.insecure:
+        message = "clients whom nobody vouches for are let in: AllowInsecureFallback"
+        notes.conditions.append(Condition("InsecureFrontendValidationMode", True, "ConfigurationChanged", message))
+    client = _client_certificate(item, item.spec, index, notes, problems)
+    listeners = read_listeners(entries, frontend, index, problems)
+    delivery, found = read_delivery(item)
+    problems += found
+    return GatewayState(
+        item=item,
+        spec=item.spec,
+        listeners=listeners,
+        addresses=addresses,
+        problem=notes.problem,
+        notes=tuple(notes.conditions),
+        sets=admitted,
+        client=client,
+        delivery=delivery,
+    )
+
+
+def _class_of(spec: GatewaySpec, index: Index) -> Object | None:
+    return index.get(GATEWAY_GROUP, "GatewayClass", "", spec.gateway_class_name)
 
 
 def _is_ours(item: Object, index: Index, controllers: tuple[str, ...]) -> bool:
     """A Gateway is ours unless its class exists and names a controller that we do not answer for."""
     assert isinstance(item.spec, GatewaySpec)
-    known = index.get(GATEWAY_GROUP, "GatewayClass", "", item.spec.gateway_class_name)
+    known = _class_of(item.spec, index)
     return known is None or (isinstance(known.spec, GatewayClassSpec) and known.spec.controller_name in controllers)
 
 
+def _check_parameters(item: Object, spec: GatewaySpec, index: Index, notes: _Notes, problems: list[Diagnostic]) -> None:
+    """Settings that are asked for and cannot be followed: the Gateway is not served, rather than served without."""
+    above = _class_of(spec, index)
+    if spec.infrastructure is not None and (ref := spec.infrastructure.parameters_ref) is not None:
+        message = f"infrastructure.parametersRef: {ref.kind} of '{ref.group}' has no meaning here"
+        problems.append(item.diagnose("A105", "infrastructure", "parametersRef", reason=message))
+        notes.problem = Condition("Accepted", False, "InvalidParameters", message)
+    elif above is not None and isinstance(above.spec, GatewayClassSpec) and above.spec.parameters_ref is not None:
+        message = f"parametersRef of {above.key} has no meaning here"
+        problems.append(above.diagnose("A105", "parametersRef", reason=message))
+        notes.problem = Condition("Accepted", False, "InvalidParameters", message)
+
+
+def _client_certificate(
+    item: Object, spec: GatewaySpec, index: Index, notes: _Notes, problems: list[Diagnostic]
+) -> Certificate | None:
+    """The certificate that is shown to backends. Without it those that ask for one refuse the gateway."""
+    ref = spec.tls.backend.client_certificate_ref if spec.tls and spec.tls.backend else None
+    if ref is None:
+        return None
+    found = read_certificate(ref, item, index)
+    if isinstance(found, Certificate):
+        notes.conditions.append(Condition("ResolvedRefs", True, "ResolvedRefs"))
+        return found
+    reason, message = found
+    problems.append(item.diagnose("A104", "tls", "backend", "clientCertificateRef", reason=message))
+    reason = reason if reason == "RefNotPermitted" else "InvalidClientCertificateRef"
+    notes.conditions.append(Condition("ResolvedRefs", False, reason, message))
+    return None
+
+
 def _addresses(
-    item: Object, spec: GatewaySpec, assigned: Mapping[Key, str], problems: list[Diagnostic]
-) -> tuple[tuple[str, ...], Condition | None]:
-    found = []
-    for number, address in enumerate(spec.addresses):
-        if address.type != "IPAddress":
-            message = f"address type {address.type} is not supported, only IPAddress"
-        elif address.value and not _is_ip(address.value):
-            message = f"'{address.value}' is not an IP address"
+    item: Object,
+    spec: GatewaySpec,
+    given: tuple[Mapping[Key, str], str | None],
+    notes: _Notes,
+    problems: list[Diagnostic],
+) -> tuple[str, ...]:
+    """Where a Gateway listens; what it cannot listen on is noted."""
+    assigned, pool = given
+    found: list[str] = []
+    for number, address in enumerate(spec.addresses or (None,)):
+        value = address.value if address is not None else ""
+        if address is not None and (message := _unsupported(address)):
+            problems.append(item.diagnose("A102", "addresses", number, reason=message))
+            notes.problem = notes.problem or Condition("Accepted", False, "UnsupportedAddress", message)
+        elif not value and pool is not None and item.key not in assigned:
+            message = f"the address pool {pool} has no address left"
+            problems.append(item.diagnose("A102", "addresses", reason=message))
+            notes.conditions.append(Condition("Programmed", False, "AddressNotAssigned", message))
+        elif value and (message := unusable(value)):
+            problems.append(item.diagnose("A102", "addresses", number, reason=message))
+            notes.conditions.append(Condition("Programmed", False, "AddressNotUsable", message))
         else:
-            found.append(address.value or assigned.get(item.key, ALL_ADDRESSES))
-            continue
-        problems.append(item.diagnose("A102", "addresses", number, reason=message))
-        return (), Condition("Accepted", status=False, reason="UnsupportedAddress", message=message)
-    return tuple(dict.fromkeys(found)) or (assigned.get(item.key, ALL_ADDRESSES),), None
+            found.append(value or assigned.get(item.key, ALL_ADDRESSES))
+    return () if notes.problem else tuple(dict.fromkeys(found))
 
 
-def _is_ip(text: str) -> bool:
+def _unsupported(address: GatewayAddress) -> str:
+    if address.type != "IPAddress":
+        return f"address type {address.type} is not supported, only IPAddress"
     try:
-        ipaddress.ip_address(text)
+        ipaddress.ip_address(address.value or ALL_ADDRESSES)
     except ValueError:
-        return False
-    return True
+        return f"'{address.value}' is not an IP address"
+    return ""
+
+
+def unusable(text: str) -> str:
+    """Why nothing can listen on an address; empty if something may."""
+    address = ipaddress.ip_address(text)
+    if address.is_multicast or any(address in network for network in _NOBODYS):
+        return f"no host has the address {text}"
+    return ""
 
 
 def _assign_addresses(gateways: Iterable[Object], pool: str | None) -> dict[Key, str]:
@@ -131,97 +216,7 @@ def _assign_addresses(gateways: Iterable[Object], pool: str | None) -> dict[Key,
         for step in range(size):
             address = str(network[1 + (start + step) % size])
             if address not in taken:
-                taken[address] = assigned_to = key
-                assigned[assigned_to] = address
+                taken[address] = key
+                assigned[key] = address
                 break
     return assigned
-
-
-def _read_listeners(
-    item: Object, spec: GatewaySpec, index: Index, problems: list[Diagnostic]
-) -> tuple[ListenerState, ...]:
-    conflicts = _conflicts(spec)
-    states = []
-    for number, listener in enumerate(spec.listeners):
-        path = ("listeners", number)
-        certificates: tuple[Certificate, ...] = ()
-        problem = conflicts.get(number)
-        if listener.protocol not in SUPPORTED:
-            message = f"protocol {listener.protocol} is not supported; supported: {', '.join(SUPPORTED)}"
-            problem = Condition("Accepted", status=False, reason="UnsupportedProtocol", message=message)
-            problems.append(item.diagnose("A103", *path, "protocol", reason=message))
-        elif problem is not None:
-            problems.append(item.diagnose("A103", *path, "port", reason=problem.message))
-        elif listener.protocol == "HTTPS":
-            certificates, problem = _certificates(item, listener, number, index, problems)
-        wanted = tuple(kind.kind for kind in listener.allowed_routes.kinds if kind.group == GATEWAY_GROUP)
-        known = tuple(kind for kind in wanted if kind in ROUTE_KINDS)
-        bad = len(known) < len(listener.allowed_routes.kinds)
-        if bad:
-            message = f"allowedRoutes.kinds: only {', '.join(ROUTE_KINDS)} of {GATEWAY_GROUP} can be served"
-            problems.append(item.diagnose("A103", *path, "allowedRoutes", "kinds", reason=message))
-        kinds = known if listener.allowed_routes.kinds else ROUTE_KINDS
-        states.append(ListenerState(listener, number, problem, certificates, kinds, bad))
-    return tuple(states)
-
-
-def _conflicts(spec: GatewaySpec) -> dict[int, Condition]:
-    """Listeners that cannot stand side by side: two protocols on a port, or one hostname twice."""
-    by_port: dict[int, list[int]] = defaultdict(list)
-    for number, listener in enumerate(spec.listeners):
-        if listener.protocol in SUPPORTED:
-            by_port[listener.port].append(number)
-    found: dict[int, Condition] = {}
-    for port, numbers in by_port.items():
-        if len({spec.listeners[number].protocol for number in numbers}) > 1:
-            message = f"port {port} is used with different protocols"
-            found |= {n: Condition("Conflicted", True, "ProtocolConflict", message) for n in numbers}
-            continue
-        hosts = [spec.listeners[number].hostname or "*" for number in numbers]
-        for number, host in zip(numbers, hosts, strict=True):
-            if hosts.count(host) > 1:
-                message = f"port {port} has more than one listener for hostname {host}"
-                found[number] = Condition("Conflicted", True, "HostnameConflict", message)
-    return found
-
-
-def _certificates(
-    item: Object, listener: Listener, number: int, index: Index, problems: list[Diagnostic]
-) -> tuple[tuple[Certificate, ...], Condition | None]:
-    refs = listener.tls.certificate_refs if listener.tls else ()
-    path = ("listeners", number, "tls", "certificateRefs")
-    good, worst = [], None
-    for place, ref in enumerate(refs):
-        target = Key(ref.group, ref.kind or "Secret", ref.namespace or item.namespace, ref.name)
-        secret, reason, message = index.by_key.get(target), "InvalidCertificateRef", ""
-        if not index.permitted(item.key, target):
-            reason, message = "RefNotPermitted", f"{target} is in another namespace and no ReferenceGrant permits it"
-        elif (target.group, target.kind) != (CORE_GROUP, "Secret"):
-            message = f"a certificate must be a Secret, not {target.kind}"
-        elif secret is None:
-            message = f"there is no {target}"
-        else:
-            found = _certificate(secret)
-            if isinstance(found, Certificate):
-                good.append(found)
-                continue
-            message = f"{target}: {found}"
-        worst = Condition("ResolvedRefs", status=False, reason=reason, message=message)
-        problems.append(item.diagnose("A104", *path, place, reason=message))
-    if not refs:
-        message = "an HTTPS listener needs tls.certificateRefs"
-        worst = Condition("ResolvedRefs", status=False, reason="InvalidCertificateRef", message=message)
-        problems.append(item.diagnose("A104", "listeners", number, reason=message))
-    return tuple(good), None if good else worst
-
-
-def _certificate(secret: Object) -> Certificate | str:
-    assert isinstance(secret.spec, SecretBody)
-    values = secret.spec.values()
-    missing = [key for key in ("tls.crt", "tls.key") if key not in values]
-    if missing:
-        return f"has no key {missing[0]}"
-    if problem := key_pair_problem(values["tls.crt"], values["tls.key"]):
-        return problem
-    name = f"{secret.namespace}/{secret.name}"
-    return Certificate(name, values["tls.crt"], values["tls.key"], secret.origins)

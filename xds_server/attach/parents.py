@@ -10,14 +10,17 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xds_server.attach.gateways import GatewayState, ListenerState
+from xds_server.attach.gateways import GatewayState
 from xds_server.attach.hostnames import intersect
 from xds_server.attach.index import Index
+from xds_server.attach.listeners import ListenerState
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.gateway_api import HttpRouteSpec, ParentRef
 from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.object import Object
 from xds_server.types import GATEWAY_GROUP, Condition, Key
+
+KINDS = ("Gateway", "ListenerSet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +45,24 @@ class Parent:
 def attach_route(
     route: Object, gateways: Mapping[Key, GatewayState], foreign: frozenset[Key], index: Index
 ) -> tuple[tuple[Parent, ...], tuple[Diagnostic, ...]]:
-    """Follow every parentRef of a route. Gateways of other controllers (`foreign`) are left to those."""
+    """Follow every parentRef of a route. `gateways` are found by their own keys and by those of their ListenerSets.
+
+    Gateways of other controllers, and their ListenerSets (`foreign`), are left to those.
+    """
     assert isinstance(route.spec, HttpRouteSpec | GrpcRouteSpec)
     parents, problems = [], []
     for number, ref in enumerate(route.spec.parent_refs):
-        key = Key(GATEWAY_GROUP, "Gateway", ref.namespace or route.namespace, ref.name)
+        key = Key(GATEWAY_GROUP, ref.kind, ref.namespace or route.namespace, ref.name)
         if key in foreign:
             continue
-        if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
-            reason = f"a parent must be a Gateway; {ref.kind} of '{ref.group}' is not supported"
+        if ref.group != GATEWAY_GROUP or ref.kind not in KINDS:
+            reason = f"a parent must be a Gateway or a ListenerSet; {ref.kind} of '{ref.group}' is not supported"
             parent = _refused(ref, number, "NoMatchingParent", reason)
         elif key not in gateways:
-            parent = _refused(ref, number, "NoMatchingParent", f"there is no {key}")
+            reason = f"there is no {key}" if key not in index.by_key else f"{key} adds no listeners to any Gateway"
+            parent = _refused(ref, number, "NoMatchingParent", reason)
         else:
-            parent = _attach_to(route, route.spec, ref, number, gateways[key], index)
+            parent = _attach_to(route, route.spec, (ref, number, key), gateways[key], index)
         parents.append(parent)
         if not parent.accepted.status:
             hint = _hint(ref, key, gateways)
@@ -67,9 +74,9 @@ def attach_route(
 
 
 def _hint(ref: ParentRef, key: Key, gateways: Mapping[Key, GatewayState]) -> str:
-    names = [known.name for known in gateways if known.namespace == key.namespace]
+    names = [known.name for known in gateways if (known.kind, known.namespace) == (key.kind, key.namespace)]
     if key in gateways:
-        names = [listener.spec.name for listener in gateways[key].listeners]
+        names = [listener.spec.name for listener in gateways[key].listeners_of(key)]
     wrong = (ref.section_name or "") if key in gateways else key.name
     close = difflib.get_close_matches(wrong, names, n=1)
     return f"did you mean '{close[0]}'?" if close and close[0] != wrong else ""
@@ -80,19 +87,25 @@ def _refused(ref: ParentRef, number: int, reason: str, message: str) -> Parent:
 
 
 def _attach_to(
-    route: Object, spec: HttpRouteSpec | GrpcRouteSpec, ref: ParentRef, number: int, gateway: GatewayState, index: Index
+    route: Object,
+    spec: HttpRouteSpec | GrpcRouteSpec,
+    wanted: tuple[ParentRef, int, Key],
+    gateway: GatewayState,
+    index: Index,
 ) -> Parent:
+    ref, number, key = wanted
+    listeners = gateway.listeners_of(key)
     chosen = [
         listener
-        for listener in gateway.listeners
+        for listener in listeners
         if ref.section_name in (None, listener.spec.name) and ref.port in (None, listener.spec.port)
     ]
     if not chosen:
-        known = ", ".join(f"{listener.spec.name} (port {listener.spec.port})" for listener in gateway.listeners)
-        return _refused(ref, number, "NoMatchingParent", f"{gateway.key} has no such listener; it has {known}")
-    allowed = [listener for listener in chosen if _is_allowed(route, gateway, listener, index)]
+        known = ", ".join(f"{listener.spec.name} (port {listener.spec.port})" for listener in listeners)
+        return _refused(ref, number, "NoMatchingParent", f"{key} has no such listener; it has {known}")
+    allowed = [listener for listener in chosen if _is_allowed(route, listener, index)]
     if not allowed:
-        message = f"no listener of {gateway.key} allows {route.key.kind}s of namespace {route.namespace}"
+        message = f"no listener of {key} allows {route.key.kind}s of namespace {route.namespace}"
         return _refused(ref, number, "NotAllowedByListeners", message)
     attachments = []
     for listener in allowed:
@@ -113,11 +126,11 @@ def shared_hostnames(listener: str, route: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hostname for hostname in found if hostname))
 
 
-def _is_allowed(route: Object, gateway: GatewayState, listener: ListenerState, index: Index) -> bool:
+def _is_allowed(route: Object, listener: ListenerState, index: Index) -> bool:
     if route.key.kind not in listener.kinds:
         return False
     namespaces = listener.spec.allowed_routes.namespaces
     if namespaces.from_ == "Selector":
         labels = index.labels_of_namespace(route.namespace)
         return namespaces.selector is not None and namespaces.selector.matches(labels)
-    return namespaces.from_ == "All" or route.namespace == gateway.key.namespace
+    return namespaces.from_ == "All" or route.namespace == listener.owner.namespace

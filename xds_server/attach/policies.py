@@ -17,7 +17,7 @@ from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Setting
 from xds_server.model.gateway_api import HttpRouteSpec
-from xds_server.model.gateways import GatewaySpec
+from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
@@ -25,9 +25,9 @@ from xds_server.spec import Spec
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Condition, Key
 
 TARGETS: Mapping[str, tuple[str, ...]] = {
-    "SecurityPolicy": ("Gateway", "HTTPRoute", "GRPCRoute"),
-    "BackendTrafficPolicy": ("Gateway", "HTTPRoute", "GRPCRoute"),
-    "ClientTrafficPolicy": ("Gateway",),
+    "SecurityPolicy": ("Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute"),
+    "BackendTrafficPolicy": ("Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute"),
+    "ClientTrafficPolicy": ("Gateway", "ListenerSet"),
 }
 ROUTE_POLICIES = ("SecurityPolicy", "BackendTrafficPolicy")
 Scope = tuple[Key, str]
@@ -162,7 +162,7 @@ def _did_you_mean(wrong: str, names: list[str]) -> str:
 
 
 def _sections(spec: Spec) -> list[str]:
-    if isinstance(spec, GatewaySpec):
+    if isinstance(spec, GatewaySpec | ListenerSetSpec):
         return [listener.name for listener in spec.listeners]
     assert isinstance(spec, HttpRouteSpec | GrpcRouteSpec)
     return [rule.name for rule in spec.rules if rule.name]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from xds_server.attach.gateways import ListenerState
 from xds_server.attach.index import age
+from xds_server.attach.listeners import ListenerState
 from xds_server.attach.parents import Attachment
 from xds_server.attach.policies import ROUTE_POLICIES, Policy, PolicyTable, Scope
 from xds_server.attach.rules import Copies, Rule, Share
@@ -50,8 +50,7 @@ class Effective:
 def scopes_of(route: Object, rule: Rule, attachment: Attachment) -> tuple[Scope, ...]:
     """Where a policy for this rule may be attached, nearest first."""
     section = ((route.key, rule.spec.name),) if rule.spec.name else ()
-    gateway = attachment.gateway.key
-    return (*section, (route.key, ""), (gateway, attachment.listener.spec.name), (gateway, ""))
+    return (*section, (route.key, ""), *attachment.listener.scopes(attachment.gateway.key))
 
 
 def effective(
@@ -184,14 +183,16 @@ def _cluster_suffix(
 
     Routes derived from cells have backends of their own already.
     """
+    own = f"~{attachment.gateway.key.namespace}/{attachment.gateway.key.name}" if attachment.gateway.client else ""
     if route.derived or not any(policies.features[item.feature].touches_cluster(item.value) for item in settings):
-        return ""
-    suffix = f"~{route.namespace}/{route.name}"
+        return own
+    suffix = f"{own}~{route.namespace}/{route.name}"
     scopes = [scope for _, scope in policies.policies]
     if any(target == route.key and section for target, section in scopes):
         suffix += f"/{rule.spec.name}"
-    if any(target == attachment.gateway.key and section for target, section in scopes):
-        suffix += f"@{attachment.listener.spec.name}"
+    gateway, listener = attachment.gateway.key, attachment.listener
+    if any(scope in listener.scopes(gateway) and scope != (gateway, "") for scope in scopes):
+        suffix += f"@{listener.name}"
     return suffix
 
 

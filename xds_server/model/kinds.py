@@ -27,6 +27,7 @@ _GATEWAY_VERSIONS = ("v1", "v1beta1", "v1alpha2")
 _ALL = (
     Kind(GATEWAY_GROUP, "GatewayClass", _GATEWAY_VERSIONS, gateways.GatewayClassSpec, namespaced=False),
     Kind(GATEWAY_GROUP, "Gateway", _GATEWAY_VERSIONS, gateways.GatewaySpec),
+    Kind(GATEWAY_GROUP, "ListenerSet", ("v1",), gateways.ListenerSetSpec),
     Kind(GATEWAY_GROUP, "HTTPRoute", _GATEWAY_VERSIONS, gateway_api.HttpRouteSpec),
     Kind(GATEWAY_GROUP, "GRPCRoute", _GATEWAY_VERSIONS, grpc_route.GrpcRouteSpec),
     Kind(GATEWAY_GROUP, "ReferenceGrant", _GATEWAY_VERSIONS, namespaces.ReferenceGrantSpec),

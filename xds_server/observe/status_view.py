@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xds_server.attach.listener_sets import parent_of
 from xds_server.compile import Compiled
+from xds_server.model.gateways import ListenerSetSpec
 from xds_server.model.object import Object
 from xds_server.status import ListenerStatus, ParentStatus, Status
 from xds_server.types import GATEWAY_GROUP, Condition, Key
@@ -88,13 +90,21 @@ def _without_status(item: Object) -> Json:
 
 def _programmed(item: Object, status: Status, live: Live) -> Status:
     """A Gateway's status, and those of its listeners, with what its Envoys acknowledged; of others, what was refused."""
-    if (item.key.group, item.key.kind) != (GATEWAY_GROUP, "Gateway"):
+    gateway = _gateway_of(item)
+    if gateway is None:
         return _rejected(status, live.rejected[item.key]) if item.key in live.rejected else status
-    state = live.programming.get(f"{item.namespace}/{item.name}")
+    state = live.programming.get(f"{gateway.namespace}/{gateway.name}")
     if state is None:
         return status
     listeners = tuple(replace(one, conditions=_joined(one.conditions, state)) for one in status.listeners)
     return replace(status, conditions=_joined(status.conditions, state), listeners=listeners)
+
+
+def _gateway_of(item: Object) -> Key | None:
+    """The Gateway that a Gateway is, or that a ListenerSet adds to."""
+    if isinstance(item.spec, ListenerSetSpec):
+        return parent_of(item)
+    return item.key if (item.key.group, item.key.kind) == (GATEWAY_GROUP, "Gateway") else None
 
 
 def _rejected(status: Status, reason: str) -> Status:
@@ -127,6 +137,8 @@ class _Statuses:
             view["conditions"] = self._conditions("", status.conditions)
         if status.addresses:
             view["addresses"] = [{"type": "IPAddress", "value": address} for address in status.addresses]
+        if status.listener_sets:
+            view["attachedListenerSets"] = status.listener_sets
         if status.listeners:
             view["listeners"] = [self._listener(one) for one in status.listeners]
         if status.parents:

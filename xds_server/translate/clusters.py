@@ -32,6 +32,7 @@ from xds_server.features.contract import AnyFeature, ClusterParts, pack
 from xds_server.features.parts.values import duration, uint32
 from xds_server.graph import (
     Backend,
+    Certificate,
     Chain,
     Destination,
     Forward,
@@ -44,7 +45,7 @@ from xds_server.graph import (
 )
 from xds_server.graph import Endpoint as BackendEndpoint
 from xds_server.translate.message import Translated
-from xds_server.translate.tls import ads, upstream_problem, upstream_socket
+from xds_server.translate.tls import SECRET, ads, translate_secret, upstream_problem, upstream_socket
 from xds_server.types import Origin
 
 ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -59,10 +60,11 @@ _CONNECTION_WINDOW = 1024 * 1024
 
 @dataclass(slots=True)
 class Wanted:
-    """A cluster that something refers to. Equal names have equal backends and settings."""
+    """A cluster that something refers to. Equal names have equal backends and settings. `client` is for TLS only."""
 
     backend: Backend
     settings: tuple[Setting, ...] = ()
+    client: Certificate | None = None
     origins: dict[Origin, None] = field(default_factory=dict)
 
 
@@ -72,12 +74,22 @@ def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature]) -> dic
     for chain, route in _routes(gateway):
         for share in _destinations(route):
             if share.backend is not None:
-                wanted = found.setdefault(share.cluster, Wanted(share.backend, route.settings))
+                wanted = found.setdefault(
+                    share.cluster, Wanted(share.backend, route.settings, _client(gateway, share.backend))
+                )
                 wanted.origins.update(dict.fromkeys((*share.backend.origins, *_touching(route, features))))
         for setting in (*route.settings, *chain.settings):
             for backend in features[setting.feature].backends(setting.value):
-                found.setdefault(backend.name, Wanted(backend)).origins.update(dict.fromkeys(setting.origins))
+                client = _client(gateway, backend)
+                found.setdefault(backend.name, Wanted(backend, client=client)).origins.update(
+                    dict.fromkeys(setting.origins)
+                )
     return dict(sorted(found.items()))
+
+
+def _client(gateway: Gateway, backend: Backend) -> Certificate | None:
+    """The certificate that the gateway shows to a backend."""
+    return gateway.client if backend.tls is not None else None
 
 
 def _routes(gateway: Gateway) -> Iterator[tuple[Chain, Route | StreamRoute]]:
@@ -119,10 +131,13 @@ def translate_clusters(
             span, subject = (first.span, str(first.key)) if first else (None, "")
             problems.append(diagnose("T101", span, subject=subject, name=name, reason=reason))
             continue
+        needs = ((SECRET, one.client.name),) if one.client else ()
+        if one.client:
+            translated.append(Translated(one.client.name, translate_secret(one.client), one.client.origins))
         if one.backend.dns:
-            translated.append(Translated(name, cluster, origins))
+            translated.append(Translated(name, cluster, origins, needs))
             continue
-        translated.append(Translated(name, cluster, origins, ((ENDPOINTS, name),)))
+        translated.append(Translated(name, cluster, origins, ((ENDPOINTS, name), *needs)))
         translated.append(Translated(name, assignment(name, one.backend), origins))
     return translated, problems
 
@@ -139,7 +154,7 @@ def build_cluster(name: str, wanted: Wanted, features: Iterable[AnyFeature]) -> 
     cluster.ignore_health_on_host_removal = True
     _set_discovery(cluster, backend)
     if backend.tls is not None:
-        cluster.transport_socket.CopyFrom(upstream_socket(backend, backend.tls))
+        cluster.transport_socket.CopyFrom(upstream_socket(backend, backend.tls, wanted.client))
     parts = ClusterParts(cluster, _protocol(backend))
     for feature in features:
         for setting in wanted.settings:

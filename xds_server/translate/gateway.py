@@ -17,10 +17,10 @@ from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Gateway
 from xds_server.translate.clusters import translate_clusters, wanted_clusters
-from xds_server.translate.listeners import translate_listener
+from xds_server.translate.listeners import set_marks, translate_listener
 from xds_server.translate.message import Translated
 from xds_server.translate.routes import Tools, translate_routes
-from xds_server.translate.tls import translate_secret
+from xds_server.translate.tls import translate_authorities, translate_secret
 
 
 def translate_gateway(
@@ -35,6 +35,7 @@ def translate_gateway(
         if not port.chains or not port.addresses:
             continue
         listener = translate_listener(port, features, clusters)
+        set_marks(listener.message, gateway.marks)
         reason = check(listener.message)
         if reason:
             first = listener.origins[0] if listener.origins else None
@@ -46,6 +47,9 @@ def translate_gateway(
             tables, found = translate_routes(http, tools)
             translated += tables
             problems += found
+            if (validation := http.validation) is not None:
+                secret = translate_authorities(validation)
+                translated.append(Translated(validation.name, secret, validation.origins))
         for chain in port.chains:
             translated += [Translated(one.name, translate_secret(one), one.origins) for one in chain.certificates]
     return _sorted(translated), tuple(problems)

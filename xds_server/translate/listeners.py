@@ -8,8 +8,10 @@ normalised, headers that speak to Envoy (`x-envoy-*`) have no effect, buffers an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+
+from google.protobuf.message import Message
 
 from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
 from xds_server.envoy_api.envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
@@ -29,10 +31,10 @@ from xds_server.translate.clusters import address
 from xds_server.translate.message import Translated
 from xds_server.translate.routes import CLUSTER, chain_values, table_name
 from xds_server.translate.streams import tcp_chain, udp_filter
-from xds_server.translate.tls import ads, downstream_socket
+from xds_server.translate.tls import SECRET, ads, downstream_socket
 
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a type, not a secret)
+MARKS = "cellway.dev/infrastructure"
 _BUFFER = 32 * 1024
 _STREAMS = 100
 _STREAM_WINDOW = 64 * 1024
@@ -73,6 +75,13 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
     return Translated(port.name, listener, tuple(origins), tuple(sorted(needs)), ttl=port.ttl)
 
 
+def set_marks(listener: Message, marks: Mapping[str, Mapping[str, str]]) -> None:
+    """Write labels and annotations into a listener's metadata, where access logs and configuration dumps find them."""
+    assert isinstance(listener, Listener)
+    if any(marks.values()):
+        listener.metadata.filter_metadata[MARKS].update({name: dict(texts) for name, texts in marks.items()})
+
+
 def _filter_chain(chain: Chain, port: Port, features: Sequence[AnyFeature], clusters: AbstractSet[str]) -> FilterChain:
     if isinstance(chain, StreamChain):
         built = tcp_chain(chain, features, clusters)
@@ -95,6 +104,7 @@ def _needs(chain: Chain, features: Sequence[AnyFeature]) -> list[tuple[str, str]
     if isinstance(chain, StreamChain):
         return found + [(CLUSTER, share.cluster) for share in chain.route.destinations]
     found.append((ROUTES, table_name(chain, features)))
+    found += [(SECRET, chain.validation.name)] if chain.validation else []
     for feature in features:
         if feature.chain_follows_routes:
             for value in chain_values(chain, feature):

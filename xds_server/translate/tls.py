@@ -21,10 +21,11 @@ from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 impo
 )
 from xds_server.features.contract import pack
 from xds_server.features.parts.patterns import exact
-from xds_server.graph import AltName, Backend, BackendTls, Certificate, Chain, HttpChain
+from xds_server.graph import AltName, Backend, BackendTls, Certificate, Chain, ClientValidation, HttpChain
 
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu and Alpine, and so Envoy's own images, keep the system's certificate authorities."""
+SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a type, not a secret)
 _NAME = "envoy.transport_sockets.tls"
 
 
@@ -43,6 +44,15 @@ def translate_secret(certificate: Certificate) -> Secret:
     return secret
 
 
+def translate_authorities(validation: ClientValidation) -> Secret:
+    """Whom clients' certificates must be signed by."""
+    secret = Secret(name=validation.name)
+    secret.validation_context.trusted_ca.inline_string = validation.ca
+    if validation.insecure:
+        secret.validation_context.trust_chain_verification = CertificateValidationContext.ACCEPT_UNTRUSTED
+    return secret
+
+
 def downstream_socket(chain: Chain) -> TransportSocket:
     """TLS 1.2 or 1.3 with the chain's certificates; for requests HTTP/2 or HTTP/1.1, for streams whatever is in it."""
     context = DownstreamTlsContext()
@@ -53,6 +63,10 @@ def downstream_socket(chain: Chain) -> TransportSocket:
     common.tls_params.tls_maximum_protocol_version = TlsParameters.TLSv1_3
     for certificate in chain.certificates:
         common.tls_certificate_sds_secret_configs.add(name=certificate.name, sds_config=ads())
+    if isinstance(chain, HttpChain) and chain.validation is not None:
+        common.validation_context_sds_secret_config.name = chain.validation.name
+        common.validation_context_sds_secret_config.sds_config.CopyFrom(ads())
+        context.require_client_certificate.value = not chain.validation.insecure
     return TransportSocket(name=_NAME, typed_config=pack(context))
 
 
@@ -63,8 +77,8 @@ def upstream_problem(tls: BackendTls) -> str:
     return "TLS needs a name (sni) or authorities that the backend's certificate is checked against"
 
 
-def upstream_socket(backend: Backend, tls: BackendTls) -> TransportSocket:
-    """TLS to a backend whose certificate must carry its name."""
+def upstream_socket(backend: Backend, tls: BackendTls, client: Certificate | None) -> TransportSocket:
+    """TLS to a backend whose certificate must carry its name. `client` is what the gateway shows."""
     context = UpstreamTlsContext(sni=tls.sni)
     common = context.common_tls_context
     if backend.protocol != "tcp":
@@ -79,4 +93,6 @@ def upstream_socket(backend: Backend, tls: BackendTls) -> TransportSocket:
         type_ = SubjectAltNameMatcher.DNS if one.type == "DNS" else SubjectAltNameMatcher.URI
         validation.match_typed_subject_alt_names.add(san_type=type_, matcher=exact(one.value))
     common.validation_context.CopyFrom(validation)
+    if client is not None:
+        common.tls_certificate_sds_secret_configs.add(name=client.name, sds_config=ads())
     return TransportSocket(name=_NAME, typed_config=pack(context))
