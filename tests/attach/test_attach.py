@@ -195,6 +195,7 @@ def test_of_equal_matches_the_older_route_counts_then_the_name() -> None:
     [
         ("{scheme: https}", 81, "a.test", Redirect(scheme="https", hostname="a.test")),
         ("{scheme: https}", 81, "*.test", Redirect(scheme="https", port=443)),
+        ("{scheme: https}", 80, "*.example", Redirect(scheme="https")),
         ("{scheme: https, port: 8443}", 81, "a.test", Redirect(scheme="https", port=8443)),
         ("{statusCode: 301}", 81, "a.test", Redirect(status=301, port=81)),
         ("{hostname: b.test, scheme: http}", 81, "a.test", Redirect(scheme="http", hostname="b.test")),

@@ -197,10 +197,15 @@ def _cluster_suffix(
 
 
 def _located(redirect: Redirect, listener: ListenerState, hostname: str) -> Redirect:
-    """A redirect whose port is explicit, or absent where it is the scheme's own (Gateway API, HTTPRequestRedirectFilter)."""
-    scheme = redirect.scheme or ("https" if listener.spec.protocol == "HTTPS" else "http")
+    """A redirect whose port is explicit, or absent where it is the scheme's own (Gateway API, HTTPRequestRedirectFilter).
+
+    Where only the request knows the host, the port in its `Host` would stay. There is none if the listener's port is
+    its scheme's own; on any other the redirect has to name its port.
+    """
+    own = "https" if listener.spec.protocol == "HTTPS" else "http"
+    scheme = redirect.scheme or own
     port = redirect.port or (_DEFAULT_PORTS[scheme] if redirect.scheme else listener.spec.port)
     host = redirect.hostname or ("" if hostname.startswith("*") else hostname)
-    if port == _DEFAULT_PORTS[scheme] and host:
-        return replace(redirect, hostname=host, port=None)
+    if port == _DEFAULT_PORTS[scheme] and (host or listener.spec.port == _DEFAULT_PORTS[own]):
+        return replace(redirect, hostname=host or None, port=None)
     return replace(redirect, port=port)

@@ -1,8 +1,8 @@
 """Matches that no request can reach, because another one comes first wherever they stand.
 
 In: the routes of every virtual host in their order. Out: a warning for each match that is in the shade on all of its
-hosts, with both places. Two cases are seen, each in one pass: an equal match, and an expression for every path before
-prefixes. Whether one expression covers another is not asked.
+hosts, with both places. Two cases are seen, each in one pass: an equal match, and a match for every path before
+others. Whether one expression covers another is not asked.
 """
 
 from __future__ import annotations
@@ -78,5 +78,7 @@ def _route(place: Place, index: Index) -> Object:
 
 
 def _fits_everything(match: Match) -> bool:
-    conditions = match.method or match.headers or match.query
-    return match.path_type is PathType.REGEX and match.path in _EVERY_PATH and not conditions
+    if match.method or match.headers or match.query:
+        return False
+    # A prefix comes before other routes on the host only if it is the one of a GRPCRoute.
+    return match.path in _EVERY_PATH if match.path_type is PathType.REGEX else match == Match()
