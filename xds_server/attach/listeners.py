@@ -116,14 +116,19 @@ def _conflicts(entries: Sequence[Entry]) -> dict[int, Condition]:
             by_port[entry.spec.port].append(number)
     for numbers in by_port.values():
         for place, number in enumerate(numbers):
-            one = entries[number]
-            own = [other for other in numbers if entries[other].owner is one.owner and other != number]
-            first_come = not isinstance(one.owner.spec, GatewaySpec)
-            rivals = numbers[:place] if first_come else own
-            conflict = _conflict(one.spec, [entries[other].spec for other in rivals if other not in found or own])
+            if _is_gateways(entries[number]):
+                rivals = [other for other in numbers if _is_gateways(entries[other]) and other != number]
+            else:
+                rivals = [other for other in numbers[:place] if other not in found or _is_gateways(entries[other])]
+            conflict = _conflict(entries[number].spec, [entries[other].spec for other in rivals])
             if conflict is not None:
                 found[number] = conflict
     return found
+
+
+def _is_gateways(entry: Entry) -> bool:
+    """True for a listener of a Gateway itself, not of a ListenerSet."""
+    return isinstance(entry.owner.spec, GatewaySpec)
 
 
 def _conflict(one: Listener, rivals: list[Listener]) -> Condition | None:
