@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from xds_server.compile import Options
+from xds_server.observe.status_view import objects_view
 from xds_server.reload import GRACE, Policies, Result, Source, reload
 
 GATEWAY = """
@@ -213,3 +214,25 @@ def test_many_files_that_vanish_at_once_need_a_confirmation(folder: Folder) -> N
     assert len(folder.names()) == 22
     assert folder.reload(confirmed=True) == "applied"
     assert folder.names() == ["other", "web"]
+
+
+def test_generation_counts_changes_of_the_spec(folder: Folder) -> None:
+    def generations() -> tuple[int, int]:
+        listed = {item.name: item for item in folder.policies.compiled.objects}
+        (view,) = [one for one in objects_view(folder.policies.compiled, "c") if one["kind"] == "Gateway"]
+        observed = {one["observedGeneration"] for one in view["status"]["conditions"]}
+        observed |= {one["observedGeneration"] for place in view["status"]["listeners"] for one in place["conditions"]}
+        assert observed == {listed["edge"].meta.generation} == {view["metadata"]["generation"]}
+        return listed["edge"].meta.generation, listed["third"].meta.generation
+
+    def edited(gateway: str) -> tuple[int, int]:
+        folder.write("gateway.yaml", f"{gateway}---{ROUTE}".replace("NAME", "third"))
+        assert folder.reload() == "applied"
+        return generations()
+
+    assert edited(GATEWAY) == (1, 1)
+    assert edited(GATEWAY.replace("8080", "8081")) == (2, 1)
+    assert edited(GATEWAY.replace("8080", "8081").replace("name: edge}", "name: edge, labels: {a: b}}")) == (2, 1)
+    assert edited(GATEWAY.replace("8080", "8081") + "# a comment\n") == (2, 1)
+    assert edited(GATEWAY.replace("name: edge}", "name: edge, generation: 7}")) == (7, 1)
+    assert edited(GATEWAY.replace("8080", "8082")) == (8, 1)

@@ -2,7 +2,8 @@
 
 In: all documents, and what this returned the last time. Out: objects, what is wrong, and which objects stand in for a
 document that cannot be read as one any more. A policy with mistakes is not replaced by its last good form: it comes
-back marked broken, and closes what it covers. Documents that were seen before are not parsed again.
+back marked broken, and closes what it covers. Documents that were seen before are not parsed again. An object's
+generation counts the changes of its spec since the start.
 """
 
 from __future__ import annotations
@@ -46,8 +47,11 @@ def parse_documents_of(
     `broken` are documents of which only parts could be read: a policy among them closes what it covers.
     """
     known = before.memory if before else {}
-    memory = {id(document): known.get(id(document)) or _parse(document) for document in documents}
-    memory |= {id(document): known.get(id(document)) or _parse_broken(document) for document in broken}
+    earlier = _counting(before.objects) if before else {}
+    memory = {id(document): known.get(id(document)) or _counted(_parse(document), earlier) for document in documents}
+    memory |= {
+        id(document): known.get(id(document)) or _counted(_parse_broken(document), earlier) for document in broken
+    }
     good = {parsed.item.key: parsed.item for parsed in memory.values() if parsed.item is not None}
     last = {item.key: item for item in before.objects if not item.broken} if before else {}
     objects, kept = [], []
@@ -74,6 +78,32 @@ def key_of(document: Mapping[str, Any]) -> Key | None:
     if kind is None or not isinstance(own, str) or not isinstance(namespace, str):
         return None
     return Key(kind.group, kind.name, namespace if kind.namespaced else "", own)
+
+
+def _counting(objects: Iterable[Object]) -> dict[Key, Object]:
+    """The object of each identity that counts: the one written first."""
+    found: dict[Key, Object] = {}
+    for item in objects:
+        known = found.setdefault(item.key, item)
+        if item.source.positions.start < known.source.positions.start:
+            found[item.key] = item
+    return found
+
+
+def _counted(parsed: _Parsed, earlier: Mapping[Key, Object]) -> _Parsed:
+    """The object with its generation: one more than before if its spec is another, unless the document says it."""
+    item = parsed.item
+    last = earlier.get(item.key) if item is not None else None
+    if item is None or last is None or item.body != ("spec",) or _says_generation(item):
+        return parsed
+    changed = item.document.get("spec") != last.document.get("spec")
+    meta = replace(item.meta, generation=last.meta.generation + changed)
+    return replace(parsed, item=replace(item, meta=meta))
+
+
+def _says_generation(item: Object) -> bool:
+    metadata = item.document.get("metadata")
+    return isinstance(metadata, Mapping) and "generation" in metadata
 
 
 def _parse(document: Document) -> _Parsed:
