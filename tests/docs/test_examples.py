@@ -15,6 +15,7 @@ from tests.docs.pages import PAGES, ROOT, Field, blocks, fields_of, links, rows
 from tests.documents import compiled, parse
 from xds_server.features import FEATURES
 from xds_server.model.gateway_api import HttpRouteRule, HttpRouteSpec
+from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.kinds import KINDS
 from xds_server.model.namespaces import ReferenceGrantSpec
@@ -65,6 +66,9 @@ def fields_on(page: Path) -> list[Field]:
         return [*fields_of(HttpRouteSpec, "", elsewhere), *fields_of(ReferenceGrantSpec, "", frozenset())]
     if page.name == "grpc.md":
         return list(fields_of(GrpcRouteSpec, "", _ELSEWHERE))
+    if page.name == "gateways.md":
+        above = fields_of(ListenerSetSpec, "", frozenset({"listeners"}))
+        return [*fields_of(GatewaySpec, "", frozenset()), *above]
     found = []
     for kind, field in CARRIERS[page.name]:
         others = frozenset(info.alias or name for name, info in SPECS[kind].model_fields.items()) - {field}
@@ -74,7 +78,7 @@ def fields_on(page: Path) -> list[Field]:
 
 TABLES = [
     pytest.param(page, id=page.name)
-    for page in (*sorted(POLICIES.glob("*.md")), *(ROOT / "docs" / name for name in _ROUTES))
+    for page in (*sorted(POLICIES.glob("*.md")), *(ROOT / "docs" / name for name in (*_ROUTES, "gateways.md")))
 ]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from xds_server.spec import ObjectName, Spec, Text
 
@@ -18,6 +18,12 @@ class LabelRequirement(Spec):
     key: str
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     values: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> LabelRequirement:
+        if bool(self.values) != (self.operator in ("In", "NotIn")):
+            raise ValueError(f"operator {self.operator} {'takes no' if self.values else 'needs'} 'values'")
+        return self
 
 
 class LabelSelector(Spec):
