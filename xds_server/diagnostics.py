@@ -166,8 +166,10 @@ CATALOGUE: Mapping[str, Code] = {
     "A114": _error("this filter cannot be used, the rule answers 500: {reason}"),
     "A115": _error("this mirror is left out, requests are served without it: {reason}"),
     "A116": _warning("no request can reach this: {reason}"),
+    "A117": _warning("this reference leads nowhere, so what it is for is left out: {reason}"),
     "A120": _error("the policy is not attached: {reason}"),
     "A121": _error("the policy is not attached, another one is: {reason}"),
+    "A122": _warning("this policy takes {fields} of {other} away ({place}): only the nearest policy counts"),
     "A130": _error("the ListenerSet adds nothing: {reason}"),
     # -- features ------------------------------------------------------------------------------------
     "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
@@ -180,6 +182,7 @@ CATALOGUE: Mapping[str, Code] = {
     "F113": _error("two providers are named '{name}'"),
     "F115": _warning("with '*' and allowCredentials, every site may act in the name of its visitors"),
     "F120": _error("this limit cannot be kept: {reason}"),
+    "F130": _error("this rule cannot be kept: {reason}"),
     # -- translate -----------------------------------------------------------------------------------
     "T100": _error("the route {name} cannot be served as written, so it answers 500: {reason}"),
     "T101": _error("Envoy would refuse the cluster {name}, so it is left out: {reason}"),

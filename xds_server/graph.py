@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from xds_server.types import Key, Origin
+from xds_server.types import Key, Origin, Secret
 
 
 class PathType(StrEnum):
@@ -208,6 +208,14 @@ class ClientValidation:
     ca: str
     insecure: bool = False
     origins: tuple[Origin, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretValue:
+    """A secret that a filter asks for by name: no resource but the secret of this name holds it."""
+
+    name: str
+    value: Secret
 
 
 @dataclass(frozen=True, slots=True)

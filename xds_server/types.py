@@ -5,6 +5,7 @@ In: text as it is written in documents. Out: frozen values. Nothing here knows a
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -67,6 +68,16 @@ class Condition:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """Bytes that nobody prints by accident: its texts show eight digits of a hash, so that a change can be seen."""
+
+    value: bytes
+
+    def __repr__(self) -> str:
+        return f"[redacted sha256:{hashlib.sha256(self.value).hexdigest()[:8]}]"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where an object is written: its document's positions. Derived objects have those of what they were made from."""
@@ -104,6 +115,7 @@ __all__ = [
     "Origin",
     "Path",
     "Positions",
+    "Secret",
     "Source",
     "Span",
     "parse_duration",

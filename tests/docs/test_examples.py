@@ -30,6 +30,7 @@ SPECS: dict[str, type[BaseModel]] = {
 }
 CARRIERS = {
     "backend-tls.md": [("BackendTLSPolicy", "validation")],
+    "authorization.md": [("SecurityPolicy", "authorization")],
     "jwt.md": [("SecurityPolicy", "jwt")],
     "local-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],
     "timeouts.md": [("BackendTrafficPolicy", "timeout"), ("HTTPRoute.rule", "timeouts")],

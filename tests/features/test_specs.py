@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tests.translate.graphs import Reporter, feature
 from xds_server.features import FEATURES
+from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsFilterSpec
 from xds_server.features.direct_response import DirectResponseSpec
@@ -36,6 +37,7 @@ SPECS: dict[str, type[Spec]] = {
     "early_headers": ClientHeadersSpec,
     "jwt": JwtSpec,
     "cors": CorsFilterSpec,
+    "authorization": AuthorizationSpec,
     "local_rate_limit": RateLimitSpec,
     "grpc_web": GrpcWebSpec,
     "timeout": TimeoutSpec,
@@ -68,6 +70,10 @@ def local(**written: Any) -> dict[str, Any]:
 
 def remote(uri: str) -> dict[str, Any]:
     return provider(remoteJWKS={"uri": uri})
+
+
+def ruled(**written: Any) -> dict[str, Any]:
+    return {"rules": [{"action": "Deny", **written}]}
 
 
 def rule(**written: Any) -> dict[str, Any]:
@@ -111,6 +117,21 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
     ("jwt", {"providers": [{"name": "a", "localJWKS": {"inline": PUBLIC}}] * 2}, "F113", ("providers", 1, "name")),
     ("jwt", provider(localJWKS={"inline": PUBLIC}, claimToHeaders=[{"claim": "c", "header": "Host"}]),
      "F101", ("providers", 0, "claimToHeaders", 0, "header")),
+    ("authorization", ruled(), "F130", ("rules", 0)),
+    ("authorization", ruled(operation={}, principal={}), "F130", ("rules", 0)),
+    ("authorization", ruled(cel="true"), "F102", ("rules", 0, "cel")),
+    ("authorization", ruled(principal={"clientIPGeoLocations": [{"country": "DE"}]}), "F102",
+     ("rules", 0, "principal", "clientIPGeoLocations")),
+    ("authorization", ruled(principal={"jwt": {"provider": "idp"}}), "F130", ("rules", 0, "principal", "jwt")),
+    ("authorization", ruled(principal={"clientCIDRs": ["10.0.0.0/8", "10.0.0.1/8"]}), "F130",
+     ("rules", 0, "principal", "clientCIDRs", 1)),
+    ("authorization", ruled(principal={"clientCIDRs": ["everywhere"]}), "F130", ("rules", 0, "principal", "clientCIDRs", 0)),
+    ("authorization", ruled(operation={"path": {"value": "admin"}}), "F130", ("rules", 0, "operation", "path", "value")),
+    ("authorization", ruled(operation={"path": {"value": "/a;b"}}), "F130", ("rules", 0, "operation", "path", "value")),
+    ("authorization", ruled(operation={"path": {"type": "RegularExpression", "value": "(?=a)"}}),
+     "F100", ("rules", 0, "operation", "path", "value")),
+    ("authorization", {"rules": [{"name": "a", "action": "Deny", "operation": {"methods": ["GET"]}}] * 2},
+     "F130", ("rules", 1, "name")),
     ("local_rate_limit", {"global": {"rules": []}}, "F102", ("global",)),
     ("local_rate_limit", {"type": "Global"}, "F102", ("type",)),
     ("local_rate_limit", {}, "F103", ()),

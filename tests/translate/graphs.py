@@ -7,7 +7,7 @@ from typing import Any
 
 from xds_server.diagnostics import CATALOGUE, Severity, Span
 from xds_server.features import FEATURES
-from xds_server.features.contract import AnyFeature
+from xds_server.features.contract import AnyFeature, Reference
 from xds_server.graph import (
     Backend,
     Destination,
@@ -24,18 +24,20 @@ from xds_server.graph import (
     VirtualHost,
 )
 from xds_server.spec import Spec
-from xds_server.types import Key, Origin
+from xds_server.types import Key, Origin, Secret
 
 ORIGIN = Origin(Key("gateway.networking.k8s.io", "HTTPRoute", "shop", "web"), Span("web.yaml", 3, 1))
 
 
 @dataclass
 class Reporter:
-    """A `Context` that keeps what was reported, with paths, and hands out ConfigMaps."""
+    """A `Context` that keeps what was reported, with paths, and hands out ConfigMaps, Secrets and backends."""
 
     config_maps: dict[str, dict[str, str]] = field(default_factory=dict)
     found: list[tuple[str, tuple[str | int, ...], str]] = field(default_factory=list)
     owner: str = "shop/policy"
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    backends: dict[str, Backend] = field(default_factory=dict)
 
     def problem(self, code: str, *path: str | int, hint: str = "", **words: object) -> None:
         """Keeps (code, path, message)."""
@@ -47,10 +49,18 @@ class Reporter:
             self.problem("A105", *path, reason=f"there is no ConfigMap {name}")
         return self.config_maps.get(name)
 
-    def secret(self, name: str, namespace: str | None, *path: str | int) -> dict[str, bytes] | None:
-        """There are none."""
-        self.problem("A105", *path, reason=f"there is no Secret {name}")
-        return None
+    def secret(self, name: str, namespace: str | None, *path: str | int) -> dict[str, Secret] | None:
+        """A Secret, or A105."""
+        if name not in self.secrets:
+            self.problem("A105", *path, reason=f"there is no Secret {name}")
+            return None
+        return {key: Secret(text.encode()) for key, text in self.secrets[name].items()}
+
+    def backend(self, ref: Reference, *path: str | int, needed: bool = True) -> Backend | None:
+        """A backend, or A105 (A117 if it is not needed)."""
+        if ref.name not in self.backends:
+            self.problem("A105" if needed else "A117", *path, reason=f"there is no {ref.kind} {ref.name}")
+        return self.backends.get(ref.name)
 
 
 def feature(name: str) -> AnyFeature:
@@ -58,9 +68,9 @@ def feature(name: str) -> AnyFeature:
     return next(one for one in FEATURES if one.name == name)
 
 
-def setting(name: str, spec: type[Spec], written: dict[str, Any]) -> Setting:
-    """What a spec means, which must be without errors."""
-    reporter = Reporter()
+def setting(name: str, spec: type[Spec], written: dict[str, Any], reporter: Reporter | None = None) -> Setting:
+    """What a spec means, which must be without errors. `reporter` holds what it refers to."""
+    reporter = reporter or Reporter()
     value = feature(name).resolve(spec.model_validate(written), reporter)
     assert not [one for one in reporter.found if CATALOGUE[one[0]].severity is Severity.ERROR], reporter.found
     assert value is not None

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from xds_server.attach.backend_tls import tls_policy_statuses
 from xds_server.attach.conditions import gateway_statuses, policy_statuses, route_status, simple_statuses
 from xds_server.attach.gateways import GatewayState, read_gateways
+from xds_server.attach.guards import lost_guards
 from xds_server.attach.hostnames import covers, specificity
 from xds_server.attach.index import Index, build_index, unique
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
 from xds_server.attach.listeners import ListenerState
 from xds_server.attach.parents import Attachment, attach_route
 from xds_server.attach.policies import Policy, PolicyTable, read_policies
-from xds_server.attach.routes import Effective, SortKey, effective, routes_of
+from xds_server.attach.routes import Effective, SortKey, effective, routes_of, scopes_of
 from xds_server.attach.rules import Rule, read_rules
 from xds_server.attach.shading import Shading
 from xds_server.diagnostics import Diagnostic
@@ -58,6 +59,7 @@ class _Tables:
     attached_routes: dict[tuple[Key, int], set[Key]] = field(default_factory=lambda: defaultdict(set))
     shading: Shading = field(default_factory=Shading)
     statuses: dict[Key, Status] = field(default_factory=dict)
+    warnings: dict[tuple[Key, Key], Diagnostic] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
 
 
@@ -80,6 +82,7 @@ def attach_objects(
     for kind in ("HTTPRoute", "GRPCRoute"):
         for route in index.of_kind(GATEWAY_GROUP, kind):
             _attach_one(route, tables)
+    tables.problems += tables.warnings.values()
     gateways = tuple(_gateway(state, tables) for state in states)
     tables.problems += tables.shading.problems(index)
     tables.statuses |= gateway_statuses(states, sets, tables.attached_routes)
@@ -102,6 +105,8 @@ def _attach_one(route: Object, tables: _Tables) -> None:
             for rule in rules:
                 policies = effective(route, rule, attachment, tables.policies, by_name)
                 _place(route, rule, attachment, policies, tables)
+                lost = lost_guards(scopes_of(route, rule, attachment), tables.policies, tables.features)
+                tables.warnings |= [lost] if lost else []
     if parents:
         tables.statuses[route.key] = route_status(route, parents, rules)
 

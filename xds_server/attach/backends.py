@@ -13,16 +13,16 @@ from xds_server.attach.backend_tls import backend_tls
 from xds_server.attach.index import Index
 from xds_server.attach.services import APP_PROTOCOLS, of_service
 from xds_server.attach.unresolved import Unresolved
+from xds_server.features.contract import Reference
 from xds_server.graph import Backend, BackendTls, Endpoint
 from xds_server.model.core import BackendEndpoint, BackendSpec, ServiceSpec
 from xds_server.model.object import Object
-from xds_server.model.route_filters import BackendObjectRef
 from xds_server.types import CORE_GROUP, ENVOY_GATEWAY_GROUP, Key
 
 __all__ = ["Unresolved", "resolve_backend"]
 
 
-def resolve_backend(ref: BackendObjectRef, source: Key, index: Index) -> Backend | Unresolved:
+def resolve_backend(ref: Reference, source: Key, index: Index) -> Backend | Unresolved:
     """What a backendRef of the object `source` leads to."""
     namespace = ref.namespace or source.namespace
     if (ref.group, ref.kind) not in ((CORE_GROUP, "Service"), (ENVOY_GATEWAY_GROUP, "Backend")):

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from xds_server.attach.backends import Unresolved, resolve_backend
 from xds_server.attach.index import Index
 from xds_server.diagnostics import Diagnostic, Path, Severity
+from xds_server.features.contract import Reference
+from xds_server.graph import Backend
 from xds_server.model.core import ConfigMapBody, SecretBody
 from xds_server.model.object import Object
-from xds_server.types import CORE_GROUP, Key
+from xds_server.types import CORE_GROUP, Key, Secret
 
 
 @dataclass(slots=True)
@@ -43,10 +46,23 @@ class Reading:
         found = self._look_up("ConfigMap", name, namespace, path)
         return found.spec.data if found and isinstance(found.spec, ConfigMapBody) else None
 
-    def secret(self, name: str, namespace: str | None, *path: str | int) -> dict[str, bytes] | None:
+    def secret(self, name: str, namespace: str | None, *path: str | int) -> dict[str, Secret] | None:
         """The data of a Secret, or None after having reported why there is none."""
         found = self._look_up("Secret", name, namespace, path)
-        return found.spec.values() if found and isinstance(found.spec, SecretBody) else None
+        if found is None or not isinstance(found.spec, SecretBody):
+            return None
+        return {key: Secret(value) for key, value in found.spec.values().items()}
+
+    def backend(self, ref: Reference, *path: str | int, needed: bool = True) -> Backend | None:
+        """What a backendRef leads to, or None after having reported why nowhere: an error, a warning if not `needed`."""
+        found = resolve_backend(ref, self.item.key, self.index)
+        if isinstance(found, Unresolved):
+            code = "A105" if needed else "A117"
+            self.problem(code, *path, *found.path, hint=found.hint, reason=found.message)
+            return None
+        if not found.endpoints:
+            self.problem("A113", *path, name=found.name)
+        return found
 
     def _look_up(self, kind: str, name: str, namespace: str | None, path: Path) -> Object | None:
         target = Key(CORE_GROUP, kind, namespace or self.item.namespace, name)

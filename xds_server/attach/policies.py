@@ -111,6 +111,9 @@ def _read(
     if item.broken:
         return Policy(item, (), "it has errors"), ()
     settings, problems, failed = settings_of(item, kind, item.spec, (), features, index)
+    assert isinstance(item.spec, Targets)
+    conflicts = tuple(item.diagnose("F103", *path, reason=reason) for path, reason in item.spec.conflicts())
+    problems, failed = (*problems, *conflicts), failed or bool(conflicts)
     reasons = "; ".join(problem.message for problem in problems) if failed else ""
     return Policy(item, settings, reasons), problems
 

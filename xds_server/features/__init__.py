@@ -8,6 +8,7 @@ route (`timeout` and `route_timeout`), the later one has the last word. A featur
 
 from __future__ import annotations
 
+from xds_server.features.authorization import AUTHORIZATION
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
 from xds_server.features.contract import AnyFeature
 from xds_server.features.cors import CORS
@@ -30,6 +31,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
     CORS,
     JWT,
+    AUTHORIZATION,
     LOCAL_RATE_LIMIT,
     GRPC_WEB,
     TIMEOUT,

@@ -22,13 +22,37 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
 from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from xds_server.graph import Backend, Redirect, Respond
-from xds_server.types import Path
+from xds_server.graph import Backend, Redirect, Respond, SecretValue
+from xds_server.types import Path, Secret
 
 SpecT = TypeVar("SpecT")
 ValueT = TypeVar("ValueT")
 Transport = Literal["http", "tcp", "udp"]
 """Traffic: requests, connections that nobody looks into, datagrams."""
+
+
+class Reference(Protocol):
+    """A reference to a Service or a Backend."""
+
+    @property
+    def group(self) -> str:
+        """API group."""
+
+    @property
+    def kind(self) -> str:
+        """Kind."""
+
+    @property
+    def name(self) -> str:
+        """Name."""
+
+    @property
+    def namespace(self) -> str | None:
+        """Namespace; None is that of the object that refers."""
+
+    @property
+    def port(self) -> int | None:
+        """Port; a Service needs one."""
 
 
 class Context(Protocol):
@@ -40,8 +64,11 @@ class Context(Protocol):
     def config_map(self, name: str, namespace: str | None, *path: str | int) -> dict[str, str] | None:
         """The data of a ConfigMap, or None after having reported why there is none (missing, no grant)."""
 
-    def secret(self, name: str, namespace: str | None, *path: str | int) -> dict[str, bytes] | None:
+    def secret(self, name: str, namespace: str | None, *path: str | int) -> dict[str, Secret] | None:
         """The data of a Secret, or None after having reported why there is none."""
+
+    def backend(self, ref: Reference, *path: str | int, needed: bool = True) -> Backend | None:
+        """What a backendRef leads to, or None after having reported why nowhere: an error, a warning if not `needed`."""
 
     @property
     def owner(self) -> str:
@@ -70,6 +97,8 @@ class Feature(Generic[SpecT, ValueT]):
     """Name of its HTTP filter, which sits in every chain, disabled; empty if it has none."""
     chain_follows_routes: ClassVar[bool] = False
     """True if the filter's configuration in the chain depends on the routes' values (as JWT providers do)."""
+    guards: ClassVar[bool] = False
+    """True if it refuses requests of people who are not let in: losing it is worth a warning."""
 
     transports: ClassVar[tuple[Transport, ...]] = ("http",)
     """The traffic that it works on. Where one of a SecurityPolicy does not, connections and datagrams are refused."""
@@ -85,6 +114,11 @@ class Feature(Generic[SpecT, ValueT]):
     def http_filter(self, values: Sequence[ValueT]) -> Message | None:
         """The filter's configuration in a chain whose routes hold these different values."""
         return None
+
+    def http_filters(self, values: Sequence[ValueT]) -> Sequence[tuple[str, Message]]:
+        """The filters of a chain by name, in their order. Most features have the one of `http_filter`."""
+        config = self.http_filter(values) if self.filter_name else None
+        return () if config is None else ((self.filter_name, config),)
 
     def chain(self, value: ValueT, manager: HttpConnectionManager) -> None:
         """Change a listener's connection manager (listener-wide features)."""
@@ -118,6 +152,10 @@ class Feature(Generic[SpecT, ValueT]):
 
     def backends(self, value: ValueT) -> Sequence[Backend]:
         """Further backends that the value needs (a JWKS server); each becomes a cluster of its name."""
+        return ()
+
+    def secrets(self, value: ValueT) -> Sequence[SecretValue]:
+        """Secrets that the filters of the value ask for by name (`chain_follows_routes` must be True)."""
         return ()
 
 

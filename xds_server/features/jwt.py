@@ -134,6 +134,7 @@ class JwtFeature(Feature[JwtSpec, Jwt]):
     carriers = (("SecurityPolicy", "jwt"),)
     filter_name = "envoy.filters.http.jwt_authn"
     chain_follows_routes = True
+    guards = True
 
     def resolve(self, spec: JwtSpec, context: Context) -> Jwt | None:
         """The requirement, or None if a provider cannot be used."""
@@ -245,6 +246,8 @@ def _envoy_provider(provider: Provider) -> JwtProvider:
         from_cookies=provider.cookies,
         from_params=provider.params,
     )
+    # Scopes are one text with spaces (RFC 8693) or a list; rules on scopes want a list.
+    config.normalize_payload_in_metadata.space_delimited_claims.extend(["scope", "scp"])
     for claim, header in provider.claims:
         config.claim_to_headers.add(claim_name=claim, header_name=header)
     for name, prefix in provider.headers:

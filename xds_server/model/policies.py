@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from xds_server.diagnostics import Path
+from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsPolicySpec
 from xds_server.features.direct_response import DirectResponseSpec
@@ -48,6 +50,10 @@ class Targets(Spec):
         """All targets, whichever field they are in."""
         return self.target_refs or ((self.target_ref,) if self.target_ref else ())
 
+    def conflicts(self) -> tuple[tuple[Path, str], ...]:
+        """Where fields of this kind do not fit each other, and why."""
+        return ()
+
     def target_path(self, index: int) -> tuple[str | int, ...]:
         """Where the target of this index is written, below the spec."""
         return ("targetRefs", index) if self.target_refs else ("targetRef",)
@@ -58,6 +64,19 @@ class SecurityPolicySpec(Targets):
 
     cors: CorsPolicySpec | None = None
     jwt: JwtSpec | None = None
+    authorization: AuthorizationSpec | None = None
+
+    def conflicts(self) -> tuple[tuple[Path, str], ...]:
+        """Where fields do not fit each other, and why."""
+        known = {provider.name for provider in self.jwt.providers} if self.jwt else set()
+        rules = self.authorization.rules if self.authorization else ()
+        found: list[tuple[Path, str]] = []
+        for number, rule in enumerate(rules):
+            token = rule.principal.jwt if rule.principal else None
+            if token is not None and token.provider not in known:
+                place = ("authorization", "rules", number, "principal", "jwt", "provider")
+                found.append((place, f"jwt of this policy has no provider '{token.provider}', so no token is checked"))
+        return tuple(found)
 
 
 class BackendTrafficPolicySpec(Targets):

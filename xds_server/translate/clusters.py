@@ -29,7 +29,7 @@ from xds_server.envoy_api.envoy.extensions.clusters.dns.v3.dns_cluster_pb2 impor
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from xds_server.features.contract import AnyFeature, ClusterParts, pack
-from xds_server.features.parts.values import duration, uint32
+from xds_server.features.parts.values import ads, duration, uint32
 from xds_server.graph import (
     Backend,
     Certificate,
@@ -45,7 +45,7 @@ from xds_server.graph import (
 )
 from xds_server.graph import Endpoint as BackendEndpoint
 from xds_server.translate.message import Translated
-from xds_server.translate.tls import SECRET, ads, translate_secret, upstream_problem, upstream_socket
+from xds_server.translate.tls import SECRET, translate_secret, upstream_problem, upstream_socket
 from xds_server.types import Origin
 
 ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"

@@ -15,12 +15,12 @@ from google.protobuf.message import Message
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Gateway
+from xds_server.graph import Gateway, HttpChain
 from xds_server.translate.clusters import translate_clusters, wanted_clusters
 from xds_server.translate.listeners import set_marks, translate_listener
 from xds_server.translate.message import Translated
-from xds_server.translate.routes import Tools, translate_routes
-from xds_server.translate.tls import translate_authorities, translate_secret
+from xds_server.translate.routes import Tools, chain_values, translate_routes
+from xds_server.translate.tls import translate_authorities, translate_secret, translate_value
 
 
 def translate_gateway(
@@ -50,9 +50,20 @@ def translate_gateway(
             if (validation := http.validation) is not None:
                 secret = translate_authorities(validation)
                 translated.append(Translated(validation.name, secret, validation.origins))
+            translated += _secrets(http, features)
         for chain in port.chains:
             translated += [Translated(one.name, translate_secret(one), one.origins) for one in chain.certificates]
     return _sorted(translated), tuple(problems)
+
+
+def _secrets(chain: HttpChain, features: tuple[AnyFeature, ...]) -> list[Translated]:
+    """The secrets that the filters of a chain ask for."""
+    return [
+        Translated(secret.name, translate_value(secret), chain.origins)
+        for feature in features
+        for value in chain_values(chain, feature)
+        for secret in feature.secrets(value)
+    ]
 
 
 def _sorted(translated: list[Translated]) -> tuple[Translated, ...]:

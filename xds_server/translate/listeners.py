@@ -25,13 +25,13 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
 )
 from xds_server.features.contract import AnyFeature, pack
 from xds_server.features.parts.headers import OVERWRITE, option
-from xds_server.features.parts.values import duration, uint32
+from xds_server.features.parts.values import ads, duration, uint32
 from xds_server.graph import Chain, HttpChain, Port, StreamChain
 from xds_server.translate.clusters import address
 from xds_server.translate.message import Translated
 from xds_server.translate.routes import CLUSTER, chain_values, table_name
 from xds_server.translate.streams import tcp_chain, udp_filter
-from xds_server.translate.tls import SECRET, ads, downstream_socket
+from xds_server.translate.tls import SECRET, downstream_socket
 
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 MARKS = "cellway.dev/infrastructure"
@@ -109,6 +109,7 @@ def _needs(chain: Chain, features: Sequence[AnyFeature]) -> list[tuple[str, str]
         if feature.chain_follows_routes:
             for value in chain_values(chain, feature):
                 found += [(CLUSTER, backend.name) for backend in feature.backends(value)]
+                found += [(SECRET, secret.name) for secret in feature.secrets(value)]
     return found
 
 
@@ -166,10 +167,8 @@ def _add_filters(manager: HttpConnectionManager, chain: HttpChain, features: Seq
         # First, so that every other filter sees the route: it holds a request until its virtual host has come.
         manager.http_filters.add(name="envoy.filters.http.on_demand", typed_config=pack(OnDemand()))
     for feature in features:
-        if feature.filter_name:
-            config = feature.http_filter(chain_values(chain, feature))
-            if config is not None:
-                manager.http_filters.add(name=feature.filter_name, typed_config=pack(config), disabled=True)
+        for name, config in feature.http_filters(chain_values(chain, feature)):
+            manager.http_filters.add(name=name, typed_config=pack(config), disabled=True)
         for setting in chain.settings:
             if setting.feature == feature.name:
                 feature.chain(setting.value, manager)

@@ -62,10 +62,9 @@ def table_name(chain: HttpChain, features: Sequence[AnyFeature]) -> str:
     dependent = False
     for feature in features:
         values = chain_values(chain, feature) if feature.chain_follows_routes else ()
-        message = feature.http_filter(values) if values else None
-        if message is not None:
+        for filter_name, message in feature.http_filters(values) if values else ():
             dependent = True
-            digest.update(message.SerializeToString(deterministic=True))
+            digest.update(filter_name.encode() + message.SerializeToString(deterministic=True))
     name = f"{chain.name}@on-demand" if chain.on_demand else chain.name
     return f"{name}@{digest.hexdigest()}" if dependent else name
 

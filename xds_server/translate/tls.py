@@ -8,7 +8,6 @@ which no name is known is refused unless it brings its own authorities.
 from __future__ import annotations
 
 from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import TransportSocket
-from xds_server.envoy_api.envoy.config.core.v3.config_source_pb2 import ApiVersion, ConfigSource
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
     SubjectAltNameMatcher,
@@ -21,19 +20,13 @@ from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 impo
 )
 from xds_server.features.contract import pack
 from xds_server.features.parts.patterns import exact
-from xds_server.graph import AltName, Backend, BackendTls, Certificate, Chain, ClientValidation, HttpChain
+from xds_server.features.parts.values import ads
+from xds_server.graph import AltName, Backend, BackendTls, Certificate, Chain, ClientValidation, HttpChain, SecretValue
 
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu and Alpine, and so Envoy's own images, keep the system's certificate authorities."""
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a type, not a secret)
 _NAME = "envoy.transport_sockets.tls"
-
-
-def ads() -> ConfigSource:
-    """ "Ask the stream that brought this." Envoy waits up to 15 s for what it asks (its default)."""
-    source = ConfigSource(resource_api_version=ApiVersion.V3)
-    source.ads.SetInParent()
-    return source
 
 
 def translate_secret(certificate: Certificate) -> Secret:
@@ -50,6 +43,13 @@ def translate_authorities(validation: ClientValidation) -> Secret:
     secret.validation_context.trusted_ca.inline_string = validation.ca
     if validation.insecure:
         secret.validation_context.trust_chain_verification = CertificateValidationContext.ACCEPT_UNTRUSTED
+    return secret
+
+
+def translate_value(held: SecretValue) -> Secret:
+    """A secret of a filter."""
+    secret = Secret(name=held.name)
+    secret.generic_secret.secret.inline_bytes = held.value.value
     return secret
 
 

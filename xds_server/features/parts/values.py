@@ -1,4 +1,4 @@
-"""Scalars on their way into Envoy: literal texts, durations, wrapped numbers.
+"""Scalars on their way into Envoy: literal texts, durations, wrapped numbers, and where Envoy asks for more.
 
 In: plain Python values. Out: what Envoy's fields take. Refuses nothing; specs have checked before.
 """
@@ -10,6 +10,7 @@ from hashlib import blake2b
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from xds_server.envoy_api.envoy.config.core.v3.config_source_pb2 import ApiVersion, ConfigSource
 from xds_server.types import parse_duration
 
 
@@ -37,3 +38,10 @@ def uint32(number: int) -> UInt32Value:
 def content_name(readable: str, value: object) -> str:
     """A name that changes exactly when the (frozen) value does: `READABLE@8 hex digits`."""
     return f"{readable}@{blake2b(repr(value).encode(), digest_size=4).hexdigest()}"
+
+
+def ads() -> ConfigSource:
+    """ "Ask the stream that brought this." Envoy waits up to 15 s for what it asks (its default)."""
+    source = ConfigSource(resource_api_version=ApiVersion.V3)
+    source.ads.SetInParent()
+    return source

@@ -1,0 +1,158 @@
+"""Authorization in a real Envoy: who is refused, who is let in, and what counts as the path of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.tokens import bearer, jwks
+from tests.translate.graphs import backend, forward, gateway, host, route, setting
+from tests.translate.live import Envoy
+from xds_server.features.authorization import AuthorizationSpec
+from xds_server.features.jwt import JwtSpec
+from xds_server.graph import Setting
+
+IDP: dict[str, Any] = {"name": "idp", "issuer": "https://idp.acme.example", "localJWKS": {"inline": jwks()}}
+JWT = setting("jwt", JwtSpec, {"providers": [IDP], "optional": True})
+DENY_ADMIN = {"action": "Deny", "operation": {"path": {"value": "/admin"}}}
+ROLE = {"provider": "idp", "claims": [{"name": "realm.roles", "valueType": "StringArray", "values": ["admin", "ops"]}]}
+
+
+def allow(**principal: Any) -> dict[str, Any]:
+    return {"action": "Allow", "principal": principal}
+
+
+def rules(*written: dict[str, Any], **more: Any) -> Setting:
+    return setting("authorization", AuthorizationSpec, {"rules": list(written), **more})
+
+
+@pytest.fixture(scope="module")
+def edge(envoy: Envoy) -> Envoy:
+    action = forward(backend(envoy.server().address))
+    reading = {"action": "Allow", "operation": {"methods": ["GET", "HEAD"], "path": {"type": "Exact", "value": "/doc"}}}
+    regex = {"action": "Allow", "operation": {"path": {"type": "RegularExpression", "value": "/v[0-9]+/.*"}}}
+    outside = {"action": "Deny", "operation": {"path": {"value": "/in", "invert": True}}}
+    teams = [{"name": "team", "values": ["red", "blue"]}, {"name": "org.unit", "values": ["sales"]}]
+    envoy.apply(
+        gateway(
+            host("nobody.example", route(action, rules())),
+            host("open.example", route(action)),
+            host("admin.example", route(action, rules(DENY_ADMIN, defaultAction="Allow"))),
+            host("doc.example", route(action, rules(reading))),
+            host("regex.example", route(action, rules(regex))),
+            host("invert.example", route(action, rules(outside, defaultAction="Allow"))),
+            host("cidr.example", route(action, rules(allow(clientCIDRs=["127.0.0.2/32", "10.0.0.0/8"])))),
+            host("role.example", route(action, JWT, rules(allow(jwt=ROLE)))),
+            host("team.example", route(action, JWT, rules(allow(jwt={"provider": "idp", "claims": teams})))),
+            host("scope.example", route(action, JWT, rules(allow(jwt={"provider": "idp", "scopes": ["a", "b"]})))),
+            host("both.example", route(action, JWT, rules(allow(jwt=ROLE, clientCIDRs=["127.0.0.2/32"])))),
+            host("header.example", route(action, rules(allow(headers=[{"name": "X-Tier", "values": ["gold", "lead"]}])))),
+            host("order.example", route(action, rules(allow(clientCIDRs=["127.0.0.2/32"]), DENY_ADMIN, defaultAction="Allow"))),
+            host("shadow.example", route(action, rules(shadowMode=True))),
+        )
+    )  # fmt: skip
+    return envoy
+
+
+def status(edge: Envoy, name: str, path: str = "/", method: str = "GET", **headers: str) -> int:
+    return edge.get(name, path, method, **headers).status_code
+
+
+def from_address(edge: Envoy, name: str, address: str, path: str = "/", **headers: str) -> int:
+    with httpx.Client(transport=httpx.HTTPTransport(local_address=address)) as client:
+        return client.get(f"http://127.0.0.1:{edge.port}{path}", headers={"Host": name, **headers}).status_code
+
+
+def test_without_rules_nobody_passes_and_routes_without_a_policy_stay_open(edge: Envoy) -> None:
+    answer = edge.get("nobody.example")
+    assert (answer.status_code, answer.text) == (403, "RBAC: access denied")
+    assert status(edge, "open.example") == 200
+
+
+def test_a_refused_path_has_no_other_spelling(edge: Envoy) -> None:
+    spellings = [
+        "/admin", "/admin/", "/admin/users", "/admin?x=1", "/admin/../admin", "//admin", "/./admin", "/a/../admin",
+        "/%61dmin", "/%61%64%6d%69%6e", "/admin;x=1", "/admin;/users", "/a;b/../admin", "/admin//users", "/admin/.",
+        "/public/..;/admin", "/a/%2e%2e/admin", "/x/..%2fadmin", "/x%2f../admin", "/x/..%5cadmin", "/admin%2fusers",
+        "/admin?", "/admin/?a=b", "/a;x/b",
+    ]  # fmt: skip
+    let_in = [path for path in spellings if status(edge, "admin.example", path) not in (400, 403)]
+    assert not let_in
+    for path in ("/", "/adm", "/administrator", "/a/admin", "/x?next=/admin", "/x?a=b;c=d"):
+        assert status(edge, "admin.example", path) == 200, path
+
+
+def test_methods_and_an_exact_path(edge: Envoy) -> None:
+    assert status(edge, "doc.example", "/doc", "POST") == 403
+    assert status(edge, "doc.example", "/doc", "DELETE") == 403
+    assert status(edge, "doc.example", "/doc", x_http_method_override="GET", method="POST") == 403
+    assert status(edge, "doc.example", "/doc/x") == 403
+    assert status(edge, "doc.example", "/docs") == 403
+    assert status(edge, "doc.example", "/doc") == 200
+    assert status(edge, "doc.example", "/doc?page=2") == 200
+
+
+def test_a_path_by_expression_and_an_inverted_one(edge: Envoy) -> None:
+    assert status(edge, "regex.example", "/v/x") == 403
+    assert status(edge, "regex.example", "/x?/v1/x") == 403
+    assert status(edge, "regex.example", "/v12/x?y") == 200
+    assert status(edge, "invert.example", "/out") == 403
+    assert status(edge, "invert.example", "/inner") == 403
+    assert status(edge, "invert.example", "/in/side") == 200
+
+
+def test_addresses_are_those_of_connections_and_not_of_headers(edge: Envoy) -> None:
+    assert status(edge, "cidr.example") == 403
+    for name in ("x_forwarded_for", "x_real_ip", "x_envoy_external_address", "forwarded", "true_client_ip"):
+        assert status(edge, "cidr.example", **{name: "10.1.2.3"}) == 403, name
+    assert from_address(edge, "cidr.example", "127.0.0.2") == 200
+
+
+def test_claims(edge: Envoy) -> None:
+    assert status(edge, "role.example") == 403
+    assert status(edge, "role.example", **bearer()) == 403
+    assert status(edge, "role.example", **bearer(realm={"roles": ["user"]})) == 403
+    assert status(edge, "role.example", **bearer(realm={"roles": "admin"})) == 403
+    assert status(edge, "role.example", **bearer(roles=["admin"])) == 403
+    assert status(edge, "role.example", **bearer(lifetime=-600, realm={"roles": ["admin"]})) == 401
+    assert status(edge, "role.example", **bearer(realm={"roles": ["user", "ops"]})) == 200
+    assert status(edge, "team.example", **bearer(team="red")) == 403
+    assert status(edge, "team.example", **bearer(team="green", org={"unit": "sales"})) == 403
+    assert status(edge, "team.example", **bearer(team="blue", org={"unit": "sales"})) == 200
+
+
+def test_scopes_must_all_be_there(edge: Envoy) -> None:
+    assert status(edge, "scope.example") == 403
+    assert status(edge, "scope.example", **bearer(scope="a")) == 403
+    assert status(edge, "scope.example", **bearer(scope="ab ba")) == 403
+    assert status(edge, "scope.example", **bearer(scope="b c a")) == 200
+    assert status(edge, "scope.example", **bearer(scp=["a", "b"])) == 200
+
+
+def test_all_of_a_principal_must_fit(edge: Envoy) -> None:
+    good = bearer(realm={"roles": ["admin"]})
+    assert status(edge, "both.example", **good) == 403
+    assert from_address(edge, "both.example", "127.0.0.2") == 403
+    assert from_address(edge, "both.example", "127.0.0.2", **good) == 200
+
+
+def test_headers(edge: Envoy) -> None:
+    assert status(edge, "header.example") == 403
+    assert status(edge, "header.example", x_tier="silver") == 403
+    assert status(edge, "header.example", x_tier="gold,silver") == 403
+    assert status(edge, "header.example", x_tier="lead") == 200
+
+
+def test_the_first_rule_that_fits_decides(edge: Envoy) -> None:
+    assert status(edge, "order.example", "/admin") == 403
+    assert from_address(edge, "order.example", "127.0.0.2", "/admin") == 200
+    assert status(edge, "order.example", "/x") == 200
+
+
+def test_shadow_mode_counts_and_refuses_nothing(edge: Envoy) -> None:
+    counted = "http.default/edge/http.rbac.shadow_denied"
+    before = edge.stat(counted)
+    assert status(edge, "shadow.example") == 200
+    assert edge.stat(counted) == before + 1

@@ -1,0 +1,285 @@
+"""Authorization: which requests may pass, by who asks and what is asked.
+
+In: `authorization` of a SecurityPolicy. Out: the rules of Envoy's RBAC filter, for each route that the policy covers.
+Rules are tried in their order and the first that fits decides; if none does, `defaultAction` does, and that is Deny.
+What stands in one rule must all be true. Claims and scopes are those of a token that `jwt` of the same policy has
+checked. A refused request is answered with 403 and the body `RBAC: access denied`.
+
+Where a rule looks at paths, a path with a `;` is refused before any rule is tried: servers differ in whether `/admin;x`
+is `/admin`, so a rule could be walked around. `shadowMode` (Cellway's own field) refuses nothing: it only counts, in the
+counter `rbac.shadow_denied` of Envoy, what would have been refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from xds_server.envoy_api.envoy.config.rbac.v3 import rbac_pb2
+from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
+from xds_server.envoy_api.envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC, RBACPerRoute
+from xds_server.envoy_api.xds.core.v3.extension_pb2 import TypedExtensionConfig
+from xds_server.envoy_api.xds.type.matcher.v3.matcher_pb2 import Matcher
+from xds_server.features.contract import Context, Feature, enable, pack
+from xds_server.features.parts.patterns import check_regex
+from xds_server.features.parts.predicates import (
+    Network,
+    Predicate,
+    all_of,
+    claim_is,
+    client_in,
+    header_is,
+    method_is,
+    none_of,
+    path_has_parameters,
+    path_is,
+    path_pattern,
+)
+from xds_server.spec import Bool, HeaderName, HeaderValue, HttpMethod, Spec, Text
+
+_SCOPE_CLAIMS = ("scope", "scp")
+_PARAMETERS = "path-with-parameters"
+Name = Annotated[Text, Field(min_length=1, max_length=253)]
+Verdict = Literal["Allow", "Deny"]
+
+
+class OperationPathSpec(Spec):
+    """The path, without the query. A prefix counts by whole path elements."""
+
+    type: Literal["Exact", "PathPrefix", "RegularExpression"] = "PathPrefix"
+    value: Annotated[Text, Field(max_length=1024)] = "/"
+    invert: Bool = False
+
+
+class OperationSpec(Spec):
+    """What is asked."""
+
+    methods: Annotated[tuple[HttpMethod, ...], Field(max_length=16)] = ()
+    path: OperationPathSpec | None = None
+
+
+class ClaimSpec(Spec):
+    """A claim, nested with dots, that must be one of the values, or a list that holds one of them."""
+
+    name: Name
+    value_type: Literal["String", "StringArray"] = "String"
+    values: Annotated[tuple[Text, ...], Field(min_length=1, max_length=128)]
+
+
+class TokenSpec(Spec):
+    """What a checked token of this provider must say: every claim, and every scope."""
+
+    provider: Name
+    claims: Annotated[tuple[ClaimSpec, ...], Field(max_length=16)] = ()
+    scopes: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
+
+
+class PrincipalHeaderSpec(Spec):
+    """A header with one of these values. Only for headers that clients cannot set themselves."""
+
+    name: HeaderName
+    values: Annotated[tuple[HeaderValue, ...], Field(min_length=1, max_length=256)]
+
+
+class PrincipalSpec(Spec):
+    """Who asks. Of `clientCIDRs` one must hold the client's address."""
+
+    client_cidrs: Annotated[tuple[Text, ...], Field(alias="clientCIDRs")] = ()
+    jwt: TokenSpec | None = None
+    headers: Annotated[tuple[PrincipalHeaderSpec, ...], Field(max_length=256)] = ()
+    client_ip_geo_locations: Annotated[JsonValue, Field(alias="clientIPGeoLocations")] = None
+
+
+class AuthorizationRuleSpec(Spec):
+    """A verdict on the requests that fit. `cel` and places by address are not supported."""
+
+    name: Name | None = None
+    action: Verdict
+    operation: OperationSpec | None = None
+    principal: PrincipalSpec | None = None
+    cel: JsonValue = None
+
+
+class AuthorizationSpec(Spec):
+    """Rules in order; the first that fits decides."""
+
+    rules: tuple[AuthorizationRuleSpec, ...] = ()
+    default_action: Verdict = "Deny"
+    shadow_mode: Bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim of a provider's token: its path, and the values of which it is, or holds, one."""
+
+    provider: str
+    path: tuple[str, ...]
+    values: tuple[str, ...]
+    listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A checked rule. `path` is (type, value, inverted), `scopes` are (provider, scope) pairs."""
+
+    name: str
+    allow: bool
+    methods: tuple[str, ...] = ()
+    path: tuple[str, str, bool] | None = None
+    networks: tuple[Network, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    scopes: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The rules of a route."""
+
+    rules: tuple[Rule, ...]
+    allow: bool
+    shadow: bool
+
+
+class AuthorizationFeature(Feature[AuthorizationSpec, Authorization]):
+    """`authorization` of a SecurityPolicy."""
+
+    name = "authorization"
+    carriers = (("SecurityPolicy", "authorization"),)
+    filter_name = "envoy.filters.http.rbac"
+    guards = True
+
+    def resolve(self, spec: AuthorizationSpec, context: Context) -> Authorization | None:
+        """The rules, or None if one of them cannot be kept."""
+        names = [rule.name for rule in spec.rules]
+        twice = [n for n, name in enumerate(names) if name is not None and name in names[:n]]
+        for number in twice:
+            reason = f"two rules are named '{names[number]}'"
+            context.problem("F130", "rules", number, "name", reason=reason)
+        rules = [_rule(rule, number, context) for number, rule in enumerate(spec.rules)]
+        found = tuple(rule for rule in rules if rule is not None)
+        if len(found) < len(rules) or twice:
+            return None
+        return Authorization(found, spec.default_action == "Allow", spec.shadow_mode)
+
+    def http_filter(self, values: Sequence[Authorization]) -> RBAC:
+        """The filter itself refuses nothing; routes do."""
+        return RBAC()
+
+    def route(self, value: Authorization, route: Route) -> None:
+        """The rules of this route."""
+        config = RBAC(shadow_matcher=_matcher(value)) if value.shadow else RBAC(matcher=_matcher(value))
+        enable(route, self.filter_name, RBACPerRoute(rbac=config))
+
+
+def _rule(spec: AuthorizationRuleSpec, number: int, context: Context) -> Rule | None:
+    path = ("rules", number)
+    principal, operation = spec.principal or PrincipalSpec(), spec.operation or OperationSpec()
+    if spec.cel is not None:
+        context.problem("F102", *path, "cel", field="authorization.rules[].cel")
+        return None
+    if principal.client_ip_geo_locations is not None:
+        place = (*path, "principal", "clientIPGeoLocations")
+        context.problem("F102", *place, field="clientIPGeoLocations", hint="use clientCIDRs")
+        return None
+    networks = _networks(principal, context, *path, "principal", "clientCIDRs")
+    where = _path(operation.path, context, *path, "operation", "path") if operation.path else None
+    token = principal.jwt
+    if token is not None and not token.claims and not token.scopes:
+        context.problem("F130", *path, "principal", "jwt", reason="jwt needs claims or scopes")
+        return None
+    if networks is None or (operation.path and where is None):
+        return None
+    claims, scopes = _claims(token) if token else ((), ())
+    rule = Rule(
+        spec.name or str(number),
+        spec.action == "Allow",
+        operation.methods,
+        where,
+        networks,
+        claims,
+        scopes,
+        tuple((one.name.lower(), one.values) for one in principal.headers),
+    )
+    if not _predicates(rule):
+        reason = "a rule needs an operation or a principal; for all requests there is defaultAction"
+        context.problem("F130", *path, reason=reason)
+        return None
+    return rule
+
+
+def _claims(token: TokenSpec) -> tuple[tuple[Claim, ...], tuple[tuple[str, str], ...]]:
+    claims = (
+        Claim(token.provider, tuple(one.name.split(".")), one.values, one.value_type == "StringArray")
+        for one in token.claims
+    )
+    return tuple(claims), tuple((token.provider, scope) for scope in token.scopes)
+
+
+def _networks(spec: PrincipalSpec, context: Context, *path: str | int) -> tuple[Network, ...] | None:
+    """The address ranges of a principal; None if one is none."""
+    found: list[Network] = []
+    for number, text in enumerate(spec.client_cidrs):
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            context.problem("F130", *path, number, reason=f"this is no address range such as 192.0.2.0/24: {error}")
+            return None
+        found.append((str(network.network_address), network.prefixlen))
+    return tuple(found)
+
+
+def _path(spec: OperationPathSpec, context: Context, *path: str | int) -> tuple[str, str, bool] | None:
+    if spec.type != "RegularExpression":
+        if not spec.value.startswith("/") or "?" in spec.value or ";" in spec.value:
+            context.problem("F130", *path, "value", reason="a path starts with '/' and holds neither '?' nor ';'")
+            return None
+    elif not check_regex(context, spec.value, *path, "value") or not check_regex(
+        context, path_pattern(spec.value), *path, "value"
+    ):
+        return None
+    return spec.type, spec.value, spec.invert
+
+
+def _predicates(rule: Rule) -> list[Predicate]:
+    """All that must be true of a request."""
+    found = [method_is(rule.methods)] if rule.methods else []
+    if rule.path is not None:
+        kind, value, invert = rule.path
+        fits = path_is(kind, value)
+        found.append(none_of(fits) if invert else fits)
+    if rule.networks:
+        found.append(client_in(rule.networks))
+    found += [header_is(name, values) for name, values in rule.headers]
+    found += [claim_is(one.provider, one.path, one.values, listed=one.listed) for one in rule.claims]
+    for provider, scope in rule.scopes:
+        either = [claim_is(provider, (claim,), (scope,), listed=True) for claim in _SCOPE_CLAIMS]
+        found.append(Predicate(or_matcher=Predicate.PredicateList(predicate=either)))
+    return found
+
+
+def _matcher(value: Authorization) -> Matcher:
+    matcher = Matcher()
+    if any(rule.path is not None for rule in value.rules):
+        _add(matcher, _PARAMETERS, path_has_parameters(), allow=False)
+    for rule in value.rules:
+        _add(matcher, rule.name, all_of(_predicates(rule)), allow=rule.allow)
+    matcher.on_no_match.action.CopyFrom(_action("default", allow=value.allow))
+    return matcher
+
+
+def _add(matcher: Matcher, name: str, predicate: Predicate, *, allow: bool) -> None:
+    one = matcher.matcher_list.matchers.add(predicate=predicate)
+    one.on_match.action.CopyFrom(_action(name, allow=allow))
+
+
+def _action(name: str, *, allow: bool) -> TypedExtensionConfig:
+    action = rbac_pb2.Action(name=name, action=rbac_pb2.RBAC.ALLOW if allow else rbac_pb2.RBAC.DENY)
+    return TypedExtensionConfig(name="action", typed_config=pack(action))
+
+
+AUTHORIZATION = AuthorizationFeature()
