@@ -18,6 +18,7 @@ from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from xds_server.features.contract import AnyFeature
+from xds_server.features.parts.values import ads
 from xds_server.graph import HttpChain
 from xds_server.graph import Route as GraphRoute
 from xds_server.graph import VirtualHost as GraphHost
@@ -25,7 +26,6 @@ from xds_server.translate.actions import MISSING, set_action
 from xds_server.translate.limits import match_problem, rewrite_problem
 from xds_server.translate.matches import translate_match
 from xds_server.translate.message import Translated
-from xds_server.translate.tls import ads
 from xds_server.types import Origin
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
