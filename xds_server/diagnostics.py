@@ -171,6 +171,11 @@ CATALOGUE: Mapping[str, Code] = {
     "A121": _error("the policy is not attached, another one is: {reason}"),
     "A122": _warning("this policy takes {fields} of {other} away ({place}): only the nearest policy counts"),
     "A130": _error("the ListenerSet adds nothing: {reason}"),
+    "A140": _error("this backend cannot be used, so it gets nothing: {reason}"),
+    "A141": _warning("{name} has no ready endpoint; what is sent to it is refused"),
+    "A142": _warning("this route gets nothing here: {reason}"),
+    "A143": _error("'{field}' does nothing for {what}"),
+    "A144": _error("everything for this route is refused: {reason}"),
     # -- features ------------------------------------------------------------------------------------
     "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
     "F101": _error("the header '{name}' cannot be changed like this: {reason}"),

@@ -5,9 +5,11 @@ that only explains. A case has `case` (its name), `given` (documents beside thos
 all addresses), and any of:
 
 - `when` and `then`: one request and what comes of it, or lists of equal length. A request is
-  `[N x] METHOD URL [name=value ...] [#body]`; METHOD `GRPC` calls the URL's path. A URL without a port means the
+  `[N x] METHOD URL [name=value ...] [#body]`; METHOD `GRPC` calls the URL's path; TCP, TLS and UDP:
+  see `streams`. A URL without a port means the
   Gateway's 10080, or 10443 for https. A value `{header}` is that header of the answer before, and the upstream `same`
   the one that gave it
+- `listeners`: those of the Gateway `edge` in this case
 - `diagnostics`: exactly these, as `CODE LINE:COLUMN part of the message`; without the field there must be none
 - `conditions`: `KIND NAMESPACE/NAME TYPE=STATUS REASON`, each of which some parent or ancestor has
 """
@@ -25,7 +27,7 @@ from urllib.parse import urlsplit
 import yaml
 
 HERE = Path(__file__).parent
-_FIELDS = {"case", "given", "rules", "when", "then", "diagnostics", "conditions"}
+_FIELDS = {"case", "given", "listeners", "rules", "when", "then", "diagnostics", "conditions"}
 _EXPECTED = {"status", "grpc", "headers", "body", "upstream", "seen", "mirrors", "attempts", "shares"}
 _ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -34,6 +36,14 @@ metadata: {name: web}
 spec:
   parentRefs: [{name: edge}]
   rules:
+"""
+_GATEWAY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  addresses: [{type: IPAddress, value: ADDR.1}]
+  listeners:
 """
 
 
@@ -84,6 +94,8 @@ def _case(written: dict[str, Any]) -> Case:
     given = written.get("given", "")
     if "rules" in written:
         given = "---".join(part for part in (given, _ROUTE + textwrap.indent(written["rules"], "  ")) if part)
+    if "listeners" in written:
+        given = "---".join(part for part in (given, _GATEWAY + textwrap.indent(written["listeners"], "  ")) if part)
     return Case(written["case"], given, steps, found, tuple(written.get("conditions", ())))
 
 

@@ -21,6 +21,7 @@ import httpx
 
 from tests.cases.answers import Answer, Seen
 from tests.cases.reading import Request
+from tests.cases.streams import METHODS, StreamEcho, ask
 from tests.e2e.running import Block
 from tests.e2e.upstream import Upstream
 from tests.translate.live import envoy_binary
@@ -84,6 +85,7 @@ class Rig:
             assert isinstance(server, Upstream)
             server.start()
         self.servers += [GrpcEcho(f"grpc-{n}", block.address(20 + n)) for n in (1, 2)]
+        self._streams = [StreamEcho(f"stream-{n}", block.address(30 + n), folder) for n in (1, 2)]
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._xds = XdsServer(time.monotonic, drain_delay=0.01)
@@ -134,8 +136,10 @@ class Rig:
             await asyncio.sleep(0.005)
         raise AssertionError(f"Envoy did not take the configuration\n{self.log()}")
 
-    def send(self, request: Request, *, others: int = 0) -> Answer:
-        """Send one request. `others`: how many servers beside the one that answers are to see it."""
+    def send(self, request: Request, *, others: int = 0, silent: bool = False) -> Answer:
+        """Send one request. `others`: how many servers beside the one that answers (`silent`: none) are to see it."""
+        if request.method in METHODS:
+            return ask(request, self.block.address(1), silent=silent)
         mark = str(next(self._marks))
         answer = self._call(request, mark) if request.method == "GRPC" else self._ask(request, mark)
         deadline = time.monotonic() + _MIRRORS_END
@@ -185,7 +189,7 @@ class Rig:
         self._envoy.wait(10)
         self._run(self._xds.stop(0))
         self._loop.call_soon_threadsafe(self._loop.stop)
-        for server in self.servers:
+        for server in (*self.servers, *self._streams):
             server.stop()
         self.block.release()
 

@@ -16,6 +16,7 @@ import pytest
 from tests.cases.answers import Answer, differences
 from tests.cases.reading import HERE, Case, Request, read_cases
 from tests.cases.rig import Rig
+from tests.cases.streams import certificate_of
 from tests.documents import parse
 from tests.e2e.certificates import self_signed
 from tests.e2e.running import Block
@@ -29,10 +30,15 @@ CASES = [pytest.param(case, id=f"{file}: {case.name}") for file, case in read_ca
 
 @functools.cache
 def _world() -> str:
-    """What every case finds, with a certificate for `shop.example` and its subdomains in the Secret `shop-cert`."""
+    """What every case finds, with a certificate for `shop.example` and its subdomains in the Secret `shop-cert`.
+
+    The ConfigMap `stream-1` holds the authority of the server of that name.
+    """
     chain, key = (json.dumps(text) for text in self_signed("shop.example", "*.shop.example"))
     secret = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: shop-cert}}\nstringData: {{tls.crt: {chain}, tls.key: {key}}}\n"
-    return "---\n".join((Path(HERE, "world", "objects.yaml").read_text(encoding="utf-8"), secret))
+    authority = json.dumps(certificate_of("stream-1")[0])
+    trust = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: stream-1}}\ndata: {{ca.crt: {authority}}}\n"
+    return "---\n".join((Path(HERE, "world", "objects.yaml").read_text(encoding="utf-8"), secret, trust))
 
 
 def compile_given(given: str, block: Block) -> tuple[Compiled, list[Diagnostic]]:
@@ -62,7 +68,8 @@ def test_case(case: Case, block: Block, request: pytest.FixtureRequest) -> None:
     for number, (written, wanted) in enumerate(case.steps):
         asked, expected = _after(written, wanted, answers[-1])
         others = sum(expected.get("mirrors", {}).values()) or expected.get("attempts", 1) - 1
-        answers = [rig.send(asked, others=others) for _ in range(asked.times)]
+        silent = expected.get("upstream") == "none"
+        answers = [rig.send(asked, others=others, silent=silent) for _ in range(asked.times)]
         found = differences(answers, expected)
         assert not found, f"step {number}, {asked.method} {asked.host}{asked.path}: {found}\n{answers[0]}"
 

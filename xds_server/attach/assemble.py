@@ -8,24 +8,37 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xds_server.attach.backend_tls import tls_policy_statuses
 from xds_server.attach.conditions import gateway_statuses, policy_statuses, route_status, simple_statuses
 from xds_server.attach.gateways import GatewayState, read_gateways
 from xds_server.attach.guards import lost_guards
-from xds_server.attach.hostnames import covers, specificity
+from xds_server.attach.hostnames import owner
 from xds_server.attach.index import Index, build_index, unique
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
 from xds_server.attach.listeners import ListenerState
 from xds_server.attach.parents import Attachment, attach_route
 from xds_server.attach.policies import Policy, PolicyTable, read_policies
+from xds_server.attach.protocols import family_of, transport_of
 from xds_server.attach.routes import Effective, SortKey, effective, routes_of, scopes_of
 from xds_server.attach.rules import Rule, read_rules
 from xds_server.attach.shading import Shading
+from xds_server.attach.streams import Known, Streams, attach_streams, stream_chains
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Gateway, HttpChain, Match, Port, Respond, Route, Setting, VirtualHost
+from xds_server.graph import (
+    Chain,
+    Gateway,
+    HttpChain,
+    Match,
+    Port,
+    Respond,
+    Route,
+    Setting,
+    StreamChain,
+    VirtualHost,
+)
 from xds_server.model.object import Object
 from xds_server.status import Status
 from xds_server.types import GATEWAY_GROUP, Key
@@ -58,6 +71,7 @@ class _Tables:
     hosts: dict[tuple[Key, int], dict[str, list[tuple[SortKey, Route]]]] = field(default_factory=dict)
     attached_routes: dict[tuple[Key, int], set[Key]] = field(default_factory=lambda: defaultdict(set))
     shading: Shading = field(default_factory=Shading)
+    streams: Streams = field(default_factory=Streams)
     statuses: dict[Key, Status] = field(default_factory=dict)
     warnings: dict[tuple[Key, Key], Diagnostic] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
@@ -83,6 +97,10 @@ def attach_objects(
         for route in index.of_kind(GATEWAY_GROUP, kind):
             _attach_one(route, tables)
     tables.problems += tables.warnings.values()
+    tables.streams = attach_streams(Known(index, features, parents, foreign, table))
+    tables.attached_routes.update(tables.streams.attached)
+    tables.statuses |= tables.streams.statuses
+    tables.problems += tables.streams.problems
     gateways = tuple(_gateway(state, tables) for state in states)
     tables.problems += tables.shading.problems(index)
     tables.statuses |= gateway_statuses(states, sets, tables.attached_routes)
@@ -118,13 +136,13 @@ def _place(route: Object, rule: Rule, attachment: Attachment, policies: Effectiv
 
 
 def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
-    by_port: dict[int, list[ListenerState]] = defaultdict(list)
+    by_port: dict[tuple[int, str], list[ListenerState]] = defaultdict(list)
     for listener in state.listeners:
         if listener.problem is None:
-            by_port[listener.spec.port].append(listener)
+            by_port[listener.spec.port, transport_of(listener.spec.protocol)].append(listener)
     ports = tuple(
-        _port(state, number, listeners, tables)
-        for number, listeners in sorted(by_port.items())
+        _port(state, listeners, tables)
+        for _, listeners in sorted(by_port.items())
         if not state.problem and state.addresses
     )
     group = state.item.meta.labels.get(GROUP_LABEL)
@@ -140,14 +158,35 @@ def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
     )
 
 
-def _port(state: GatewayState, number: int, listeners: list[ListenerState], tables: _Tables) -> Port:
-    tls = listeners[0].spec.protocol == "HTTPS"
-    name = f"{state.key.namespace}/{state.key.name}/{'https' if tls else 'http'}-{number}"
-    if tls:
-        chains = tuple(_chain(state, f"{name}/{one.name}", [one], listeners, tables) for one in listeners)
-    else:
-        chains = (_chain(state, name, listeners, listeners, tables),)
-    return Port(name, state.addresses, number, chains, tls, ttl=state.delivery.listener_ttl)
+def _port(state: GatewayState, listeners: list[ListenerState], tables: _Tables) -> Port:
+    spec = listeners[0].spec
+    protocols = {listener.spec.protocol for listener in listeners}
+    name = f"{state.key.namespace}/{state.key.name}/{min(protocols).lower()}-{spec.port}"
+    chains: list[Chain] = []
+    if protocols == {"HTTP"}:
+        chains.append(_chain(state, name, listeners, listeners, tables))
+    names = [listener.hostname for listener in listeners]
+    for one in listeners:
+        if one.spec.protocol == "HTTPS":
+            chains.append(_chain(state, f"{name}/{one.name}", [one], listeners, tables))
+        elif one.spec.protocol != "HTTP":
+            chains += _stream_chains(state, one, names, name, tables)
+    tls, transport = family_of(spec.protocol) == "TLS", transport_of(spec.protocol)
+    return Port(name, state.addresses, spec.port, tuple(chains), tls, transport, state.delivery.listener_ttl)
+
+
+def _stream_chains(
+    state: GatewayState, listener: ListenerState, names: list[str], port: str, tables: _Tables
+) -> tuple[StreamChain, ...]:
+    """The chains of a listener without requests, with what counts of its ClientTrafficPolicy. A broken one closes them."""
+    settings, broken = _listener_settings(state, [listener], tables)
+    transport = transport_of(listener.spec.protocol)
+    fitting = {feature.name for feature in tables.features if transport in feature.transports}
+    kept = tuple(one for one in settings if one.feature in fitting)
+    chains = stream_chains(state, listener, names, tables.streams, port)
+    if broken:
+        chains = tuple(replace(one, route=replace(one.route, destinations=())) for one in chains)
+    return tuple(replace(one, settings=kept) for one in chains)
 
 
 def _chain(
@@ -163,7 +202,7 @@ def _chain(
         if len(beside) > 1:
             hosts.setdefault(listener.hostname, [])
         for hostname, routes in tables.hosts.get((state.key, listener.number), {}).items():
-            if _owner(hostname, names) == listener.hostname:
+            if owner(hostname, names) == listener.hostname:
                 hosts.setdefault(hostname, []).extend(routes)
     for routes in hosts.values():
         routes.sort(key=lambda item: item[0])
@@ -182,11 +221,6 @@ def _chain(
         origins=tuple(dict.fromkeys((*state.item.origins, *(one for each in listeners for one in each.owner.origins)))),
         validation=listeners[0].validation,
     )
-
-
-def _owner(hostname: str, listeners: list[str]) -> str:
-    """The most specific of the listeners' hostnames that covers a hostname."""
-    return max((host for host in listeners if covers(host, hostname)), key=specificity)
 
 
 def _virtual_hosts(hosts: Mapping[str, list[tuple[SortKey, Route]]], *, broken: bool) -> tuple[VirtualHost, ...]:

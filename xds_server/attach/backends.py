@@ -11,7 +11,7 @@ import difflib
 from xds_server.attach.authorities import read_authorities
 from xds_server.attach.backend_tls import backend_tls
 from xds_server.attach.index import Index
-from xds_server.attach.services import APP_PROTOCOLS, of_service
+from xds_server.attach.services import APP_PROTOCOLS, Use, of_service
 from xds_server.attach.unresolved import Unresolved
 from xds_server.features.contract import Reference
 from xds_server.graph import Backend, BackendTls, Endpoint
@@ -22,8 +22,8 @@ from xds_server.types import CORE_GROUP, ENVOY_GATEWAY_GROUP, Key
 __all__ = ["Unresolved", "resolve_backend"]
 
 
-def resolve_backend(ref: Reference, source: Key, index: Index) -> Backend | Unresolved:
-    """What a backendRef of the object `source` leads to."""
+def resolve_backend(ref: Reference, source: Key, index: Index, use: Use = "http") -> Backend | Unresolved:
+    """What a backendRef of the object `source` leads to, for requests, connections or datagrams."""
     namespace = ref.namespace or source.namespace
     if (ref.group, ref.kind) not in ((CORE_GROUP, "Service"), (ENVOY_GATEWAY_GROUP, "Backend")):
         known = "Service, or Backend in group gateway.envoyproxy.io"
@@ -40,7 +40,7 @@ def resolve_backend(ref: Reference, source: Key, index: Index) -> Backend | Unre
     if item is None:
         return Unresolved("BackendNotFound", f"there is no {target}", ("name",), _near(target, index))
     if isinstance(item.spec, ServiceSpec):
-        return of_service(item, item.spec, ref.port, index)
+        return of_service(item, item.spec, ref.port, index, use)
     assert isinstance(item.spec, BackendSpec)
     return _of_backend(item, item.spec, index)
 

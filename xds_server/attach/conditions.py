@@ -15,6 +15,7 @@ from xds_server.attach.listeners import ListenerState
 from xds_server.attach.parents import Parent
 from xds_server.attach.policies import PolicyTable, Scope
 from xds_server.attach.rules import Rule
+from xds_server.attach.unresolved import Unresolved
 from xds_server.model.gateways import GatewayClassSpec
 from xds_server.model.object import Object
 from xds_server.status import ListenerStatus, ParentStatus, Status
@@ -89,7 +90,7 @@ def _listener(state: ListenerState, routes: int) -> ListenerStatus:
 
 def route_status(route: Object, parents: Sequence[Parent], rules: Sequence[Rule]) -> Status:
     """The status of a route for each of its parents."""
-    resolved = _resolved_refs(rules)
+    resolved = resolved_refs([one for rule in rules for one in rule.unresolved])
     extra = _partially_invalid(rules)
     idle = _backends_available(rules)
     found = []
@@ -104,8 +105,8 @@ def route_status(route: Object, parents: Sequence[Parent], rules: Sequence[Rule]
     return Status(parents=tuple(found))
 
 
-def _resolved_refs(rules: Sequence[Rule]) -> Condition:
-    unresolved = [one for rule in rules for one in rule.unresolved]
+def resolved_refs(unresolved: Sequence[Unresolved]) -> Condition:
+    """Whether all references of a route lead somewhere."""
     if not unresolved:
         return Condition("ResolvedRefs", True, "ResolvedRefs")
     reasons = ",".join(sorted({one.reason for one in unresolved}))

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def intersect(first: str, second: str) -> str | None:
     """The hosts that both stand for, as one hostname; None if there are none."""
@@ -23,3 +25,8 @@ def covers(wide: str, narrow: str) -> bool:
 def specificity(hostname: str) -> tuple[bool, int]:
     """Greater is more specific: exact names before wildcards, longer before shorter."""
     return (not hostname.startswith("*"), len(hostname))
+
+
+def owner(hostname: str, listeners: Iterable[str]) -> str:
+    """The most specific of the listeners' hostnames that covers a hostname."""
+    return max((host for host in listeners if covers(host, hostname)), key=specificity)

@@ -8,13 +8,14 @@ nobody can tell which was meant. Routes are not looked at here.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xds_server.attach.certificates import key_pair_problem
 from xds_server.attach.frontend import Frontend
 from xds_server.attach.hostnames import covers
 from xds_server.attach.index import Index
+from xds_server.attach.protocols import SUPPORTED, family_of, misfit, needs_certificate, route_kinds, transport_of
 from xds_server.diagnostics import Diagnostic
 from xds_server.graph import Certificate, ClientValidation
 from xds_server.model.core import SecretBody
@@ -22,9 +23,6 @@ from xds_server.model.gateways import GatewaySpec, Listener
 from xds_server.model.object import Object
 from xds_server.spec import ObjectRef
 from xds_server.types import CORE_GROUP, GATEWAY_GROUP, Condition, Key
-
-ROUTE_KINDS: Mapping[str, tuple[str, ...]] = {"HTTP": ("HTTPRoute", "GRPCRoute"), "HTTPS": ("HTTPRoute", "GRPCRoute")}
-"""The protocols that can be served, and the kinds of routes that each takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +77,18 @@ def read_listeners(
     for number, entry in enumerate(entries):
         state = ListenerState(entry.spec, number, entry.owner)
         protocol = entry.spec.protocol
-        if protocol not in ROUTE_KINDS:
-            message = f"protocol {protocol} is not supported; supported: {', '.join(ROUTE_KINDS)}"
+        if protocol not in SUPPORTED:
+            message = f"protocol {protocol} is not supported; supported: {', '.join(SUPPORTED)}"
             state = replace(state, problem=Condition("Accepted", False, "UnsupportedProtocol", message))
             problems.append(entry.owner.diagnose("A103", "listeners", entry.place, "protocol", reason=message))
+        elif unfit := misfit(entry.spec):
+            state = replace(state, problem=Condition("Accepted", False, "UnsupportedValue", unfit[1]))
+            problems.append(entry.owner.diagnose("A103", "listeners", entry.place, unfit[0], reason=unfit[1]))
         elif number in conflicts:
             state = replace(state, problem=conflicts[number])
             message = conflicts[number].message
             problems.append(entry.owner.diagnose("A103", "listeners", entry.place, "port", reason=message))
-        elif protocol == "HTTPS":
+        elif needs_certificate(entry.spec):
             state = _with_tls(state, entry, frontend, index, problems)
         states.append(_with_kinds(state, entry, problems))
     return tuple(_overlapping(states))
@@ -95,7 +96,7 @@ def read_listeners(
 
 def _with_kinds(state: ListenerState, entry: Entry, problems: list[Diagnostic]) -> ListenerState:
     """The state with the kinds of routes that it takes."""
-    possible = ROUTE_KINDS.get(entry.spec.protocol, ())
+    possible = route_kinds(entry.spec)
     written = entry.spec.allowed_routes.kinds
     known = tuple(one.kind for one in written if one.group == GATEWAY_GROUP and one.kind in possible)
     if len(known) == len(written):
@@ -110,10 +111,10 @@ def _with_kinds(state: ListenerState, entry: Entry, problems: list[Diagnostic]) 
 def _conflicts(entries: Sequence[Entry]) -> dict[int, Condition]:
     """Listeners that cannot stand side by side: two protocols on a port, or one hostname twice."""
     found: dict[int, Condition] = {}
-    by_port: dict[int, list[int]] = defaultdict(list)
+    by_port: dict[tuple[int, str], list[int]] = defaultdict(list)
     for number, entry in enumerate(entries):
-        if entry.spec.protocol in ROUTE_KINDS:
-            by_port[entry.spec.port].append(number)
+        if entry.spec.protocol in SUPPORTED:
+            by_port[entry.spec.port, transport_of(entry.spec.protocol)].append(number)
     for numbers in by_port.values():
         for place, number in enumerate(numbers):
             if _is_gateways(entries[number]):
@@ -132,8 +133,11 @@ def _is_gateways(entry: Entry) -> bool:
 
 
 def _conflict(one: Listener, rivals: list[Listener]) -> Condition | None:
-    if any(other.protocol != one.protocol for other in rivals):
+    if any(family_of(other.protocol) != family_of(one.protocol) for other in rivals):
         message = f"port {one.port} is used with different protocols"
+        return Condition("Conflicted", True, "ProtocolConflict", message)
+    if rivals and one.protocol in ("TCP", "UDP"):
+        message = f"port {one.port} has more than one {one.protocol} listener, and nothing tells them apart"
         return Condition("Conflicted", True, "ProtocolConflict", message)
     if any(other.hostname == one.hostname for other in rivals):
         message = f"port {one.port} has more than one listener for hostname {one.hostname or '*'}"
@@ -175,7 +179,7 @@ def _with_tls(
     elif bad is not None:
         reason = bad.reason if bad.reason == "RefNotPermitted" else "PartiallyInvalidCertificateRef"
         state = replace(state, notes=(replace(bad, reason=reason),))
-    checked = frontend.of(entry.spec.port)
+    checked = frontend.of(entry.spec.port) if entry.spec.protocol == "HTTPS" else None
     if checked is None:
         return state
     if checked.resolved is not None:
@@ -203,7 +207,7 @@ def _certificates(
         worst = Condition("ResolvedRefs", False, reason, message)
         problems.append(entry.owner.diagnose("A104", *path, place, reason=message))
     if not refs:
-        message = "an HTTPS listener needs tls.certificateRefs"
+        message = f"a listener with protocol {entry.spec.protocol} needs tls.certificateRefs"
         worst = Condition("ResolvedRefs", False, "InvalidCertificateRef", message)
         problems.append(entry.owner.diagnose("A104", "listeners", entry.place, reason=message))
     return tuple(good), worst

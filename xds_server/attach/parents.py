@@ -15,9 +15,10 @@ from xds_server.attach.hostnames import intersect
 from xds_server.attach.index import Index
 from xds_server.attach.listeners import ListenerState
 from xds_server.diagnostics import Diagnostic
-from xds_server.model.gateway_api import HttpRouteSpec, ParentRef
+from xds_server.model.gateway_api import HttpRouteSpec, ParentRef, RouteSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.object import Object
+from xds_server.model.stream_routes import TlsRouteSpec
 from xds_server.types import GATEWAY_GROUP, Condition, Key
 
 KINDS = ("Gateway", "ListenerSet")
@@ -49,7 +50,7 @@ def attach_route(
 
     Gateways of other controllers, and their ListenerSets (`foreign`), are left to those.
     """
-    assert isinstance(route.spec, HttpRouteSpec | GrpcRouteSpec)
+    assert isinstance(route.spec, RouteSpec)
     parents, problems = [], []
     for number, ref in enumerate(route.spec.parent_refs):
         key = Key(GATEWAY_GROUP, ref.kind, ref.namespace or route.namespace, ref.name)
@@ -88,7 +89,7 @@ def _refused(ref: ParentRef, number: int, reason: str, message: str) -> Parent:
 
 def _attach_to(
     route: Object,
-    spec: HttpRouteSpec | GrpcRouteSpec,
+    spec: RouteSpec,
     wanted: tuple[ParentRef, int, Key],
     gateway: GatewayState,
     index: Index,
@@ -109,7 +110,7 @@ def _attach_to(
         return _refused(ref, number, "NotAllowedByListeners", message)
     attachments = []
     for listener in allowed:
-        hostnames = shared_hostnames(listener.hostname, spec.hostnames)
+        hostnames = shared_hostnames(listener.hostname, hostnames_of(spec))
         if hostnames:
             attachments.append(Attachment(gateway, listener, hostnames))
     if not attachments:
@@ -118,6 +119,11 @@ def _attach_to(
         return _refused(ref, number, "NoMatchingListenerHostname", message)
     served = tuple(attachment for attachment in attachments if attachment.listener.problem is None)
     return Parent(ref, number, served, Condition("Accepted", True, "Accepted"))
+
+
+def hostnames_of(spec: RouteSpec) -> tuple[str, ...]:
+    """The hostnames that a route names; kinds that know no hostnames name none."""
+    return spec.hostnames if isinstance(spec, HttpRouteSpec | GrpcRouteSpec | TlsRouteSpec) else ()
 
 
 def shared_hostnames(listener: str, route: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xds_server.attach.context import Reading
 from xds_server.attach.index import Index
+from xds_server.attach.misfits import misfits
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Setting
@@ -21,12 +22,21 @@ from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
+from xds_server.model.stream_routes import StreamRouteSpec
 from xds_server.spec import Spec
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Condition, Key
 
 TARGETS: Mapping[str, tuple[str, ...]] = {
-    "SecurityPolicy": ("Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute"),
-    "BackendTrafficPolicy": ("Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute"),
+    "SecurityPolicy": ("Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TCPRoute"),
+    "BackendTrafficPolicy": (
+        "Gateway",
+        "ListenerSet",
+        "HTTPRoute",
+        "GRPCRoute",
+        "TCPRoute",
+        "TLSRoute",
+        "UDPRoute",
+    ),
     "ClientTrafficPolicy": ("Gateway", "ListenerSet"),
 }
 ROUTE_POLICIES = ("SecurityPolicy", "BackendTrafficPolicy")
@@ -98,7 +108,10 @@ def read_policies(
                 scope = (Key(target.group, target.kind, item.namespace, target.name), target.section_name or "")
                 if scope[0] in foreign:
                     continue
-                condition, more = _attach(policy, kind, scope, number, index, attached)
+                unfit = misfits(item, kind, scope, features, index)
+                here = replace(policy, broken=policy.broken or "; ".join(one.message for one in unfit))
+                problems += unfit
+                condition, more = _attach(here, kind, scope, number, index, attached)
                 problems += more
                 results.append((scope, condition))
             accepted[item.key] = tuple(results)
@@ -167,5 +180,5 @@ def _did_you_mean(wrong: str, names: list[str]) -> str:
 def _sections(spec: Spec) -> list[str]:
     if isinstance(spec, GatewaySpec | ListenerSetSpec):
         return [listener.name for listener in spec.listeners]
-    assert isinstance(spec, HttpRouteSpec | GrpcRouteSpec)
+    assert isinstance(spec, HttpRouteSpec | GrpcRouteSpec | StreamRouteSpec)
     return [rule.name for rule in spec.rules if rule.name]

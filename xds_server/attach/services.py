@@ -17,6 +17,7 @@ from xds_server.model.core import EndpointConditions, EndpointSliceBody, Service
 from xds_server.model.object import Object
 
 Protocol = Literal["http1", "h2c"]
+Use = Literal["http", "tcp", "udp"]
 APP_PROTOCOLS: Mapping[str, Protocol] = {
     "kubernetes.io/h2c": "h2c",
     "gateway.envoyproxy.io/h2c": "h2c",
@@ -28,9 +29,10 @@ NEED_TLS = ("https", "kubernetes.io/wss")
 
 
 def of_service(
-    item: Object, spec: ServiceSpec, number: int | None, index: Index, transport: Literal["TCP", "UDP"] = "TCP"
+    item: Object, spec: ServiceSpec, number: int | None, index: Index, use: Use = "http"
 ) -> Backend | Unresolved:
-    """The backend of a Service's port."""
+    """The backend of a Service's port. What is said of requests (`appProtocol`) does not matter to connections."""
+    transport = "UDP" if use == "udp" else "TCP"
     if spec.type == "ExternalName":
         message = (
             f"{item.key} is an ExternalName Service: whoever may write one could send requests anywhere; "
@@ -41,12 +43,12 @@ def of_service(
         return Unresolved("PortNotSpecified", f"a reference to {item.key} needs a port")
     port = next((port for port in spec.ports if port.port == number and port.protocol == transport), None)
     if port is None:
-        known = ", ".join(str(port.port) for port in spec.ports) or "none"
+        known = ", ".join(f"{port.port} ({port.protocol})" for port in spec.ports) or "none"
         return Unresolved("PortNotFound", f"{item.key} has no {transport} port {number}; it has {known}", ("port",))
     tls, asked_by = backend_tls(item.key, (port.name, str(port.port)), index)
     if isinstance(tls, str):
         return Unresolved("InvalidBackendTLS", tls)
-    if tls is None and port.app_protocol in NEED_TLS:
+    if use == "http" and tls is None and port.app_protocol in NEED_TLS:
         message = f"port {number} of {item.key} has appProtocol {port.app_protocol}, but no BackendTLSPolicy targets it"
         return Unresolved("UnsupportedProtocol", message, ("port",))
     slices = index.slices.get((item.namespace, item.name), ())

@@ -7,14 +7,18 @@ ejection of failing endpoints (`healthCheck.passive`). Without a policy every li
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xds_server.envoy_api.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
-from xds_server.features.contract import ClusterParts, Context, Feature
+from xds_server.features.contract import ClusterParts, Context, Feature, Transport
 from xds_server.features.parts.values import uint32
 from xds_server.spec import Fraction, Spec, UInt32
+from xds_server.types import Path
 
 _DEFAULT = 1024
+_FOR_DATAGRAMS = ("max_connections",)
+_FOR_CONNECTIONS = (*_FOR_DATAGRAMS, "max_pending_requests", "per_endpoint")
 
 
 class PerEndpointSpec(Spec):
@@ -61,6 +65,7 @@ class CircuitBreakerFeature(Feature[CircuitBreakerSpec, CircuitBreaker]):
 
     name = "circuit_breaker"
     carriers = (("BackendTrafficPolicy", "circuitBreaker"),)
+    transports = ("http", "tcp", "udp")
 
     def resolve(self, spec: CircuitBreakerSpec, context: Context) -> CircuitBreaker | None:
         """The limits. A budget above 100 % is refused."""
@@ -79,6 +84,12 @@ class CircuitBreakerFeature(Feature[CircuitBreakerSpec, CircuitBreaker]):
             percent,
             budget.min_retry_concurrency if budget else None,
         )
+
+    def unfit(self, spec: CircuitBreakerSpec, transport: Transport) -> Sequence[Path]:
+        """Connections can be limited, in all and by endpoint; datagrams have sessions, which count as connections."""
+        usable = {"tcp": _FOR_CONNECTIONS, "udp": _FOR_DATAGRAMS}.get(transport)
+        written = [field for field in type(spec).model_fields if field in spec.model_fields_set]
+        return [(str(type(spec).model_fields[one].alias),) for one in written if usable and one not in usable]
 
     def touches_cluster(self, value: CircuitBreaker) -> bool:
         """Limits belong to clusters."""

@@ -101,7 +101,7 @@ class Feature(Generic[SpecT, ValueT]):
     """True if it refuses requests of people who are not let in: losing it is worth a warning."""
 
     transports: ClassVar[tuple[Transport, ...]] = ("http",)
-    """The traffic that it works on. Where one of a SecurityPolicy does not, connections and datagrams are refused."""
+    """The traffic that it works on. What a feature `guards` and cannot check is refused."""
 
     def resolve(self, spec: SpecT, context: Context) -> ValueT | None:
         """The meaning of a spec; None when a problem was reported, or when there is nothing to do."""

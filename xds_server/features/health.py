@@ -7,15 +7,17 @@ a backend with one endpoint is never cut off; `panicThreshold: 0` makes it so. A
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field, JsonValue
 
 from xds_server.envoy_api.envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
-from xds_server.features.contract import ClusterParts, Context, Feature
+from xds_server.features.contract import ClusterParts, Context, Feature, Transport
 from xds_server.features.parts.values import duration, seconds, uint32
 from xds_server.spec import Bool, Duration, Spec, UInt32
+from xds_server.types import Path
 
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
 
@@ -70,6 +72,7 @@ class HealthChecks(Feature[HealthCheckSpec, HealthCheck]):
 
     name = "health"
     carriers = (("BackendTrafficPolicy", "healthCheck"),)
+    transports = ("http", "tcp", "udp")
 
     def resolve(self, spec: HealthCheckSpec, context: Context) -> HealthCheck | None:
         """The checks, or None for active ones and times that make no sense."""
@@ -95,6 +98,10 @@ class HealthChecks(Feature[HealthCheckSpec, HealthCheck]):
             written.always_eject_one_endpoint,
         )
         return HealthCheck(passive, spec.panic_threshold)
+
+    def unfit(self, spec: HealthCheckSpec, transport: Transport) -> Sequence[Path]:
+        """A connection that cannot be made is a failure; of datagrams nobody knows whether they arrive."""
+        return [("passive",)] if transport == "udp" and spec.passive is not None else []
 
     def touches_cluster(self, value: HealthCheck) -> bool:
         """Health belongs to clusters."""

@@ -7,6 +7,7 @@ also picks the backend, so that a client stays with one version. Without a polic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -17,6 +18,8 @@ from pydantic import Field
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import LoadBalancingPolicy
 from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
+from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
     client_side_weighted_round_robin_pb2 as weighted,
 )
@@ -27,9 +30,10 @@ from xds_server.envoy_api.envoy.extensions.load_balancing_policies.least_request
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.maglev.v3.maglev_pb2 import Maglev
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.random.v3.random_pb2 import Random
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
-from xds_server.features.contract import ClusterParts, Context, Feature, pack
+from xds_server.features.contract import ClusterParts, Context, Feature, Transport, pack
 from xds_server.features.parts.values import duration, seconds
 from xds_server.spec import Duration, HeaderName, Spec, Text, UInt32
+from xds_server.types import Path
 
 Kind = Literal["ConsistentHash", "LeastRequest", "Random", "RoundRobin", "BackendUtilization"]
 _TABLE_SIZE = 65537
@@ -129,6 +133,7 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
 
     name = "load_balancer"
     carriers = (("BackendTrafficPolicy", "loadBalancer"),)
+    transports = ("http", "tcp", "udp")
 
     def resolve(self, spec: LoadBalancerSpec, context: Context) -> LoadBalancer | None:
         """The policy, or None if its parts do not fit its type."""
@@ -144,6 +149,24 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
             seconds(spec.slow_start.window) if spec.slow_start else None,
             _utilization(spec.backend_utilization) if spec.backend_utilization else None,
         )
+
+    def unfit(self, spec: LoadBalancerSpec, transport: Transport) -> Sequence[Path]:
+        """Without requests there is nothing to hash but the client's address, and no load in responses."""
+        if transport == "http":
+            return []
+        if spec.consistent_hash is not None and spec.consistent_hash.type != "SourceIP":
+            return [("consistentHash", "type")]
+        return [("type",)] if spec.type == "BackendUtilization" else []
+
+    def tcp(self, value: LoadBalancer, proxy: TcpProxy) -> None:
+        """Hash the client's address."""
+        if _by_address(value):
+            proxy.hash_policy.add().source_ip.SetInParent()
+
+    def udp(self, value: LoadBalancer, proxy: UdpProxyConfig) -> None:
+        """Hash the client's address."""
+        if _by_address(value):
+            proxy.hash_policies.add(source_ip=True)
 
     def route(self, value: LoadBalancer, route: Route) -> None:
         """What a route that forwards hashes."""
@@ -163,6 +186,10 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
         extension = TypedExtensionConfig(name=f"envoy.load_balancing_policies.{name}", typed_config=pack(config))
         policy = LoadBalancingPolicy(policies=[LoadBalancingPolicy.Policy(typed_extension_config=extension)])
         parts.cluster.load_balancing_policy.CopyFrom(policy)
+
+
+def _by_address(value: LoadBalancer) -> bool:
+    return any(key.kind == "SourceIP" for key in value.keys)
 
 
 def _misfit(spec: LoadBalancerSpec) -> str:

@@ -7,12 +7,14 @@ Without any, a request has 15s (Envoy's default). `timeouts` of the HTTPRoute ru
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
-from xds_server.features.contract import ClusterParts, Context, Feature
+from xds_server.features.contract import ClusterParts, Context, Feature, Transport
 from xds_server.features.parts.values import duration, seconds
 from xds_server.spec import Duration, Spec
+from xds_server.types import Path
 
 
 class TcpTimeoutSpec(Spec):
@@ -55,6 +57,7 @@ class Timeouts(Feature[TimeoutSpec, Timeout]):
 
     name = "timeout"
     carriers = (("BackendTrafficPolicy", "timeout"),)
+    transports = ("http", "tcp")
 
     def resolve(self, spec: TimeoutSpec, context: Context) -> Timeout | None:
         """The timeouts. A connection cannot be made in no time, so `connectTimeout: 0s` is refused."""
@@ -81,6 +84,12 @@ class Timeouts(Feature[TimeoutSpec, Timeout]):
             route.route.max_stream_duration.max_stream_duration.CopyFrom(duration(value.stream))
         if value.idle_stream is not None:
             route.route.idle_timeout.CopyFrom(duration(value.idle_stream))
+
+    def unfit(self, spec: TimeoutSpec, transport: Transport) -> Sequence[Path]:
+        """Connections know no requests; datagrams no connections either."""
+        if transport == "tcp":
+            return [("http",)] if "http" in spec.model_fields_set else []
+        return super().unfit(spec, transport)
 
     def touches_cluster(self, value: Timeout) -> bool:
         """Connections belong to clusters."""

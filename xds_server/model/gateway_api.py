@@ -141,10 +141,15 @@ class HttpRouteRule(Spec):
         return any(match.path.type != "PathPrefix" for match in self.matches)
 
 
-class HttpRouteSpec(Spec):
-    """An HTTPRoute."""
+class RouteSpec(Spec):
+    """What every route has, whatever its kind."""
 
     parent_refs: Annotated[tuple[ParentRef, ...], Field(max_length=32)] = ()
+
+
+class HttpRouteSpec(RouteSpec):
+    """An HTTPRoute."""
+
     hostnames: Annotated[tuple[Hostname, ...], Field(max_length=1024)] = ()
     rules: Annotated[tuple[HttpRouteRule, ...], Field(min_length=1, max_length=256)] = (HttpRouteRule(),)
 

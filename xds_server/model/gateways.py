@@ -69,9 +69,9 @@ class AllowedRoutes(Spec):
 
 
 class ListenerTls(Spec):
-    """TLS of a listener. Only termination at the gateway."""
+    """TLS of a listener: ended at the gateway, or passed through to the backend that SNI names."""
 
-    mode: Literal["Terminate"] = "Terminate"
+    mode: Literal["Terminate", "Passthrough"] = "Terminate"
     certificate_refs: Annotated[tuple[ObjectRef, ...], Field(max_length=64)] = ()
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from xds_server.features.session_persistence import SessionPersistenceSpec
-from xds_server.model.gateway_api import HeaderMatch, ParentRef, check_regex
+from xds_server.model.gateway_api import HeaderMatch, RouteSpec, check_regex
 from xds_server.model.route_filters import GrpcBackendRef, GrpcRouteFilter, check_filters, check_rule_names
 from xds_server.spec import Hostname, SectionName, Spec
 
@@ -64,10 +64,9 @@ class GrpcRouteRule(Spec):
         return self
 
 
-class GrpcRouteSpec(Spec):
+class GrpcRouteSpec(RouteSpec):
     """A GRPCRoute."""
 
-    parent_refs: Annotated[tuple[ParentRef, ...], Field(max_length=32)] = ()
     hostnames: Annotated[tuple[Hostname, ...], Field(max_length=1024)] = ()
     rules: Annotated[tuple[GrpcRouteRule, ...], Field(min_length=1, max_length=256)] = (GrpcRouteRule(),)
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xds_server.model import backend_tls, cell_kinds, core, gateway_api, gateways, grpc_route, namespaces, policies
+from xds_server.model import (
+    backend_tls,
+    cell_kinds,
+    core,
+    gateway_api,
+    gateways,
+    grpc_route,
+    namespaces,
+    policies,
+    stream_routes,
+)
 from xds_server.spec import Spec
 from xds_server.types import CELLWAY_GROUP, CORE_GROUP, DISCOVERY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP
 
@@ -23,6 +33,8 @@ class Kind:
 
 
 _GATEWAY_VERSIONS = ("v1", "v1beta1", "v1alpha2")
+_TLS_VERSIONS = ("v1", "v1alpha3", "v1alpha2")
+_STREAM_VERSIONS = ("v1", "v1alpha2")
 
 _ALL = (
     Kind(GATEWAY_GROUP, "GatewayClass", _GATEWAY_VERSIONS, gateways.GatewayClassSpec, namespaced=False),
@@ -30,6 +42,9 @@ _ALL = (
     Kind(GATEWAY_GROUP, "ListenerSet", ("v1",), gateways.ListenerSetSpec),
     Kind(GATEWAY_GROUP, "HTTPRoute", _GATEWAY_VERSIONS, gateway_api.HttpRouteSpec),
     Kind(GATEWAY_GROUP, "GRPCRoute", _GATEWAY_VERSIONS, grpc_route.GrpcRouteSpec),
+    Kind(GATEWAY_GROUP, "TLSRoute", _TLS_VERSIONS, stream_routes.TlsRouteSpec),
+    Kind(GATEWAY_GROUP, "TCPRoute", _STREAM_VERSIONS, stream_routes.StreamRouteSpec),
+    Kind(GATEWAY_GROUP, "UDPRoute", _STREAM_VERSIONS, stream_routes.StreamRouteSpec),
     Kind(GATEWAY_GROUP, "ReferenceGrant", _GATEWAY_VERSIONS, namespaces.ReferenceGrantSpec),
     Kind(GATEWAY_GROUP, "BackendTLSPolicy", ("v1", "v1alpha3"), backend_tls.BackendTlsPolicySpec),
     Kind(CORE_GROUP, "Namespace", ("v1",), namespaces.NamespaceSpec, namespaced=False),
