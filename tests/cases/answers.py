@@ -28,7 +28,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one request; `seen` is what all servers saw of it, `upstream` which of them answered."""
+    """The answer to one request; `seen` is what all servers saw of it, `upstream` which of them answered.
+
+    Servers know the request by its `mark`.
+    """
 
     status: int = 0
     grpc: str = ""
@@ -36,15 +39,19 @@ class Answer:
     body: str = ""
     upstream: str = "none"
     seen: tuple[Seen, ...] = ()
+    mark: str = ""
 
 
 def differences(answers: Sequence[Answer], expected: dict[str, Any]) -> list[str]:
     """Where the answers to one request differ from what is expected."""
     wanted = dict(expected)
     found: list[str] = []
-    shares = wanted.pop("shares", None)
-    if shares is not None:
-        counts = Counter(one.upstream if one.upstream != "none" else one.grpc or str(one.status) for one in answers)
+    by_upstream = Counter(one.upstream if one.upstream != "none" else one.grpc or str(one.status) for one in answers)
+    copies = Counter(seen.server for one in answers for seen in one.seen if seen.server != one.upstream)
+    for measured, counts in (("shares", by_upstream), ("mirrored", copies)):
+        shares = wanted.pop(measured, None)
+        if shares is None:
+            continue
         actual = {name: 100 * count / len(answers) for name, count in counts.items()}
         names = {str(name) for name in shares} | set(actual)
         told = {str(name): share for name, share in shares.items()}

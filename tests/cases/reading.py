@@ -2,13 +2,13 @@
 
 In: `tests/cases/*.yaml`, each a list of cases. Out: `Case`s. Nothing here knows who answers: a real Envoy, or an engine
 that only explains. A case has `case` (its name), `given` (documents beside those of `world/`; `ADDR` is the prefix of
-all addresses), and any of:
+all addresses) or `rules` (those of an HTTPRoute `web` for any host) or both, and any of:
 
 - `when` and `then`: one request and what comes of it, or lists of equal length. A request is
   `[N x] METHOD URL [name=value ...] [#body]`; METHOD `GRPC` calls the URL's path; TCP, TLS and UDP:
   see `streams`. A URL without a port means the
   Gateway's 10080, or 10443 for https. A value `{header}` is that header of the answer before, and the upstream `same`
-  the one that gave it
+  the one that gave it. `shares` and `mirrored` are percentages of N requests, by the server or the status
 - `listeners`: those of the Gateway `edge` in this case
 - `diagnostics`: exactly these, as `CODE LINE:COLUMN part of the message`; without the field there must be none
 - `conditions`: `KIND NAMESPACE/NAME TYPE=STATUS REASON`, each of which some parent or ancestor has
@@ -28,7 +28,7 @@ import yaml
 
 HERE = Path(__file__).parent
 _FIELDS = {"case", "given", "listeners", "rules", "when", "then", "diagnostics", "conditions"}
-_EXPECTED = {"status", "grpc", "headers", "body", "upstream", "seen", "mirrors", "attempts", "shares"}
+_EXPECTED = {"status", "grpc", "headers", "body", "upstream", "seen", "mirrors", "attempts", "shares", "mirrored"}
 _ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Coroutine, Mapping
 from concurrent import futures
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,11 @@ class Rig:
         wanted = others + (answer.upstream != "none")
         while len(seen := self._seen(mark)) < wanted and time.monotonic() < deadline:
             time.sleep(0.005)
-        return Answer(answer.status, answer.grpc, answer.headers, answer.body, answer.upstream, seen)
+        return replace(answer, seen=seen, mark=mark)
+
+    def again(self, answers: list[Answer]) -> list[Answer]:
+        """The same answers with what the servers have seen by now."""
+        return [replace(answer, seen=self._seen(answer.mark)) for answer in answers]
 
     def _seen(self, mark: str) -> tuple[Seen, ...]:
         found = [one for server in self.servers for one in list(server.seen) if one["headers"].get(MARK) == mark]

@@ -46,7 +46,11 @@ CARRIERS = {
         ("HTTPRoute.filter", "responseHeaderModifier"),
         ("ClientTrafficPolicy", "headers"),
     ],
-    "redirects-and-rewrites.md": [("HTTPRoute.filter", "requestRedirect"), ("HTTPRoute.filter", "urlRewrite")],
+    "redirects-and-rewrites.md": [
+        ("HTTPRoute.filter", "requestRedirect"),
+        ("HTTPRoute.filter", "urlRewrite"),
+        ("HTTPRouteFilter", "urlRewrite"),
+    ],
     "direct-response.md": [("HTTPRouteFilter", "directResponse")],
 }
 """What each page under docs/policies is about: fields of policies, of filters and of rules."""

@@ -16,6 +16,7 @@ from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsFilterSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
+from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.grpc_web import GrpcWebSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.health import HealthCheckSpec
@@ -51,6 +52,7 @@ SPECS: dict[str, type[Spec]] = {
     "request_header_modifier": HeaderModifierSpec,
     "response_header_modifier": HeaderModifierSpec,
     "url_rewrite": UrlRewriteSpec,
+    "filter_rewrite": FilterRewriteSpec,
     "direct_response": DirectResponseSpec,
 }
 
@@ -84,6 +86,12 @@ def selector(**written: Any) -> dict[str, Any]:
     return rule(clientSelectors=[written])
 
 
+def regex_path(pattern: str, substitution: str) -> dict[str, Any]:
+    change = {"pattern": pattern, "substitution": substitution}
+    return {"path": {"type": "ReplaceRegexMatch", "replaceRegexMatch": change}}
+
+
+REGEX_PATH = ("path", "replaceRegexMatch")
 INLINE = ("providers", 0, "localJWKS", "inline")
 URI = ("providers", 0, "remoteJWKS", "uri")
 AT = ("local", "rules", 0, "clientSelectors", 0)
@@ -146,6 +154,13 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
     ("local_rate_limit", selector(path={"type": "RegularExpression", "value": "a{100}"}), "F100", (*AT, "path", "value")),
     ("timeout", {"tcp": {"connectTimeout": "0s"}}, "F103", ("tcp", "connectTimeout")),
     ("cors", {"exposeHeaders": ["*"], "allowCredentials": True}, "F103", ("exposeHeaders",)),
+    ("filter_rewrite", {"hostname": {"type": "Header"}}, "F103", ("hostname",)),
+    ("filter_rewrite", {"hostname": {"type": "Backend", "header": "x"}}, "F103", ("hostname",)),
+    ("filter_rewrite", {"path": {"type": "ReplaceRegexMatch"}}, "F103", ("path",)),
+    ("filter_rewrite", regex_path("(", ""), "F100", (*REGEX_PATH, "pattern")),
+    ("filter_rewrite", regex_path("(a)", "\\2"), "F103", (*REGEX_PATH, "substitution")),
+    ("filter_rewrite", regex_path("a", "\\x"), "F103", (*REGEX_PATH, "substitution")),
+    ("filter_rewrite", regex_path("a", "\\"), "F103", (*REGEX_PATH, "substitution")),
     ("route_retry", {"backoff": "0s"}, "F103", ("backoff",)),
     ("session_persistence", {"idleTimeout": "1h"}, "F102", ("idleTimeout",)),
     ("session_persistence", {"absoluteTimeout": "1h"}, "F103", ("absoluteTimeout",)),

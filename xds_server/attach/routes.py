@@ -186,7 +186,8 @@ def _cluster_suffix(
     own = f"~{attachment.gateway.key.namespace}/{attachment.gateway.key.name}" if attachment.gateway.client else ""
     if route.derived or not any(policies.features[item.feature].touches_cluster(item.value) for item in settings):
         return own
-    suffix = f"{own}~{route.namespace}/{route.name}"
+    kind = "" if route.key.kind == "HTTPRoute" else f"{route.key.kind.lower()}/"
+    suffix = f"{own}~{kind}{route.namespace}/{route.name}"
     scopes = [scope for _, scope in policies.policies]
     if any(target == route.key and section for target, section in scopes):
         suffix += f"/{rule.spec.name}"

@@ -14,6 +14,7 @@ from xds_server.features.contract import AnyFeature
 from xds_server.features.cors import CORS
 from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.early_headers import EARLY_HEADERS
+from xds_server.features.filter_rewrite import FILTER_REWRITE
 from xds_server.features.grpc_web import GRPC_WEB
 from xds_server.features.header_modifier import REQUEST_HEADER_MODIFIER, RESPONSE_HEADER_MODIFIER
 from xds_server.features.health import HEALTH
@@ -44,6 +45,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     REQUEST_HEADER_MODIFIER,
     RESPONSE_HEADER_MODIFIER,
     URL_REWRITE,
+    FILTER_REWRITE,
     DIRECT_RESPONSE,
     SESSION_PERSISTENCE,
 )

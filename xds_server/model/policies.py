@@ -15,6 +15,7 @@ from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsPolicySpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
+from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.health import HealthCheckSpec
 from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
@@ -99,4 +100,5 @@ class ClientTrafficPolicySpec(Targets):
 class HttpRouteFilterSpec(Spec):
     """An extension filter for HTTPRoute rules."""
 
+    url_rewrite: FilterRewriteSpec | None = None
     direct_response: DirectResponseSpec | None = None

@@ -22,7 +22,7 @@ def match_problem(match: RouteMatch) -> str:
 
 def rewrite_problem(route: Route) -> str:
     """Why Envoy would refuse what the route does to paths; empty if it takes it."""
-    rewrites = (route.route.regex_rewrite, route.redirect.regex_rewrite)
+    rewrites = (route.route.regex_rewrite, route.route.host_rewrite_path_regex, route.redirect.regex_rewrite)
     return _first_problem(one.pattern.regex for one in rewrites if one.pattern.regex)
 
 
