@@ -188,6 +188,7 @@ CATALOGUE: Mapping[str, Code] = {
     "F115": _warning("with '*' and allowCredentials, every site may act in the name of its visitors"),
     "F120": _error("this limit cannot be kept: {reason}"),
     "F130": _error("this rule cannot be kept: {reason}"),
+    "F140": _error("these credentials cannot be used: {reason}"),
     # -- translate -----------------------------------------------------------------------------------
     "T100": _error("the route {name} cannot be served as written, so it answers 500: {reason}"),
     "T101": _error("Envoy would refuse the cluster {name}, so it is left out: {reason}"),

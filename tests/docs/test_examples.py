@@ -30,6 +30,8 @@ SPECS: dict[str, type[BaseModel]] = {
 }
 CARRIERS = {
     "backend-tls.md": [("BackendTLSPolicy", "validation")],
+    "api-keys.md": [("SecurityPolicy", "apiKeyAuth")],
+    "basic-auth.md": [("SecurityPolicy", "basicAuth")],
     "authorization.md": [("SecurityPolicy", "authorization")],
     "jwt.md": [("SecurityPolicy", "jwt")],
     "local-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from tests.translate.graphs import Reporter, feature
 from xds_server.features import FEATURES
+from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
+from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsFilterSpec
 from xds_server.features.direct_response import DirectResponseSpec
@@ -34,11 +36,14 @@ from xds_server.spec import Spec
 KEY = RSAKey.generate_key(2048)
 PUBLIC = json.dumps({"keys": [KEY.as_dict(private=False)]})
 PRIVATE = json.dumps({"keys": [KEY.as_dict(private=True)]})
+SECRETS = {"keys": {"ann": "k-1"}, "users": {".htpasswd": "ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs="}}
 SPECS: dict[str, type[Spec]] = {
     "early_headers": ClientHeadersSpec,
     "jwt": JwtSpec,
     "cors": CorsFilterSpec,
     "authorization": AuthorizationSpec,
+    "api_keys": ApiKeyAuthSpec,
+    "basic_auth": BasicAuthSpec,
     "local_rate_limit": RateLimitSpec,
     "grpc_web": GrpcWebSpec,
     "timeout": TimeoutSpec,
@@ -58,7 +63,7 @@ SPECS: dict[str, type[Spec]] = {
 
 
 def resolve(name: str, written: dict[str, Any], **config_maps: dict[str, str]) -> tuple[Any, Reporter]:
-    reporter = Reporter({key.replace("_", "-"): data for key, data in config_maps.items()})
+    reporter = Reporter({key.replace("_", "-"): data for key, data in config_maps.items()}, secrets=SECRETS)
     return feature(name).resolve(SPECS[name].model_validate(written), reporter), reporter
 
 
@@ -267,7 +272,8 @@ def test_no_limit_for_the_whole_and_one_for_each_attempt() -> None:
 
 
 def test_nothing_to_do_is_no_setting() -> None:
-    assert resolve("request_header_modifier", {}) == (None, Reporter())
+    value, reporter = resolve("request_header_modifier", {})
+    assert (value, reporter.found) == (None, [])
 
 
 def test_bodies_from_a_config_map() -> None:
@@ -281,6 +287,8 @@ def test_bodies_from_a_config_map() -> None:
 def test_values_are_frozen_and_hashable() -> None:
     samples: dict[str, dict[str, Any]] = {
         "jwt": local(inline=PUBLIC),
+        "api_keys": {"credentialRefs": [{"name": "keys"}], "extractFrom": [{"headers": ["x-key"]}]},
+        "basic_auth": {"users": {"name": "users"}},
         "local_rate_limit": selector(
             path={"value": "/a"}, sourceCIDR={"value": "10.0.0.0/8"}, methods=[{"value": "GET"}]
         ),

@@ -8,7 +8,9 @@ route (`timeout` and `route_timeout`), the later one has the last word. A featur
 
 from __future__ import annotations
 
+from xds_server.features.api_keys import API_KEYS
 from xds_server.features.authorization import AUTHORIZATION
+from xds_server.features.basic_auth import BASIC_AUTH
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
 from xds_server.features.contract import AnyFeature
 from xds_server.features.cors import CORS
@@ -31,6 +33,8 @@ from xds_server.features.url_rewrite import URL_REWRITE
 FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
     CORS,
+    API_KEYS,
+    BASIC_AUTH,
     JWT,
     AUTHORIZATION,
     LOCAL_RATE_LIMIT,

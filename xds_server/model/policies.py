@@ -10,7 +10,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from xds_server.diagnostics import Path
+from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
+from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsPolicySpec
 from xds_server.features.direct_response import DirectResponseSpec
@@ -64,6 +66,8 @@ class SecurityPolicySpec(Targets):
     """Who may come in."""
 
     cors: CorsPolicySpec | None = None
+    api_key_auth: ApiKeyAuthSpec | None = None
+    basic_auth: BasicAuthSpec | None = None
     jwt: JwtSpec | None = None
     authorization: AuthorizationSpec | None = None
 

@@ -77,6 +77,14 @@ def check_names(context: Context, field: str, names: tuple[str, ...], *path: str
     return True
 
 
+def check_forwarded(context: Context, name: str | None, *path: str | int) -> bool:
+    """True if the gateway may tell a backend something in this header (none will do); else it is reported."""
+    good = name is None or name.lower() not in ("host", "content-length", "transfer-encoding", "connection", "upgrade")
+    if not good:
+        context.problem("F101", *path, name=name, reason="requests need it for themselves")
+    return good
+
+
 def resolve_changes(spec: HeaderFilterSpec, context: Context, *path: str | int) -> HeaderChanges | None:
     """The changes of a spec that stands at `path`; None if one of them cannot be made."""
     listed = {"set": spec.set, "add": spec.add, "addIfAbsent": spec.add_if_absent}
