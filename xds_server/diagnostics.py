@@ -170,6 +170,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A120": _error("the policy is not attached: {reason}"),
     "A121": _error("the policy is not attached, another one is: {reason}"),
     "A122": _warning("this policy takes {fields} of {other} away ({place}): only the nearest policy counts"),
+    "A131": _warning("HTTP/3 is not served on {name}: {reason}"),
     "A130": _error("the ListenerSet adds nothing: {reason}"),
     "A140": _error("this backend cannot be used, so it gets nothing: {reason}"),
     "A141": _warning("{name} has no ready endpoint; what is sent to it is refused"),

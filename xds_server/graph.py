@@ -225,7 +225,8 @@ class HttpChain:
     Listeners without TLS that share a port are one chain; with TLS each listener is a chain of its own, picked
     by SNI (`server_names`; empty: any). `name` names its route configuration and is part of its stats prefix.
     `on_demand`: an Envoy gets a virtual host when a request for it comes.
-    `settings` are listener-wide features.
+    `settings` are listener-wide features. `validation` is what clients must show; with `quic` the chain is served over
+    UDP, too (HTTP/3).
     """
 
     name: str
@@ -236,6 +237,7 @@ class HttpChain:
     origins: tuple[Origin, ...] = field(default=(), compare=False)
     on_demand: bool = False
     validation: ClientValidation | None = None
+    quic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

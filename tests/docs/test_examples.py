@@ -29,6 +29,7 @@ SPECS: dict[str, type[BaseModel]] = {
     "HTTPRoute.rule": HttpRouteRule,
 }
 CARRIERS = {
+    "http3.md": [("ClientTrafficPolicy", "http3")],
     "backend-tls.md": [("BackendTLSPolicy", "validation")],
     "api-keys.md": [("SecurityPolicy", "apiKeyAuth")],
     "basic-auth.md": [("SecurityPolicy", "basicAuth")],

@@ -22,6 +22,7 @@ from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.grpc_web import GrpcWebSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.health import HealthCheckSpec
+from xds_server.features.http3 import Http3Spec
 from xds_server.features.jwt import Jwt, JwtSpec, RemoteKeys
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
@@ -39,6 +40,7 @@ PRIVATE = json.dumps({"keys": [KEY.as_dict(private=True)]})
 SECRETS = {"keys": {"ann": "k-1"}, "users": {".htpasswd": "ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs="}}
 SPECS: dict[str, type[Spec]] = {
     "early_headers": ClientHeadersSpec,
+    "http3": Http3Spec,
     "jwt": JwtSpec,
     "cors": CorsFilterSpec,
     "authorization": AuthorizationSpec,

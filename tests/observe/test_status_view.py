@@ -21,7 +21,7 @@ spec:
   addresses: [{value: 127.0.0.1}]
   listeners:
   - {name: http, protocol: HTTP, port: 8080}
-  - {name: bad, protocol: TCP, port: 8081}
+  - {name: bad, protocol: example.com/odd, port: 8081}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

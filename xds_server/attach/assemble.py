@@ -21,6 +21,7 @@ from xds_server.attach.listeners import ListenerState
 from xds_server.attach.parents import Attachment, attach_route
 from xds_server.attach.policies import Policy, PolicyTable, read_policies
 from xds_server.attach.protocols import family_of, transport_of
+from xds_server.attach.quic import with_quic
 from xds_server.attach.routes import Effective, SortKey, effective, routes_of, scopes_of
 from xds_server.attach.rules import Rule, read_rules
 from xds_server.attach.shading import Shading
@@ -145,6 +146,8 @@ def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
         for _, listeners in sorted(by_port.items())
         if not state.problem and state.addresses
     )
+    ports, problems = with_quic(ports, tables.features)
+    tables.problems += problems
     group = state.item.meta.labels.get(GROUP_LABEL)
     above = state.spec.infrastructure
     return Gateway(

@@ -20,6 +20,7 @@ from xds_server.features.filter_rewrite import FILTER_REWRITE
 from xds_server.features.grpc_web import GRPC_WEB
 from xds_server.features.header_modifier import REQUEST_HEADER_MODIFIER, RESPONSE_HEADER_MODIFIER
 from xds_server.features.health import HEALTH
+from xds_server.features.http3 import HTTP3
 from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
@@ -52,4 +53,5 @@ FEATURES: tuple[AnyFeature, ...] = (
     FILTER_REWRITE,
     DIRECT_RESPONSE,
     SESSION_PERSISTENCE,
+    HTTP3,
 )

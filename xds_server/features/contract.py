@@ -123,6 +123,10 @@ class Feature(Generic[SpecT, ValueT]):
     def chain(self, value: ValueT, manager: HttpConnectionManager) -> None:
         """Change a listener's connection manager (listener-wide features)."""
 
+    def quic(self, value: ValueT) -> bool:
+        """True if the listener is to be served over QUIC, too (HTTP/3)."""
+        return False
+
     def route(self, value: ValueT, route: Route) -> None:
         """Change a route, whatever its action is; most often `enable(route, self.filter_name, config)`."""
 

@@ -19,6 +19,7 @@ from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.health import HealthCheckSpec
+from xds_server.features.http3 import Http3Spec
 from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
@@ -99,6 +100,7 @@ class ClientTrafficPolicySpec(Targets):
     """How clients of a listener are handled."""
 
     headers: ClientHeadersSpec | None = None
+    http3: Http3Spec | None = None
 
 
 class HttpRouteFilterSpec(Spec):

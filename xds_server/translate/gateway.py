@@ -19,6 +19,7 @@ from xds_server.graph import Gateway, HttpChain
 from xds_server.translate.clusters import translate_clusters, wanted_clusters
 from xds_server.translate.listeners import set_marks, translate_listener
 from xds_server.translate.message import Translated
+from xds_server.translate.quic import translate_quic
 from xds_server.translate.routes import Tools, chain_values, translate_routes
 from xds_server.translate.tls import translate_authorities, translate_secret, translate_value
 
@@ -34,15 +35,12 @@ def translate_gateway(
     for port in gateway.ports:
         if not port.chains or not port.addresses:
             continue
-        listener = translate_listener(port, features, clusters)
-        set_marks(listener.message, gateway.marks)
-        reason = check(listener.message)
-        if reason:
-            first = listener.origins[0] if listener.origins else None
-            span, subject = (first.span, str(first.key)) if first else (None, "")
-            problems.append(diagnose("T102", span, subject=subject, name=port.name, reason=reason))
+        listeners = [translate_listener(port, features, clusters), translate_quic(port, features, clusters)]
+        refused = [one for one in (_check(each, gateway, check) for each in listeners if each) if one]
+        if refused:
+            problems += refused
             continue
-        translated.append(listener)
+        translated += [one for one in listeners if one]
         for http in port.http_chains:
             tables, found = translate_routes(http, tools)
             translated += tables
@@ -64,6 +62,17 @@ def _secrets(chain: HttpChain, features: tuple[AnyFeature, ...]) -> list[Transla
         for value in chain_values(chain, feature)
         for secret in feature.secrets(value)
     ]
+
+
+def _check(listener: Translated, gateway: Gateway, check: Callable[[Message], str | None]) -> Diagnostic | None:
+    """Finish a listener. The answer is why Envoy would refuse it."""
+    set_marks(listener.message, gateway.marks)
+    reason = check(listener.message)
+    if not reason:
+        return None
+    first = listener.origins[0] if listener.origins else None
+    span, subject = (first.span, str(first.key)) if first else (None, "")
+    return diagnose("T102", span, subject=subject, name=listener.name, reason=reason)
 
 
 def _sorted(translated: list[Translated]) -> tuple[Translated, ...]:

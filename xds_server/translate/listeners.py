@@ -8,7 +8,7 @@ normalised, headers that speak to Envoy (`x-envoy-*`) have no effect, buffers an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from google.protobuf.message import Message
@@ -17,11 +17,16 @@ from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import AccessL
 from xds_server.envoy_api.envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from xds_server.envoy_api.envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
+from xds_server.envoy_api.envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation,
+    Mutations,
+)
 from xds_server.envoy_api.envoy.extensions.filters.http.on_demand.v3.on_demand_pb2 import OnDemand
 from xds_server.envoy_api.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from xds_server.envoy_api.envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+    HttpFilter,
 )
 from xds_server.features.contract import AnyFeature, pack
 from xds_server.features.parts.headers import OVERWRITE, option
@@ -32,9 +37,11 @@ from xds_server.translate.message import Translated
 from xds_server.translate.routes import CLUSTER, chain_values, table_name
 from xds_server.translate.streams import tcp_chain, udp_filter
 from xds_server.translate.tls import SECRET, downstream_socket
+from xds_server.types import Origin
 
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 MARKS = "cellway.dev/infrastructure"
+_ALTERNATIVE_LIFETIME = 86_400
 _BUFFER = 32 * 1024
 _STREAMS = 100
 _STREAM_WINDOW = 64 * 1024
@@ -60,19 +67,32 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
             ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=config)
         )
         listener.listener_filters_timeout.CopyFrom(duration(_INSPECTION_TIMEOUT))
-    origins = {}
-    needs: dict[tuple[str, str], None] = {}
     for chain in port.chains:
         if port.transport == "udp" and isinstance(chain, StreamChain):
             listener.udp_listener_config.SetInParent()
             listener.listener_filters.append(udp_filter(chain, features, clusters))
         else:
             listener.filter_chains.append(_filter_chain(chain, port, features, clusters))
+    needs = listener_needs(port.chains, features, clusters)
+    return Translated(port.name, listener, listener_origins(port.chains), needs, ttl=port.ttl)
+
+
+def listener_origins(chains: Iterable[Chain]) -> tuple[Origin, ...]:
+    """The documents behind a listener with these chains."""
+    origins: dict[Origin, None] = {}
+    for chain in chains:
         origins.update(dict.fromkeys((*chain.origins, *(one for item in chain.settings for one in item.origins))))
         if isinstance(chain, StreamChain):
             origins.update(dict.fromkeys(chain.route.origins))
-        needs.update(dict.fromkeys(one for one in _needs(chain, features) if one[0] != CLUSTER or one[1] in clusters))
-    return Translated(port.name, listener, tuple(origins), tuple(sorted(needs)), ttl=port.ttl)
+    return tuple(origins)
+
+
+def listener_needs(
+    chains: Iterable[Chain], features: Sequence[AnyFeature], clusters: AbstractSet[str]
+) -> tuple[tuple[str, str], ...]:
+    """The resources that a listener with these chains refers to."""
+    needs = {one for chain in chains for one in _needs(chain, features)}
+    return tuple(sorted(one for one in needs if one[0] != CLUSTER or one[1] in clusters))
 
 
 def set_marks(listener: Message, marks: Mapping[str, Mapping[str, str]]) -> None:
@@ -86,7 +106,10 @@ def _filter_chain(chain: Chain, port: Port, features: Sequence[AnyFeature], clus
     if isinstance(chain, StreamChain):
         built = tcp_chain(chain, features, clusters)
     else:
-        config = pack(connection_manager(chain, features))
+        manager = connection_manager(chain, features)
+        if chain.quic:
+            manager.http_filters.insert(0, _alternative(port))
+        config = pack(manager)
         built = FilterChain(name=chain.name)
         built.filters.append(Filter(name="envoy.filters.network.http_connection_manager", typed_config=config))
     if port.tls:
@@ -96,6 +119,15 @@ def _filter_chain(chain: Chain, port: Port, features: Sequence[AnyFeature], clus
         built.transport_socket.CopyFrom(downstream_socket(chain))
         built.transport_socket_connect_timeout.CopyFrom(duration(_TLS_TIMEOUT))
     return built
+
+
+def _alternative(port: Port) -> HttpFilter:
+    """A filter that tells clients on TCP of the UDP listener (RFC 7838)."""
+    mutations = Mutations()
+    mutations.response_mutations.add(
+        append=option("alt-svc", f'h3=":{port.port}"; ma={_ALTERNATIVE_LIFETIME}', OVERWRITE)
+    )
+    return HttpFilter(name="cellway.alt-svc", typed_config=pack(HeaderMutation(mutations=mutations)))
 
 
 def _needs(chain: Chain, features: Sequence[AnyFeature]) -> list[tuple[str, str]]:

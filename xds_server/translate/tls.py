@@ -7,6 +7,8 @@ which no name is known is refused unless it brings its own authorities.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import TransportSocket
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
@@ -54,11 +56,16 @@ def translate_value(held: SecretValue) -> Secret:
 
 
 def downstream_socket(chain: Chain) -> TransportSocket:
-    """TLS 1.2 or 1.3 with the chain's certificates; for requests HTTP/2 or HTTP/1.1, for streams whatever is in it."""
+    """TLS over TCP; for requests HTTP/2 or HTTP/1.1, for streams whatever is in it."""
+    context = downstream_context(chain, ("h2", "http/1.1") if isinstance(chain, HttpChain) else ())
+    return TransportSocket(name=_NAME, typed_config=pack(context))
+
+
+def downstream_context(chain: Chain, protocols: Iterable[str]) -> DownstreamTlsContext:
+    """TLS 1.2 or 1.3 with the chain's certificates, and with what clients must show. `protocols` are offered by ALPN."""
     context = DownstreamTlsContext()
     common = context.common_tls_context
-    if isinstance(chain, HttpChain):
-        common.alpn_protocols.extend(["h2", "http/1.1"])
+    common.alpn_protocols.extend(protocols)
     common.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_2
     common.tls_params.tls_maximum_protocol_version = TlsParameters.TLSv1_3
     for certificate in chain.certificates:
@@ -67,7 +74,7 @@ def downstream_socket(chain: Chain) -> TransportSocket:
         common.validation_context_sds_secret_config.name = chain.validation.name
         common.validation_context_sds_secret_config.sds_config.CopyFrom(ads())
         context.require_client_certificate.value = not chain.validation.insecure
-    return TransportSocket(name=_NAME, typed_config=pack(context))
+    return context
 
 
 def upstream_problem(tls: BackendTls) -> str:
