@@ -167,6 +167,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A115": _error("this mirror is left out, requests are served without it: {reason}"),
     "A116": _warning("no request can reach this: {reason}"),
     "A117": _warning("this reference leads nowhere, so what it is for is left out: {reason}"),
+    "A118": _warning("this has no effect: a {action} of the rule answers every request at the gateway"),
     "A120": _error("the policy is not attached: {reason}"),
     "A121": _error("the policy is not attached, another one is: {reason}"),
     "A122": _warning("this policy takes {fields} of {other} away ({place}): only the nearest policy counts"),

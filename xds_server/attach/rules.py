@@ -25,6 +25,12 @@ from xds_server.model.policies import HttpRouteFilterSpec
 from xds_server.model.route_filters import BackendRef, RequestMirror, RequestRedirect, RouteFilter
 from xds_server.types import ENVOY_GATEWAY_GROUP, Origin
 
+_BACKEND_FIELDS = (
+    ("backend_refs", "backendRefs"),
+    ("timeouts", "timeouts"),
+    ("retry", "retry"),
+    ("session_persistence", "sessionPersistence"),
+)
 _DENOMINATORS = (100, 10_000, 1_000_000)
 
 
@@ -120,7 +126,22 @@ def _read_rule(reader: _Reader) -> Rule:
     rule.dropped = filtered.dropped or (problems[0].message if failed else "")
     if rule.dropped:
         rule.action, rule.settings = Respond(500), ()
+    elif rule.action is not None:
+        _report_idle(reader, "redirect" if isinstance(rule.action, Redirect) else "direct response")
     return rule
+
+
+def _report_idle(reader: _Reader, action: str) -> None:
+    """Warn of what concerns backends where no request goes to one."""
+    rule = reader.rule
+    path: Path = ("rules", rule.number)
+    for place, written in enumerate(rule.spec.filters):
+        for attribute, name in (("request_mirror", "requestMirror"), ("url_rewrite", "urlRewrite")):
+            if getattr(written, attribute, None) is not None:
+                reader.report("A118", (*path, "filters", place, name), action=action)
+    for attribute, name in _BACKEND_FIELDS:
+        if getattr(rule.spec, attribute, None):
+            reader.report("A118", (*path, name), action=action)
 
 
 def _read_backend(reader: _Reader, ref: BackendRef, path: Path) -> Share:
