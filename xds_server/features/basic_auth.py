@@ -63,8 +63,8 @@ class BasicAuthFeature(Feature[BasicAuthSpec, BasicAuth]):
         return BasicAuth(users, (spec.forward_username_header or "").lower()) if users is not None and good else None
 
     def http_filters(self, values: Sequence[BasicAuth]) -> Sequence[tuple[str, EnvoyBasicAuth]]:
-        """A filter without users for each header; routes bring their users."""
-        headers = sorted({value.header for value in values})
+        """A filter without users for each header, and one for none; routes bring their users."""
+        headers = sorted({"", *(value.header for value in values)})
         return tuple((_filter_name(header), _filter(header)) for header in headers)
 
     def route(self, value: BasicAuth, route: Route) -> None:
