@@ -8,7 +8,7 @@ one with such a filter. A mirror that leads nowhere is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xds_server.attach.backends import Unresolved, resolve_backend
 from xds_server.attach.index import Index
@@ -157,7 +157,14 @@ def _read_backend(reader: _Reader, ref: BackendRef, path: Path) -> Share:
     if filtered.dropped:
         reader.rule.unresolved += (Unresolved("InvalidBackendFilters", filtered.dropped),)
         return Share(None, ref.weight)
-    return Share(backend, ref.weight, filtered)
+    return Share(_spoken_to(backend, reader.route), ref.weight, filtered)
+
+
+def _spoken_to(backend: Backend, route: Object) -> Backend:
+    """The backend as a route speaks to it: gRPC is HTTP/2, whatever its Service says."""
+    if route.key.kind != "GRPCRoute" or backend.protocol == "h2c":
+        return backend
+    return replace(backend, name=f"{backend.name}/grpc", protocol="h2c")
 
 
 def _read_filters(reader: _Reader, filters: Sequence[RouteFilter], path: Path) -> Filtered:
@@ -188,6 +195,7 @@ def _mirror(reader: _Reader, written: RequestMirror, path: Path) -> tuple[Copies
         reader.report("A115", (*path, "backendRef", *backend.path), backend.hint, reason=backend.message)
         reader.rule.unresolved += (backend,)
         return ()
+    backend = _spoken_to(backend, reader.route)
     if written.fraction is None:
         return (Copies(backend, 100 if written.percent is None else written.percent),)
     numerator, denominator = written.fraction.numerator, written.fraction.denominator
