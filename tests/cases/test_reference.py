@@ -1,7 +1,8 @@
 """Which rule a request meets, against a plain model written from Gateway API's words: hostnames, matches, precedence.
 
-In: random listeners, HTTPRoutes and requests. Out: failures where Envoy answers by another rule than the model. Every
-rule redirects to a host of its own name, so the answer says which it was. The model shares no code with Cellway.
+In: random listeners, HTTPRoutes, GRPCRoutes and requests. Out: failures where Envoy answers by another rule than the
+model. A rule redirects to a host of its own name or sets a header, so the answer says which it was. The model shares no
+code with Cellway.
 """
 
 from __future__ import annotations
@@ -170,6 +171,58 @@ def test_envoy_answers_by_the_rule_of_the_model(
         found = re.match(r"http://([^:/]+)", answer.headers.get("location", ""))
         assert (found[1] if found else None) == chosen(listening, written, one), one
         assert answer.status == (302 if found else 404)
+
+
+SERVICES, METHODS = ("a.B", "a.C", "a.BB"), ("Get", "GetAll")
+calls = st.fixed_dictionaries(
+    {},
+    optional={
+        "method": st.fixed_dictionaries(
+            {}, optional={"service": st.sampled_from(SERVICES), "method": st.sampled_from(METHODS)}
+        ).filter(bool),
+        "headers": VALUES.map(lambda some: [{"name": name, "value": value} for name, value in some.items()]),
+    },
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.lists(calls, min_size=1, max_size=2), min_size=1, max_size=5),
+    st.lists(st.tuples(st.sampled_from(SERVICES), st.sampled_from(METHODS), VALUES), min_size=3, max_size=6),
+)
+def test_envoy_answers_calls_by_the_rule_of_the_model(
+    rig: Rig, block: Block, written: list[list[dict[str, Any]]], asked: list[tuple[str, str, dict[str, str]]]
+) -> None:
+    rules = [
+        {
+            "matches": several,
+            "filters": [
+                {
+                    "type": "ResponseHeaderModifier",
+                    "responseHeaderModifier": {"set": [{"name": "x-rule", "value": str(rule)}]},
+                }
+            ],
+            "backendRefs": [{"name": "grpc-1", "port": 9000}],
+        }
+        for rule, several in enumerate(written)
+    ]
+    route = _document("GRPCRoute", "rpc", "", {"parentRefs": [{"name": "edge"}], "rules": rules})
+    compiled, _ = compile_given(json.dumps(route), block)
+    rig.apply(compiled.snapshots)
+    for service, method, headers in asked:
+        fitting = [
+            (-len(wanted.get("service", "")), -len(wanted.get("method", "")), -len(match.get("headers", ())), rule)
+            for rule, several in enumerate(written)
+            for match in several
+            for wanted in (match.get("method", {}),)
+            if wanted.get("service", service) == service
+            and wanted.get("method", method) == method
+            and all(headers.get(one["name"]) == one["value"] for one in match.get("headers", ()))
+        ]
+        call = Request(1, "GRPC", "http", "rpc.test", 0, f"/{service}/{method}", tuple(headers.items()), "")
+        answer = rig.send(call)
+        assert answer.headers.get("x-rule") == (str(min(fitting)[3]) if fitting else None), (service, method, headers)
+        assert answer.grpc == ("OK" if fitting else "UNIMPLEMENTED")
 
 
 @given(st.sampled_from(HOSTNAMES), st.sampled_from(HOSTNAMES), st.sampled_from(HOSTS))
