@@ -26,7 +26,7 @@ from tests.cases.reading import Request
 from tests.e2e.certificates import self_signed
 
 METHODS = ("TCP", "TLS", "UDP")
-_PATIENCE = 20.0
+_PATIENCE = 10.0
 _SILENCE = 0.3
 """How long a datagram that is to get no answer is waited for. Only what is expected to be lost waits so long."""
 

@@ -48,10 +48,6 @@ def route_kinds(listener: Listener) -> tuple[str, ...]:
 def misfit(listener: Listener) -> tuple[str, str] | None:
     """The field that does not fit the protocol, and why; None if all do."""
     protocol, tls = listener.protocol, listener.tls
-    if listener.hostname is not None and protocol in ("TCP", "UDP"):
-        return "hostname", f"{protocol} has no hostnames; leave 'hostname' out"
-    if tls is not None and family_of(protocol) != "TLS":
-        return "tls", f"'tls' does nothing with protocol {protocol}; it needs HTTPS or TLS"
     if tls is not None and protocol == "HTTPS" and tls.mode == "Passthrough":
         return "tls", "HTTPS ends TLS at the gateway; mode Passthrough needs protocol TLS"
     if tls is None and protocol == "TLS":

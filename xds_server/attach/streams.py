@@ -123,15 +123,13 @@ def _effective(route: Object, attachment: Attachment, known: Known) -> Effective
 
 
 def _unkept(policies: Effective, transport: Transport) -> str:
-    """What a SecurityPolicy asks for that cannot be checked without requests; empty if there is nothing."""
+    """Which guard of a policy cannot be kept without requests; empty if all can."""
     for policy, _ in policies.policies:
-        if policy.item.key.kind == "SecurityPolicy":
-            names = [
-                one.feature for one in policy.settings if set(policies.features[one.feature].transports) == {"http"}
-            ]
-            if names:
-                asked = ", ".join(dict.fromkeys(names))
-                return f"{policy.item.key} asks for {asked}, for which only requests can be checked"
+        features = [] if policy.broken else [policies.features[one.feature] for one in policy.settings]
+        names = [one.name for one in features if one.guards and transport not in one.transports]
+        if names:
+            asked = ", ".join(dict.fromkeys(names))
+            return f"{policy.item.key} asks for {asked}, for which only requests can be checked"
     return ""
 
 
