@@ -21,6 +21,7 @@ from xds_server.model.kinds import KINDS
 from xds_server.model.namespaces import ReferenceGrantSpec
 from xds_server.model.policies import Targets
 from xds_server.model.route_filters import HttpRouteFilter
+from xds_server.model.stream_routes import TlsRouteSpec
 
 POLICIES = ROOT / "docs" / "policies"
 SPECS: dict[str, type[BaseModel]] = {
@@ -74,6 +75,8 @@ def fields_on(page: Path) -> list[Field]:
         return [*fields_of(HttpRouteSpec, "", elsewhere), *fields_of(ReferenceGrantSpec, "", frozenset())]
     if page.name == "grpc.md":
         return list(fields_of(GrpcRouteSpec, "", _ELSEWHERE))
+    if page.name == "l4-routes.md":
+        return list(fields_of(TlsRouteSpec, "", frozenset()))
     if page.name == "gateways.md":
         above = fields_of(ListenerSetSpec, "", frozenset({"listeners"}))
         return [*fields_of(GatewaySpec, "", frozenset()), *above]
@@ -86,7 +89,10 @@ def fields_on(page: Path) -> list[Field]:
 
 TABLES = [
     pytest.param(page, id=page.name)
-    for page in (*sorted(POLICIES.glob("*.md")), *(ROOT / "docs" / name for name in (*_ROUTES, "gateways.md")))
+    for page in (
+        *sorted(POLICIES.glob("*.md")),
+        *(ROOT / "docs" / name for name in (*_ROUTES, "gateways.md", "l4-routes.md")),
+    )
 ]
 
 

@@ -23,6 +23,7 @@ from xds_server.cli.identities import read_identities
 from xds_server.cli.logs import configure_logs
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options
+from xds_server.graph import Port
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import parse_limits
 from xds_server.serve.tls import TlsFiles
@@ -161,11 +162,18 @@ def _print_loaded(compiled: Compiled) -> None:
     print(f"Loaded {', '.join(f'{count} {kind}' for kind, count in sorted(counts.items()))}")
     for gateway in compiled.gateways:
         places = [
-            f"{'https' if port.tls else 'http'}://{f'[{address}]' if ':' in address else address}:{port.port}"
+            f"{_scheme(port)}://{f'[{address}]' if ':' in address else address}:{port.port}"
             for port in gateway.ports
             for address in port.addresses
         ]
         print(f"Gateway {gateway.name} on {', '.join(places) or 'no port'}")
+
+
+def _scheme(port: Port) -> str:
+    """What is spoken on a port, as the scheme of a URL; requests before streams where it has both."""
+    if port.http_chains:
+        return "https" if port.tls else "http"
+    return "tls" if port.tls else port.transport
 
 
 def _print_demo(compiled: Compiled, echo: Echo) -> None:
