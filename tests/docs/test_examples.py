@@ -34,6 +34,7 @@ CARRIERS = {
     "backend-tls.md": [("BackendTLSPolicy", "validation")],
     "api-keys.md": [("SecurityPolicy", "apiKeyAuth")],
     "basic-auth.md": [("SecurityPolicy", "basicAuth")],
+    "ext-auth.md": [("SecurityPolicy", "extAuth")],
     "authorization.md": [("SecurityPolicy", "authorization")],
     "jwt.md": [("SecurityPolicy", "jwt")],
     "local-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],

@@ -18,6 +18,7 @@ from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsFilterSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
+from xds_server.features.ext_auth import ExtAuthSpec
 from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.grpc_web import GrpcWebSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
@@ -32,11 +33,17 @@ from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
 from xds_server.features.session_persistence import SessionPersistenceSpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
+from xds_server.graph import Backend, Endpoint
 from xds_server.spec import Spec
 
 KEY = RSAKey.generate_key(2048)
 PUBLIC = json.dumps({"keys": [KEY.as_dict(private=False)]})
 PRIVATE = json.dumps({"keys": [KEY.as_dict(private=True)]})
+BACKENDS = {
+    "auth": Backend("shop/auth", (Endpoint("127.0.0.1", 9000),)),
+    "named": Backend("shop/named", (Endpoint("auth.example", 9000),), dns=True),
+}
+AUTH = {"backendRefs": [{"name": "auth", "port": 80}]}
 SECRETS = {"keys": {"ann": "k-1"}, "users": {".htpasswd": "ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs="}}
 SPECS: dict[str, type[Spec]] = {
     "early_headers": ClientHeadersSpec,
@@ -46,6 +53,7 @@ SPECS: dict[str, type[Spec]] = {
     "authorization": AuthorizationSpec,
     "api_keys": ApiKeyAuthSpec,
     "basic_auth": BasicAuthSpec,
+    "ext_auth": ExtAuthSpec,
     "local_rate_limit": RateLimitSpec,
     "grpc_web": GrpcWebSpec,
     "timeout": TimeoutSpec,
@@ -65,7 +73,9 @@ SPECS: dict[str, type[Spec]] = {
 
 
 def resolve(name: str, written: dict[str, Any], **config_maps: dict[str, str]) -> tuple[Any, Reporter]:
-    reporter = Reporter({key.replace("_", "-"): data for key, data in config_maps.items()}, secrets=SECRETS)
+    reporter = Reporter(
+        {key.replace("_", "-"): data for key, data in config_maps.items()}, secrets=SECRETS, backends=BACKENDS
+    )
     return feature(name).resolve(SPECS[name].model_validate(written), reporter), reporter
 
 
@@ -147,6 +157,26 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
      "F100", ("rules", 0, "operation", "path", "value")),
     ("authorization", {"rules": [{"name": "a", "action": "Deny", "operation": {"methods": ["GET"]}}] * 2},
      "F130", ("rules", 1, "name")),
+    ("ext_auth", {}, "F103", ()),
+    ("ext_auth", {"http": AUTH, "grpc": AUTH}, "F103", ()),
+    ("ext_auth", {"http": {}}, "F103", ("http",)),
+    ("ext_auth", {"http": {"backendRefs": [{"name": "gone", "port": 80}]}}, "A105", ("http", "backendRefs", 0)),
+    ("ext_auth", {"http": {**AUTH, "backendRef": {"name": "auth"}}}, "F103", ("http", "backendRef")),
+    ("ext_auth", {"http": {**AUTH, "backendSettings": {}}}, "F102", ("http", "backendSettings")),
+    ("ext_auth", {"http": {"backendRefs": [{"name": "auth", "fallback": True}]}}, "F102", ("http", "backendRefs", 0, "fallback")),
+    ("ext_auth", {"http": {"backendRefs": [{"name": "auth"}, {"name": "named"}]}}, "F103", ("http", "backendRefs", 1)),
+    ("ext_auth", {"http": {**AUTH, "path": "/a", "pathOverride": "/b"}}, "F103", ("http", "pathOverride")),
+    ("ext_auth", {"http": {**AUTH, "path": "a"}}, "F103", ("http", "path")),
+    ("ext_auth", {"http": {**AUTH, "headersToBackend": ["Host"]}}, "F101", ("http", "headersToBackend", 0)),
+    ("ext_auth", {"http": AUTH, "includeRouteMetadata": True}, "F102", ("includeRouteMetadata",)),
+    ("ext_auth", {"http": AUTH, "timeout": "0s"}, "F103", ("timeout",)),
+    ("ext_auth", {"http": AUTH, "statusOnError": 418}, "F103", ("statusOnError",)),
+    ("ext_auth", {"http": AUTH, "contextExtensions": [{"name": "a", "value": "b"}]}, "F103", ("contextExtensions",)),
+    ("ext_auth", {"grpc": AUTH, "contextExtensions": [{"name": "a"}]}, "F103", ("contextExtensions", 0)),
+    ("ext_auth", {"grpc": AUTH, "contextExtensions": [{"name": "a", "value": "b"}] * 2}, "F103", ("contextExtensions", 1, "name")),
+    ("ext_auth", {"grpc": AUTH, "contextExtensions": [
+        {"name": "a", "type": "ValueRef", "valueRef": {"kind": "Secret", "name": "keys", "key": "ann"}}]},
+     "F102", ("contextExtensions", 0, "valueRef", "kind")),
     ("local_rate_limit", {"global": {"rules": []}}, "F102", ("global",)),
     ("local_rate_limit", {"type": "Global"}, "F102", ("type",)),
     ("local_rate_limit", {}, "F103", ()),
@@ -290,6 +320,7 @@ def test_values_are_frozen_and_hashable() -> None:
     samples: dict[str, dict[str, Any]] = {
         "jwt": local(inline=PUBLIC),
         "api_keys": {"credentialRefs": [{"name": "keys"}], "extractFrom": [{"headers": ["x-key"]}]},
+        "ext_auth": {"http": {"backendRefs": [{"name": "auth", "port": 80}]}},
         "basic_auth": {"users": {"name": "users"}},
         "local_rate_limit": selector(
             path={"value": "/a"}, sourceCIDR={"value": "10.0.0.0/8"}, methods=[{"value": "GET"}]

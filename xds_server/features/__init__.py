@@ -16,6 +16,7 @@ from xds_server.features.contract import AnyFeature
 from xds_server.features.cors import CORS
 from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.early_headers import EARLY_HEADERS
+from xds_server.features.ext_auth import EXT_AUTH
 from xds_server.features.filter_rewrite import FILTER_REWRITE
 from xds_server.features.grpc_web import GRPC_WEB
 from xds_server.features.header_modifier import REQUEST_HEADER_MODIFIER, RESPONSE_HEADER_MODIFIER
@@ -37,6 +38,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     API_KEYS,
     BASIC_AUTH,
     JWT,
+    EXT_AUTH,
     AUTHORIZATION,
     LOCAL_RATE_LIMIT,
     GRPC_WEB,

@@ -17,6 +17,7 @@ from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsPolicySpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
+from xds_server.features.ext_auth import ExtAuthSpec
 from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.health import HealthCheckSpec
 from xds_server.features.http3 import Http3Spec
@@ -70,6 +71,7 @@ class SecurityPolicySpec(Targets):
     api_key_auth: ApiKeyAuthSpec | None = None
     basic_auth: BasicAuthSpec | None = None
     jwt: JwtSpec | None = None
+    ext_auth: ExtAuthSpec | None = None
     authorization: AuthorizationSpec | None = None
 
     def conflicts(self) -> tuple[tuple[Path, str], ...]:
