@@ -173,7 +173,8 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
     ("ext_auth", {"http": AUTH, "statusOnError": 418}, "F103", ("statusOnError",)),
     ("ext_auth", {"http": AUTH, "contextExtensions": [{"name": "a", "value": "b"}]}, "F103", ("contextExtensions",)),
     ("ext_auth", {"grpc": AUTH, "contextExtensions": [{"name": "a"}]}, "F103", ("contextExtensions", 0)),
-    ("ext_auth", {"grpc": AUTH, "contextExtensions": [{"name": "a", "value": "b"}] * 2}, "F103", ("contextExtensions", 1, "name")),
+    ("ext_auth", {"grpc": AUTH, "contextExtensions": [{"name": "a", "value": "b"}] * 2},
+     "F103", ("contextExtensions", 1, "name")),
     ("ext_auth", {"grpc": AUTH, "contextExtensions": [
         {"name": "a", "type": "ValueRef", "valueRef": {"kind": "Secret", "name": "keys", "key": "ann"}}]},
      "F102", ("contextExtensions", 0, "valueRef", "kind")),
