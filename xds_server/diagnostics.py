@@ -138,6 +138,7 @@ CATALOGUE: Mapping[str, Code] = {
     "M103": _error("version {version} of {kind} is not known; known: {known}"),
     "M104": _error("this {kind} has no metadata.name"),
     "M105": _error("'{name}' is not a name: lower-case letters, digits, '-' and '.', at most 253 characters"),
+    "M106": _error("'{name}' is not a namespace: lower-case letters, digits and '-', at most 63 characters"),
     "M110": _error("unknown field '{field}'"),
     "M111": _error("{field} must be text"),
     "M112": _error("{reason}"),

@@ -46,6 +46,11 @@ Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Duration = Annotated[str, AfterValidator(_duration)]
 """A Gateway API duration, kept as written; `xds_server.types.parse_duration` gives its seconds."""
 ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_no_control_characters)]
+NamespaceName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=rf"^{_LABEL}$")]
+GroupName = Annotated[str, StringConstraints(max_length=253, pattern=rf"^({_LABEL}(\.{_LABEL})*)?$")]
+KindName = Annotated[
+    str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")
+]
 SectionName = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
 PreciseHostname = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
 Hostname = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=rf"^(\*\.)?{_LABEL}(\.{_LABEL})*$")]
@@ -64,7 +69,7 @@ class Fraction(Spec):
 class ObjectRef(Spec):
     """A reference to an object by name, in another namespace only where a ReferenceGrant permits it."""
 
-    group: str = ""
-    kind: str = ""
+    group: GroupName = ""
+    kind: KindName | Literal[""] = ""
     name: ObjectName
-    namespace: ObjectName | None = None
+    namespace: NamespaceName | None = None

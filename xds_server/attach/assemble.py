@@ -119,6 +119,8 @@ def _attach_one(route: Object, tables: _Tables) -> None:
     tables.problems += [*problems, *(problem for rule in rules for problem in rule.problems)]
     by_name = {feature.name: feature for feature in tables.features}
     for parent in parents:
+        for attachment in parent.unserved:
+            tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
         for attachment in parent.attachments:
             tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
             for rule in rules:

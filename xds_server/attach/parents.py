@@ -35,12 +35,16 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """What became of one parentRef. `accepted` is its Accepted condition."""
+    """What became of one parentRef. `accepted` is its Accepted condition.
+
+    `unserved` are listeners that count the route although they are not served themselves.
+    """
 
     ref: ParentRef
     number: int
     attachments: tuple[Attachment, ...]
     accepted: Condition
+    unserved: tuple[Attachment, ...] = ()
 
 
 def attach_route(
@@ -118,7 +122,8 @@ def _attach_to(
         message = f"none of the route's hostnames fits the listeners' ({hosts})"
         return _refused(ref, number, "NoMatchingListenerHostname", message)
     served = tuple(attachment for attachment in attachments if attachment.listener.problem is None)
-    return Parent(ref, number, served, Condition("Accepted", True, "Accepted"))
+    unserved = tuple(attachment for attachment in attachments if attachment not in served)
+    return Parent(ref, number, served, Condition("Accepted", True, "Accepted"), unserved)
 
 
 def hostnames_of(spec: RouteSpec) -> tuple[str, ...]:

@@ -78,6 +78,8 @@ def _attach_one(route: Object, known: Known, streams: Streams) -> None:
     found = []
     for parent in parents:
         notes: list[str] = []
+        for attachment in parent.unserved:
+            streams.attached[attachment.gateway.key, attachment.listener.number].add(route.key)
         for attachment in parent.attachments:
             streams.attached[attachment.gateway.key, attachment.listener.number].add(route.key)
             notes += _claim(route, rule, parent, attachment, known, streams)

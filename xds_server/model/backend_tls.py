@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from xds_server.model.policies import Targets
-from xds_server.spec import Hostname, ObjectName, PreciseHostname, Spec, Text
+from xds_server.spec import GroupName, Hostname, KindName, ObjectName, PreciseHostname, Spec
 
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^:/?#\s]+://[^\s]*$")]
 
@@ -19,8 +19,8 @@ Uri = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^
 class AuthorityRef(Spec):
     """A ConfigMap or Secret of the same namespace whose key `ca.crt` holds certificate authorities as PEM."""
 
-    group: str
-    kind: Text
+    group: GroupName
+    kind: KindName
     name: ObjectName
 
 

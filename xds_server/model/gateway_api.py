@@ -22,10 +22,13 @@ from xds_server.model.route_filters import (
     replaces_prefix,
 )
 from xds_server.spec import (
+    GroupName,
     HeaderName,
     HeaderValue,
     Hostname,
     HttpMethod,
+    KindName,
+    NamespaceName,
     ObjectName,
     Port,
     SectionName,
@@ -39,9 +42,9 @@ PathText = Annotated[str, Field(min_length=1, max_length=1024)]
 class ParentRef(Spec):
     """What a route attaches to: a Gateway (all its listeners, or one by section or port), or a section of a Cell."""
 
-    group: str = GATEWAY_GROUP
-    kind: str = "Gateway"
-    namespace: ObjectName | None = None
+    group: GroupName = GATEWAY_GROUP
+    kind: KindName = "Gateway"
+    namespace: NamespaceName | None = None
     name: ObjectName
     section_name: SectionName | None = None
     port: Port | None = None

@@ -12,7 +12,18 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from xds_server.model.namespaces import LabelSelector
-from xds_server.spec import Hostname, ObjectName, ObjectRef, Port, SectionName, Spec, Text
+from xds_server.spec import (
+    GroupName,
+    Hostname,
+    KindName,
+    NamespaceName,
+    ObjectName,
+    ObjectRef,
+    Port,
+    SectionName,
+    Spec,
+    Text,
+)
 from xds_server.types import GATEWAY_GROUP
 
 _WORD = r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?"
@@ -27,22 +38,25 @@ LabelKey = Annotated[
     ),
 ]
 LabelText = Annotated[str, StringConstraints(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")]
+ControllerName = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=rf"^{_DOMAIN}/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+$")
+]
 AnnotationText = Annotated[str, StringConstraints(max_length=4096)]
 
 
 class ParametersRef(Spec):
     """Further settings of a kind that an implementation chooses."""
 
-    group: str
-    kind: Text
+    group: GroupName
+    kind: KindName
     name: ObjectName
-    namespace: ObjectName | None = None
+    namespace: NamespaceName | None = None
 
 
 class GatewayClassSpec(Spec):
     """`controllerName` says who answers for the class's Gateways."""
 
-    controller_name: Text
+    controller_name: ControllerName
     description: Annotated[str, Field(max_length=64)] = ""
     parameters_ref: ParametersRef | None = None
 
@@ -57,8 +71,8 @@ class RouteNamespaces(Spec):
 class RouteKind(Spec):
     """A kind of route."""
 
-    group: str = GATEWAY_GROUP
-    kind: Text
+    group: GroupName = GATEWAY_GROUP
+    kind: KindName
 
 
 class AllowedRoutes(Spec):
@@ -85,14 +99,6 @@ class Listener(Spec):
     tls: ListenerTls | None = None
     allowed_routes: AllowedRoutes = AllowedRoutes()
 
-    @model_validator(mode="after")
-    def _fields_fit_protocol(self) -> Listener:
-        if self.tls is not None and self.protocol in ("HTTP", "TCP", "UDP"):
-            raise ValueError(f"a listener of protocol {self.protocol} has no 'tls'")
-        if self.hostname is not None and self.protocol in ("TCP", "UDP"):
-            raise ValueError(f"a listener of protocol {self.protocol} has no 'hostname'")
-        return self
-
 
 def _distinct(listeners: tuple[Listener, ...]) -> None:
     names = [listener.name for listener in listeners]
@@ -111,8 +117,8 @@ class GatewayAddress(Spec):
 class LocalParametersRef(Spec):
     """Further settings in the Gateway's own namespace."""
 
-    group: str
-    kind: Text
+    group: GroupName
+    kind: KindName
     name: ObjectName
 
 
@@ -140,10 +146,10 @@ class AllowedListeners(Spec):
 class CaCertificateRef(Spec):
     """A ConfigMap or Secret whose key `ca.crt` holds certificate authorities as PEM."""
 
-    group: str
-    kind: Text
+    group: GroupName
+    kind: KindName
     name: ObjectName
-    namespace: ObjectName | None = None
+    namespace: NamespaceName | None = None
 
 
 class FrontendValidation(Spec):
@@ -222,10 +228,10 @@ def _canonical(address: str) -> str:
 class ParentGatewayRef(Spec):
     """The Gateway that listeners are added to."""
 
-    group: str = GATEWAY_GROUP
-    kind: str = "Gateway"
+    group: GroupName = GATEWAY_GROUP
+    kind: KindName = "Gateway"
     name: ObjectName
-    namespace: ObjectName | None = None
+    namespace: NamespaceName | None = None
 
 
 class ListenerSetSpec(Spec):

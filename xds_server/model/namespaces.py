@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from xds_server.spec import ObjectName, Spec, Text
+from xds_server.spec import GroupName, KindName, NamespaceName, ObjectName, Spec
 
 
 class LabelRequirement(Spec):
@@ -46,16 +46,16 @@ class LabelSelector(Spec):
 class GrantFrom(Spec):
     """Who may refer."""
 
-    group: str
-    kind: Text
-    namespace: ObjectName
+    group: GroupName
+    kind: KindName
+    namespace: NamespaceName
 
 
 class GrantTo(Spec):
     """What may be referred to; without a name, every object of the kind."""
 
-    group: str
-    kind: Text
+    group: GroupName
+    kind: KindName
     name: ObjectName | None = None
 
 

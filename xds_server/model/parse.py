@@ -22,7 +22,9 @@ from xds_server.model.object import Object
 from xds_server.model.policies import Targets
 from xds_server.types import DEFAULT_NAMESPACE, Key, Meta, Origin, Source
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_NAMESPACE = re.compile(rf"(?=.{{1,63}}$){_LABEL}")
 _METADATA_READ = ("name", "namespace", "labels", "annotations", "creationTimestamp", "generation")
 # What Kubernetes adds to the metadata of stored objects: without meaning in files, so that exported YAML loads.
 _METADATA_TOLERATED = (
@@ -129,8 +131,8 @@ def _metadata(
         name = ""
     elif not derived and (not _NAME.fullmatch(name) or len(name) > 253):
         problems.append(place.report("M105", ("metadata", "name"), name=name))
-    if namespace is not None and (not isinstance(namespace, str) or not _NAME.fullmatch(namespace)):
-        problems.append(place.report("M105", ("metadata", "namespace"), name=namespace))
+    if namespace is not None and (not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace)):
+        problems.append(place.report("M106", ("metadata", "namespace"), name=namespace))
         namespace = None
     for field in metadata:
         if field not in _METADATA_READ + _METADATA_TOLERATED:

@@ -26,14 +26,14 @@ from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.timeout import TimeoutSpec
-from xds_server.spec import ObjectName, SectionName, Spec, Text
+from xds_server.spec import GroupName, KindName, ObjectName, SectionName, Spec
 
 
 class TargetRef(Spec):
     """One target in the policy's own namespace; `sectionName` is a listener, a rule, or a section of a Cell."""
 
-    group: str
-    kind: Text
+    group: GroupName
+    kind: KindName
     name: ObjectName
     section_name: SectionName | None = None
 

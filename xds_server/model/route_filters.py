@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from xds_server.features.cors import CorsFilterSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
-from xds_server.spec import Fraction, ObjectName, Port, PreciseHostname, Spec, Text
+from xds_server.spec import Fraction, GroupName, KindName, NamespaceName, ObjectName, Port, PreciseHostname, Spec
 
 
 class PathModifier(Spec):
@@ -46,18 +46,18 @@ class RequestRedirect(Spec):
 class LocalObjectRef(Spec):
     """An object in the same namespace."""
 
-    group: str = ""
-    kind: Text
+    group: GroupName = ""
+    kind: KindName
     name: ObjectName
 
 
 class BackendObjectRef(Spec):
     """A backend without a share: where copies go."""
 
-    group: str = ""
-    kind: str = "Service"
+    group: GroupName = ""
+    kind: KindName = "Service"
     name: ObjectName
-    namespace: ObjectName | None = None
+    namespace: NamespaceName | None = None
     port: Port | None = None
 
 
