@@ -59,6 +59,7 @@ TWO = "{addresses: [10.0.0.2]}"
         ("[{port: 80}]", [("[{port: 3000}]", ONE)], ["10.0.0.1:3000"]),
         ("[{name: web, port: 80}]", [("[{name: web, port: 3000}, {name: admin, port: 9}]", ONE)], ["10.0.0.1:3000"]),
         ("[{name: web, port: 80}]", [("[{port: 3000}]", ONE)], ["10.0.0.1:3000"]),
+        ("[{name: web, port: 80}]", [("[{name: admin, port: 9}]", ONE)], []),
         (
             "[{name: web, port: 80}, {name: admin, port: 81}]",
             [("[{name: web, port: 1}]", ONE), ("[{name: admin, port: 2}]", TWO)],

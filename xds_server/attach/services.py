@@ -85,11 +85,13 @@ def is_ready(conditions: EndpointConditions) -> bool:
 
 
 def _numbers(body: EndpointSliceBody, port: ServicePort, *, alone: bool) -> list[int]:
-    """The ports of a slice that stand for a port of its Service: by name, else by targetPort, else the only one."""
+    """A slice's ports for a port of its Service: by name or by targetPort; or the only two, if one has no name."""
     fitting = [piece for piece in body.ports if piece.protocol == port.protocol]
     named = [piece.port for piece in fitting if piece.name == port.name]
     aimed = [piece.port for piece in fitting if port.target_port in (piece.port, piece.name)]
-    return named or aimed or ([fitting[0].port] if alone and len(fitting) == 1 else [])
+    if named or aimed or not alone or len(fitting) != 1 or (fitting[0].name and port.name):
+        return named or aimed
+    return [fitting[0].port]
 
 
 def _endpoint(one: SliceEndpoint, number: int) -> Endpoint:
