@@ -74,11 +74,20 @@ def test_north_serves_tls_and_sends_plain_http_there(north: tuple[Cellway, str, 
 
 
 def test_a_new_certificate_is_served_without_a_restart(north: tuple[Cellway, str, str]) -> None:
-    cellway, _, _ = north
-    certificate, key = self_signed("shop.example.com")
-    cellway.write("secret.yaml", secret("shop-cert", certificate, key))
-    cellway.wait()
-    assert request(cellway, certificate, "shop.example.com").startswith("http/1.1 200")
+    cellway, old, _ = north
+    with httpx.Client(verify=ssl.create_default_context(cadata=old), timeout=5) as client:
+        url, asked = f"https://{cellway.block.address(1)}:8443/", {"Host": "shop.example.com"}
+        names = {"sni_hostname": "shop.example.com"}
+        first = client.get(url, headers=asked, extensions=names)
+        before = first.extensions["network_stream"].get_extra_info("client_addr")
+        certificate, key = self_signed("shop.example.com")
+        cellway.write("secret.yaml", secret("shop-cert", certificate, key))
+        cellway.wait()
+        assert request(cellway, certificate, "shop.example.com").startswith("http/1.1 200")
+        second = client.get(url, headers=asked, extensions=names)
+        assert (first.status_code, second.status_code) == (200, 200)
+        after = second.extensions["network_stream"].get_extra_info("client_addr")
+        assert before == after, "the connection of before is still there"
 
 
 def test_a_key_that_does_not_fit_is_told_and_the_listener_is_not_served(cellway: Cellway) -> None:

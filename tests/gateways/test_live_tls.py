@@ -215,6 +215,41 @@ def test_bad_certificates(world: World, refs: str, reason: str, served: bool) ->
     assert condition(listeners["a"], "Programmed") == ((True, "Programmed") if served else (False, "Invalid"))
 
 
+def test_a_grant_for_gateways_is_none_for_listener_sets(world: World) -> None:
+    def grant(kind: str) -> str:
+        return (
+            f"apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {{name: g, namespace: far}}\n"
+            f"spec:\n  from: [{{group: gateway.networking.k8s.io, kind: {kind}, namespace: default}}]\n"
+            "  to: [{group: '', kind: Secret, name: cert}]\n---\n"
+        )
+
+    far = secret("cert", world.authority.issue("far.example"), "far")
+    of_gateway = listener("own", "own.example").replace("name: cert", "name: cert, namespace: far")
+    of_set = listener("added", "added.example").replace("name: cert", "name: cert, namespace: far")
+    text = world.text + far + gateway(HTTP, of_gateway, more="allowedListeners: {namespaces: {from: Same}}")
+    text += (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {name: more}\n"
+        f"spec: {{parentRef: {{name: edge}}, listeners: [{of_set}]}}\n---\n"
+    )
+    text += route("r1", "one") + route("r2", "two", "kind: ListenerSet, name: more")
+    for kind, served in (("Gateway", "own"), ("ListenerSet", "added")):
+        world.rig.serve(text + grant(kind), flawed=True)
+        answers = {}
+        for name in ("own", "added"):
+            try:
+                answers[name] = world.rig.ask_tls(f"{name}.example")[0]
+            except (ssl.SSLError, ConnectionError):
+                answers[name] = 0
+        assert answers == {"own": 0, "added": 0} | {served: 200}
+        ((_, conditions),) = [
+            (one.name, one.conditions)
+            for status in (world.rig.status("Gateway", "edge"), world.rig.status("ListenerSet", "more"))
+            for one in status.listeners
+            if one.name in {"own", "added"} - {served}
+        ]
+        assert condition(conditions, "ResolvedRefs") == (False, "RefNotPermitted")
+
+
 def test_infrastructure_marks_what_is_made(world: World) -> None:
     more = "infrastructure: {labels: {team: web}, annotations: {example.com/owner: ann}}"
     world.rig.serve(world.text + gateway(HTTP, more=more) + route("r1", "one"))
