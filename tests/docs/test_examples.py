@@ -35,6 +35,7 @@ CARRIERS = {
     "api-keys.md": [("SecurityPolicy", "apiKeyAuth")],
     "basic-auth.md": [("SecurityPolicy", "basicAuth")],
     "ext-auth.md": [("SecurityPolicy", "extAuth")],
+    "csrf.md": [("SecurityPolicy", "csrf")],
     "authorization.md": [("SecurityPolicy", "authorization")],
     "jwt.md": [("SecurityPolicy", "jwt")],
     "local-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],

@@ -16,6 +16,7 @@ from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsFilterSpec
+from xds_server.features.csrf import CsrfSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.ext_auth import ExtAuthSpec
@@ -53,6 +54,7 @@ SPECS: dict[str, type[Spec]] = {
     "authorization": AuthorizationSpec,
     "api_keys": ApiKeyAuthSpec,
     "basic_auth": BasicAuthSpec,
+    "csrf": CsrfSpec,
     "ext_auth": ExtAuthSpec,
     "local_rate_limit": RateLimitSpec,
     "grpc_web": GrpcWebSpec,
@@ -157,6 +159,10 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
      "F100", ("rules", 0, "operation", "path", "value")),
     ("authorization", {"rules": [{"name": "a", "action": "Deny", "operation": {"methods": ["GET"]}}] * 2},
      "F130", ("rules", 1, "name")),
+    ("csrf", {"additionalOrigins": ["a.example", "*"]}, "F103", ("additionalOrigins", 1)),
+    ("csrf", {"additionalOrigins": ["*example.com"]}, "F103", ("additionalOrigins", 0)),
+    ("csrf", {"additionalOrigins": ["https://a.example/x"]}, "F103", ("additionalOrigins", 0)),
+    ("csrf", {"shadowFraction": {"numerator": 101}}, "F103", ("shadowFraction",)),
     ("ext_auth", {}, "F103", ()),
     ("ext_auth", {"http": AUTH, "grpc": AUTH}, "F103", ()),
     ("ext_auth", {"http": {}}, "F103", ("http",)),

@@ -14,6 +14,7 @@ from xds_server.features.basic_auth import BASIC_AUTH
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
 from xds_server.features.contract import AnyFeature
 from xds_server.features.cors import CORS
+from xds_server.features.csrf import CSRF
 from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.early_headers import EARLY_HEADERS
 from xds_server.features.ext_auth import EXT_AUTH
@@ -35,6 +36,7 @@ from xds_server.features.url_rewrite import URL_REWRITE
 FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
     CORS,
+    CSRF,
     API_KEYS,
     BASIC_AUTH,
     JWT,

@@ -15,6 +15,7 @@ from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.cors import CorsPolicySpec
+from xds_server.features.csrf import CsrfSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.ext_auth import ExtAuthSpec
@@ -68,6 +69,7 @@ class SecurityPolicySpec(Targets):
     """Who may come in."""
 
     cors: CorsPolicySpec | None = None
+    csrf: CsrfSpec | None = None
     api_key_auth: ApiKeyAuthSpec | None = None
     basic_auth: BasicAuthSpec | None = None
     jwt: JwtSpec | None = None
