@@ -97,8 +97,8 @@ def attach_objects(
     for kind in ("HTTPRoute", "GRPCRoute"):
         for route in index.of_kind(GATEWAY_GROUP, kind):
             _attach_one(route, tables)
-    tables.problems += tables.warnings.values()
     tables.streams = attach_streams(Known(index, features, parents, foreign, table))
+    tables.problems += (tables.streams.warnings | tables.warnings).values()
     tables.attached_routes.update(tables.streams.attached)
     tables.statuses |= tables.streams.statuses
     tables.problems += tables.streams.problems

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from xds_server.attach.conditions import resolved_refs
 from xds_server.attach.gateways import GatewayState
+from xds_server.attach.guards import lost_guards
 from xds_server.attach.hostnames import owner
 from xds_server.attach.index import Index, age
 from xds_server.attach.listeners import ListenerState
@@ -59,6 +60,7 @@ class Streams:
     claims: dict[tuple[Key, int], dict[str, _Claim]] = field(default_factory=lambda: defaultdict(dict))
     attached: dict[tuple[Key, int], set[Key]] = field(default_factory=lambda: defaultdict(set))
     statuses: dict[Key, Status] = field(default_factory=dict)
+    warnings: dict[tuple[Key, Key], Diagnostic] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
 
 
@@ -94,7 +96,10 @@ def _claim(
     route: Object, rule: StreamRule, parent: Parent, attachment: Attachment, known: Known, streams: Streams
 ) -> list[str]:
     """Take the hostnames that nobody has taken yet. The answer is who has the others."""
-    policies = _effective(route, attachment, known)
+    scopes = _scopes(route, attachment)
+    policies = _effective(scopes, known)
+    lost = lost_guards(scopes, known.policies, known.features)
+    streams.warnings |= [lost] if lost else []
     refused = _unkept(policies, _transport(route))
     if refused:
         streams.problems.append(route.diagnose("A144", "parentRefs", parent.number, reason=refused))
@@ -113,12 +118,16 @@ def _transport(route: Object) -> Transport:
     return "udp" if route.key.kind == "UDPRoute" else "tcp"
 
 
-def _effective(route: Object, attachment: Attachment, known: Known) -> Effective:
-    """The policies that count for a route on a listener."""
+def _scopes(route: Object, attachment: Attachment) -> tuple[Scope, ...]:
+    """Where a policy for a route on a listener may be attached, nearest first."""
     assert isinstance(route.spec, StreamRouteSpec)
     name = route.spec.rules[0].name
     section: tuple[Scope, ...] = ((route.key, name),) if name else ()
-    scopes = (*section, (route.key, ""), *attachment.listener.scopes(attachment.gateway.key))
+    return (*section, (route.key, ""), *attachment.listener.scopes(attachment.gateway.key))
+
+
+def _effective(scopes: Sequence[Scope], known: Known) -> Effective:
+    """The policies that count for a route on a listener."""
     found = (known.policies.nearest(kind, scopes) for kind in ROUTE_POLICIES)
     by_name = {feature.name: feature for feature in known.features}
     return Effective(tuple(item for item in found if item is not None), by_name)
