@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 from xds_server.envoy_api.udpa.annotations import sensitive_pb2
 
 REDACTED = "[redacted]"
+_NO_VALUE = ("#", b"#")
+"""What stands where Envoy wants a list of users and there are none: an empty comment is no secret."""
 
 
 M = TypeVar("M", bound=Message)
@@ -37,7 +39,8 @@ def _redact(message: Message, *, hide: bool) -> None:
         marked: bool = field.GetOptions().Extensions[sensitive_pb2.sensitive]  # type: ignore[index]
         sensitive = hide or marked
         if field.message_type is None:
-            if sensitive and field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
+            text = field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
+            if sensitive and text and value not in _NO_VALUE:
                 _hide(message, field, value)
         elif not field.is_repeated:
             _redact(value, hide=sensitive)
