@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,32 @@ def test_names_of_a_tls_port_change_without_touching_other_names(rig: Rig, block
     assert (server("one"), server("two"), server("three")) == ("stream-1", "stream-1", "none")
     apply(rig, block, edge(listener) + named("one", 1) + named("three", 2))
     assert (server("one"), server("two"), server("three")) == ("stream-1", "none", "stream-2")
+
+
+KEEPALIVE = """---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: probes}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: TCPRoute, name: one}]
+  tcpKeepalive: {idleTime: 100s, interval: 10s, probes: 3}
+"""
+
+
+def timers(address: str, port: int) -> set[str]:
+    """The kernel's timers of established connections to a place: 00 for none, 02 for keepalive probes."""
+    place = bytes(int(part) for part in reversed(address.split("."))).hex().upper() + f":{port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return {row[5].partition(":")[0] for row in rows if row[2] == place and row[3] == "01"}
+
+
+@pytest.mark.parametrize(("policy", "probed"), [("", False), (KEEPALIVE, True)])
+def test_silent_connections_to_backends_are_probed(rig: Rig, block: Block, policy: str, probed: bool) -> None:
+    route = tcp("one", "one", "[{name: stream-2, port: 7000}]")
+    apply(rig, block, edge("name: one, protocol: TCP, port: 7001") + route + policy)
+    with socket.create_connection((block.address(1), 7001), 10) as connection:
+        assert "stream-2" in exchange(connection, "x")
+        assert ("02" in timers(block.address(32), 3000)) == probed
 
 
 @contextmanager

@@ -172,6 +172,49 @@ def test_a_static_bootstrap_is_one_that_envoy_takes(tmp_path: Path) -> None:
     assert envoy_accepts(done.stdout, tmp_path) == ""
 
 
+STREAMS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  listeners:
+  - {name: tls, protocol: TLS, port: 10443, tls: {mode: Passthrough}}
+  - {name: tcp, protocol: TCP, port: 10053}
+  - {name: udp, protocol: UDP, port: 10053}
+"""
+STREAM_ROUTE = """---
+apiVersion: gateway.networking.k8s.io/v1
+kind: %s
+metadata: {name: dns}
+spec:
+  parentRefs: [{name: edge}]
+  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: up}]}]
+"""
+UP = """---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: up}
+spec: {endpoints: [{ip: {address: 127.0.0.1, port: 53}}]}
+"""
+
+
+def test_streams_are_validated_rendered_and_have_a_status(tmp_path: Path) -> None:
+    routes = "".join(STREAM_ROUTE % kind for kind in ("TLSRoute", "TCPRoute", "UDPRoute"))
+    (tmp_path / "streams.yaml").write_text(STREAMS + routes + UP, encoding="utf-8")
+    assert cellway("validate", str(tmp_path)).stdout == "1 file, 5 objects: 0 errors\n"
+    (view,) = yaml.safe_load_all(cellway("render", str(tmp_path)).stdout)
+    listeners = {one["name"].rpartition("/")[2] for one in view["resources"]["Listener"]}
+    assert listeners == {"tls-10443", "tcp-10053", "udp-10053"}
+    statuses = {
+        one["kind"]: one for one in yaml.safe_load_all(cellway("render", str(tmp_path), "--as", "status").stdout)
+    }
+    for kind in ("TLSRoute", "TCPRoute", "UDPRoute"):
+        (parent,) = statuses[kind]["status"]["parents"]
+        assert [one["reason"] for one in parent["conditions"]] == ["Accepted", "ResolvedRefs"]
+    done = cellway("render", str(tmp_path), "--as", "bootstrap")
+    assert envoy_accepts(done.stdout, tmp_path) == ""
+
+
 def test_secrets_are_printed_only_when_asked_for(tmp_path: Path) -> None:
     chain, key = key_pair()
     encoded = base64.b64encode(key).decode()

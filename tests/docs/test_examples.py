@@ -44,6 +44,7 @@ CARRIERS = {
     "cors.md": [("SecurityPolicy", "cors"), ("HTTPRoute.filter", "cors")],
     "mirrors.md": [("HTTPRoute.filter", "requestMirror")],
     "session-persistence.md": [("HTTPRoute.rule", "sessionPersistence")],
+    "tcp-keepalive.md": [("BackendTrafficPolicy", "tcpKeepalive")],
     "circuit-breakers.md": [("BackendTrafficPolicy", "circuitBreaker")],
     "load-balancing.md": [("BackendTrafficPolicy", "loadBalancer")],
     "passive-health.md": [("BackendTrafficPolicy", "healthCheck")],

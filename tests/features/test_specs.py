@@ -32,6 +32,7 @@ from xds_server.features.retry import Retry, RetrySpec
 from xds_server.features.route_retry import RouteRetrySpec
 from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
 from xds_server.features.session_persistence import SessionPersistenceSpec
+from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
 from xds_server.graph import Backend, Endpoint
@@ -59,6 +60,7 @@ SPECS: dict[str, type[Spec]] = {
     "local_rate_limit": RateLimitSpec,
     "grpc_web": GrpcWebSpec,
     "timeout": TimeoutSpec,
+    "tcp_keepalive": TcpKeepaliveSpec,
     "retry": RetrySpec,
     "route_retry": RouteRetrySpec,
     "route_timeout": RouteTimeoutSpec,
@@ -197,6 +199,9 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
     ("local_rate_limit", selector(sourceCIDR={"value": "somewhere"}), "F103", (*AT, "sourceCIDR", "value")),
     ("local_rate_limit", selector(path={"type": "RegularExpression", "value": "a{100}"}), "F100", (*AT, "path", "value")),
     ("timeout", {"tcp": {"connectTimeout": "0s"}}, "F103", ("tcp", "connectTimeout")),
+    ("tcp_keepalive", {"idleTime": "1500ms"}, "F103", ("idleTime",)),
+    ("tcp_keepalive", {"interval": "0s"}, "F103", ("interval",)),
+    ("tcp_keepalive", {"interval": "10h"}, "F103", ("interval",)),
     ("cors", {"exposeHeaders": ["*"], "allowCredentials": True}, "F103", ("exposeHeaders",)),
     ("filter_rewrite", {"hostname": {"type": "Header"}}, "F103", ("hostname",)),
     ("filter_rewrite", {"hostname": {"type": "Backend", "header": "x"}}, "F103", ("hostname",)),
@@ -242,6 +247,8 @@ def test_refusals_name_their_place(name: str, written: dict[str, Any], code: str
     ("name", "written"),
     [
         ("timeout", {"http": {"requestTimeOut": "1s"}}),
+        ("tcp_keepalive", {"probes": 0}),
+        ("tcp_keepalive", {"probes": 128}),
         ("timeout", {"http": {"requestTimeout": "1.5s"}}),
         ("retry", {"numRetries": -1}),
         ("retry", {"numRetries": "2"}),

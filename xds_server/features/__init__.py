@@ -30,6 +30,7 @@ from xds_server.features.retry import RETRY
 from xds_server.features.route_retry import ROUTE_RETRY
 from xds_server.features.route_timeout import ROUTE_TIMEOUT
 from xds_server.features.session_persistence import SESSION_PERSISTENCE
+from xds_server.features.tcp_keepalive import TCP_KEEPALIVE
 from xds_server.features.timeout import TIMEOUT
 from xds_server.features.url_rewrite import URL_REWRITE
 
@@ -49,6 +50,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     ROUTE_RETRY,
     ROUTE_TIMEOUT,
     CIRCUIT_BREAKER,
+    TCP_KEEPALIVE,
     LOAD_BALANCER,
     HEALTH,
     REQUEST_HEADER_MODIFIER,

@@ -26,6 +26,7 @@ from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.retry import RetrySpec
+from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.spec import GroupName, KindName, ObjectName, SectionName, Spec
 
@@ -97,6 +98,7 @@ class BackendTrafficPolicySpec(Targets):
     circuit_breaker: CircuitBreakerSpec | None = None
     rate_limit: RateLimitSpec | None = None
     load_balancer: LoadBalancerSpec | None = None
+    tcp_keepalive: TcpKeepaliveSpec | None = None
     health_check: HealthCheckSpec | None = None
 
 
