@@ -296,7 +296,7 @@ class Channel:
         suspects = tuple(one for one in changed if one.name not in response.substitutes)
         if not self.full and len(suspects) > 1 and not named_in(message, suspects):
             return self._suspect(suspects, response, message, now)
-        blamed = guilty(suspects or response.resources, message)
+        blamed = found = guilty(suspects or response.resources, message)
         useful = any(not self.is_refused(one) for one in blamed)
         self.refusal = Refusal(response.version, message, now, blamed if useful else response.resources)
         if not useful or (self.full and self.returning and any(one.name not in self.accepted for one in blamed)):
@@ -310,7 +310,7 @@ class Channel:
         for name in response.removed:
             self.known[name] = DOUBTFUL if useful else ""
         self.suspects.difference_update(one.name for one in blamed)
-        return blamed if useful else ()
+        return found if useful else ()
 
     def _suspect(self, suspects: tuple[Resource, ...], response: Sent, message: str, now: float) -> tuple[()]:
         """Nobody is named: half of them next, then half of that."""

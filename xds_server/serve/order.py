@@ -8,6 +8,7 @@ that goes away stays until listeners and routes without it were acknowledged, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from xds_server.serve.channel import Channel
@@ -44,12 +45,14 @@ class Order:
     def replace(self, snapshot: Snapshot, channels: Channels) -> None:
         """A newer snapshot is wanted. What it no longer holds, and the client may have, is held for a while."""
         before, self.snapshot = self.snapshot, snapshot
+        # A client that has a cluster may ask for its endpoints only now, and for the table of a listener just so.
+        begun = any(channel.requested for channel in channels.values())
         for type_url in HELD:
             new, held = snapshot.get(type_url), self.held[type_url]
             for name in [name for name in held if name in new]:
                 del held[name]
                 self._due.pop((type_url, name), None)
-            if before is not None and type_url in channels and channels[type_url].requested:
+            if before is not None and begun:
                 held.update({name: one for name, one in before.get(type_url).items() if name not in new})
         for type_url, channel in channels.items():
             channel.reconsider(self.wanted(type_url))
@@ -68,28 +71,32 @@ class Order:
 
         `peers` are the channels of further streams of the same Envoy.
         """
-        pending = self._pending((channels, *peers)) if lacking and channel.type_url in _USERS else frozenset()
+        if not lacking or channel.type_url not in _USERS:
+            return lacking
+        unsent, pending = self._pending((channels, *peers))
         if not pending:
             return lacking
         known = channels[ROUTES].known
-        # A table that the client never had is one that a listener waits for: then it may not wait itself.
+        # A table that the client never had is one that a listener waits for: then it may not wait itself for clusters
+        # to be warm, only for them to be sent.
         asked = {one.name for one in lacking if channel.type_url == ROUTES and one.name not in known}
-        ready = [one for one in lacking if one.name in asked or not self._uses(one, pending, known)]
+        ready = [one for one in lacking if not self._uses(one, unsent if one.name in asked else pending, known)]
         if len(ready) < len(lacking):
             self.waiting.add(channel.type_url)
         return ready
 
-    def _pending(self, streams: Iterable[Channels]) -> frozenset[str]:
-        """Clusters that the client may lack, and will have if it is waited for."""
-        found: set[str] = set()
+    def _pending(self, streams: Iterable[Channels]) -> tuple[set[str], set[str]]:
+        """Clusters that the client may lack, and will have if it is waited for: those not sent, and all."""
+        unsent: set[str] = set()
+        sent: set[str] = set()
         for channels in streams:
             clusters = channels[CLUSTER]
             if clusters.requested:
-                found |= clusters.adds(clusters.lacking(self.wanted(CLUSTER)))
-                found |= clusters.in_flight.additions if clusters.in_flight else frozenset()
-        return frozenset(found)
+                unsent |= clusters.adds(clusters.lacking(self.wanted(CLUSTER)))
+                sent |= clusters.in_flight.additions if clusters.in_flight else frozenset()
+        return unsent, unsent | sent
 
-    def _uses(self, resource: Resource, pending: frozenset[str], tables: Mapping[str, str]) -> bool:
+    def _uses(self, resource: Resource, pending: AbstractSet[str], tables: Mapping[str, str]) -> bool:
         """True if a resource, or a table that the client lacks and will ask for because of it, uses one of the clusters."""
         for type_url, name in resource.needs:
             if type_url == CLUSTER and name in pending:
@@ -105,7 +112,9 @@ class Order:
         lingering = [(type_url, name) for type_url in HELD for name in channels[type_url].lingering]
         going = lingering + [(type_url, name) for type_url, held in self.held.items() for name in held]
         self._due = {key: self._due[key] for key in going if key in self._due}
-        if going and all(self._is_settled(one[type_url]) for one in (channels, *peers) for type_url in _USERS):
+        # A client that has not read of a cluster yet will ask for its endpoints.
+        unread = channels[CLUSTER].in_flight is not None
+        if going and not unread and all(self._is_settled(one[user]) for one in (channels, *peers) for user in _USERS):
             self._due = {key: self._due.get(key, now + self.drain_delay) for key in going}
         else:
             # Nothing newer uses what is held. But a client that came back may ask for its listeners and routes late.

@@ -16,6 +16,8 @@ from xds_server.snapshot.resource import LISTENER, ROUTES, SECRET, TYPES, Resour
 
 Name = tuple[str, str]
 """The type URL and name of a resource."""
+_UNWANTED = 1000
+"""Of so many names that nobody wants any more it is remembered what was accepted: Envoys may still use it."""
 _VITAL = (ROUTES, SECRET)
 """What a listener must have: without it a listener that starts waits, and then serves nothing."""
 
@@ -153,9 +155,10 @@ class Verdicts:
         return not one.withheld and any(need is None or need.withheld for need in needs)
 
     def _forget(self) -> None:
-        """Keep of what was accepted only what is wanted still, and what older versions of that refer to."""
+        """Keep of what was accepted what is wanted still or was until lately, and what older versions of that refer to."""
         kept: set[Name] = set()
         pending = [name for name in self._taken if self._version(name)]
+        pending += [name for name in self._taken if not self._version(name)][-_UNWANTED:]
         while pending:
             name = pending.pop()
             if name not in kept:
