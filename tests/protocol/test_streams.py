@@ -23,6 +23,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from tests.protocol.second_client import Client, Garbage, ads, request, until
 from tests.protocol.snapshots import resource, snapshot
 from xds_server.serve.grpc import XdsServer
+from xds_server.serve.limits import Limits
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -202,6 +203,53 @@ async def test_a_method_that_is_not_there_is_unimplemented(server: Served) -> No
         await method(empty_pb2.Empty())
     assert refused.value.status is Status.UNIMPLEMENTED
     channel.close()
+
+
+class Relay:
+    """Passes bytes on between a client and the server, until it is cut without a word to either."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.cut = port, False
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._writers += [writer, far_writer]
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if not self.cut:
+                writer.write(data)
+
+    async def stop(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def test_a_peer_that_falls_silent_is_let_go(delta: bool) -> None:
+    xds = XdsServer(time.monotonic, limits=Limits(keepalive=1, keepalive_timeout=1))
+    relay = Relay(xds.listen("127.0.0.1:0"))
+    await xds.start()
+    await xds.publish({"default/edge": snapshot(*STATE)})
+    try:
+        async with Client(await relay.start(), delta) as client:
+            client.ask(CLUSTER)
+            client.answer(await client.next())
+            await until(lambda: xds.proxies()[0].synced)
+            relay.cut = True
+            await until(lambda: not xds.proxies())
+    finally:
+        await relay.stop()
+        await xds.stop(0)
 
 
 async def test_garbage_ends_its_own_stream_only(server: Served, delta: bool) -> None:

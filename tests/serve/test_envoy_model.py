@@ -83,7 +83,8 @@ class Fleet(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         for _ in range(200):
-            if not any([envoy.read() for envoy in self.envoys]):
+            read = [envoy.read() for envoy in self.envoys]
+            if not any(read):
                 self.wait(6.0)
                 if not any(envoy.inbox for envoy in self.envoys):
                     break

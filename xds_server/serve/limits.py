@@ -36,6 +36,10 @@ class Limits:
             ("grpc.keepalive_time_ms", self.keepalive * 1000),
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout * 1000),
             ("grpc.keepalive_permit_without_calls", 1),
+            # Without these three a stream on which nothing happens is probed every five minutes only.
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.http2.min_time_between_pings_ms", self.keepalive * 1000),
+            ("grpc.http2.ping_timeout_ms", self.keepalive_timeout * 1000),
             ("grpc.max_connection_age_ms", self.age * 1000),
             ("grpc.max_connection_age_grace_ms", self.age_grace * 1000),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
