@@ -27,6 +27,7 @@ from xds_server.compile import Compiled, Options
 from xds_server.diagnostics import Severity
 from xds_server.load.watch import changes
 from xds_server.observe.admin import AdminServer, admin_server, listen
+from xds_server.observe.alarms import Alarms
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
 from xds_server.observe.metrics import Metrics, State
 from xds_server.observe.proxies_view import Fleet, programming, rejections
@@ -48,6 +49,7 @@ _LOG = structlog.get_logger("cellway")
 _TICK = 0.003
 _RESCAN = 0.2
 _STREAMS_END = 1.0
+_LOOK = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Server:
             lasting = [
                 asyncio.create_task(server.serve(sockets=[admin]), name="admin API"),
                 asyncio.create_task(self._watch(), name="watcher"),
-                asyncio.create_task(self._log_refusals(), name="refusals"),
+                asyncio.create_task(self._log_alarms(), name="alarms"),
             ]
             self._handle_signals()
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -286,22 +288,14 @@ class Server:
             if diagnostic.severity != Severity.INFO and diagnostic not in known:
                 _LOG.warning(str(diagnostic))
 
-    async def _log_refusals(self) -> None:
-        """Say once what an Envoy refused, and which documents made it."""
-        said: set[tuple[str, str, str]] = set()
+    async def _log_alarms(self) -> None:
+        """Say once what an Envoy refused and which documents made it, and which Envoy does not answer."""
+        alarms = Alarms()
         while True:
-            await self._xds.changed()
-            refusals = {
-                (refusal.node, one.type_url, f"{refusal.version} {' '.join(refusal.resources)}"): refusal
-                for record in self._xds.proxies()
-                for one in record.types
-                for refusal in (*one.standing, *((one.refusal,) if one.refusal is not None else ()))
-            }
-            for (node, type_url, version), refusal in refusals.items():
-                if (node, type_url, version) not in said:
-                    made = [str(origin) for origin in refusal.origins]
-                    _LOG.error("refused", node=node, type=type_url, message=refusal.message[:2000], made_by=made)
-            said = set(refusals)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._xds.changed(), _LOOK)
+            for event, words in alarms.look(self._xds.proxies(), self._clocks.steady()):
+                _LOG.error(event, **words)
 
     def _expected(self) -> tuple[str, ...]:
         """The gateways that have an Envoy on this machine."""

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.running import ENVOY, Cellway
-from tests.e2e.test_live import get, prepare
+from tests.e2e.test_live import get, load, prepare, route
 from tests.e2e.test_serving import command
 from tests.protocol.authority import Authority
 
@@ -90,3 +90,22 @@ def test_what_cannot_work_is_said_at_the_start(tmp_path: Path, arguments: tuple[
     done = command("serve", str(tmp_path), "--admin", "127.0.0.1:0", *chosen)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done
     assert words in done.stderr
+
+
+def test_connections_that_are_made_anew_again_and_again_cost_nothing(cellway: Cellway) -> None:
+    prepare(cellway)
+    cellway.arguments = ("--xds-limit", "age=1", "--xds-limit", "age-grace=1")
+    cellway.start()
+    admin = cellway.api("proxies")["items"][0]["admin"]
+    names = "cluster_manager.cds.update_success|listener_manager.lds.update_success|control_plane.*connected"
+    with load(cellway) as steady:
+        for edit in range(4):
+            cellway.write("routes/web.yaml", route("web", edit))
+            time.sleep(1.5)
+            cellway.wait()
+            assert get(cellway, "web.example").headers["x-edit"] == str(edit)
+    assert steady.failures() == {}
+    stats = httpx.get(f"http://{admin}/stats?filter={names}", timeout=5).text
+    assert "cds.update_success: 1" in stats, stats
+    streams = httpx.get(f"http://{admin}/stats?filter=cluster.cellway_xds.upstream_rq_total", timeout=5).text
+    assert int(streams.rpartition(":")[2]) > 2, streams

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.serve.playbook import delta
+from tests.serve.playbook import DRAIN, delta, world
 
 
 def test_an_empty_first_request_means_everything_and_a_name_adds_to_it() -> None:
@@ -221,3 +221,31 @@ def test_a_slow_client_skips_versions() -> None:
     assert client.change("CDS a3 b1") == []
     assert client.change("CDS a4 b1") == []
     assert client.ack("CDS") == ["CDS a4 b1"]
+
+
+def test_a_large_change_comes_in_portions() -> None:
+    client = delta("CDS a1 b1 c1 d1", "EDS a1")
+    client.stream.portion = 4  # bytes; each body here has two
+    assert client.ask("CDS") == ["CDS a1 b1"]
+    assert client.change("CDS a1 b2 c1 d1") == []
+    assert client.ack("CDS") == ["CDS b2 c1"]
+    assert client.ack("CDS") == ["CDS d1"]
+    assert client.ack("CDS") == []
+    assert client.change("CDS b2 c2 d2", "EDS a1") == ["CDS c2 d2"]
+    client.ack("CDS")
+    assert client.wait(DRAIN) == ["CDS -a"]
+
+
+def test_no_response_holds_a_name_twice_or_a_resource_of_another_type() -> None:
+    with pytest.raises(ValueError, match="two different resources"):
+        world("CDS a1 a2")
+    client = delta("CDS a1", "EDS a1")
+    client.ask("CDS")
+    assert client.ask("EDS", "+a", "+a") == ["EDS a1"]  # the playbook looks at the types
+
+
+def test_a_response_that_could_not_be_written_counts_for_nothing_on_the_next_stream() -> None:
+    client = delta("CDS a1 b1")
+    client.ask("CDS")
+    again = delta("CDS a1 b1")
+    assert again.ask("CDS", "+*", had={}) == ["CDS a1 b1"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 
 from tests.serve.playbook import full
+from xds_server.serve.requests import Request
+from xds_server.snapshot.resource import CLUSTER, ENDPOINTS
 
 
 def test_no_names_means_everything_only_to_a_client_that_never_gave_one() -> None:
@@ -191,3 +193,27 @@ def test_a_version_belongs_to_one_content() -> None:
         "CDS b1",
     ]
     assert len(client.versions) == 6
+
+
+def test_a_name_twice_is_a_name_once() -> None:
+    client = full("EDS a1 b1")
+    assert client.ask("EDS", "a", "a") == ["EDS a1"]
+    assert client.stream.channels[ENDPOINTS].subscription.names == {"a"}
+
+
+def test_of_two_requests_that_wait_every_name_counts_and_the_newest_is_answered() -> None:
+    client = full("EDS a1 b1 c1")
+    client.ask("EDS", "a")
+    for names in (("a", "b"), ("a", "c")):
+        client.receive(Request(ENDPOINTS, "", names=names), client.now)
+    client.names["EDS"] = ("a", "c")
+    assert client.ack("EDS") == ["EDS c1"]
+
+
+def test_a_nonce_with_another_version_and_no_error_is_an_acknowledgement() -> None:
+    client = full("CDS a1")
+    client.ask("CDS")
+    client.receive(Request(CLUSTER, client.last_nonce["CDS"], version="something else"), client.now)
+    assert client.poll() == []
+    assert client.stream.in_sync()
+    assert client.stream.channels[CLUSTER].refusal is None

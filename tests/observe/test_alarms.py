@@ -1,0 +1,33 @@
+"""Each thing that an operator has to hear of is said once."""
+
+from __future__ import annotations
+
+from tests.serve.fleet import fleet
+from xds_server.observe.alarms import Alarms
+
+
+def test_a_refusal_is_said_once_and_again_when_it_is_another() -> None:
+    server, alarms = fleet("LDS a1"), Alarms()
+    one = server.ready("one", "LDS")
+    assert list(alarms.look(server.sessions.records(), one.now)) == []
+    server.change("LDS a2")
+    one.poll()
+    one.nack("LDS", "a is bad")
+    said = list(alarms.look(server.sessions.records(), one.now))
+    assert said == [("refused", {"node": "one", "type": "Listener", "message": "a is bad", "made_by": []})]
+    assert list(alarms.look(server.sessions.records(), one.now + 1)) == []
+    one.ack("LDS")
+    server.change("LDS a3")
+    one.poll()
+    one.nack("LDS", "a is bad, too")
+    assert [event for event, _ in alarms.look(server.sessions.records(), one.now)] == ["refused"]
+
+
+def test_an_update_without_an_answer_is_late_after_a_while() -> None:
+    server, alarms = fleet("LDS a1"), Alarms()
+    one = server.client("one")
+    one.ask("LDS")
+    assert list(alarms.look(server.sessions.records(), one.now + 19)) == []
+    late = ("an update is not acknowledged", {"node": "one", "type": "Listener", "seconds": 21})
+    assert list(alarms.look(server.sessions.records(), one.now + 21)) == [late]
+    assert list(alarms.look(server.sessions.records(), one.now + 30)) == []
