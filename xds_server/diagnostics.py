@@ -179,6 +179,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A142": _warning("this route gets nothing here: {reason}"),
     "A143": _error("'{field}' does nothing for {what}"),
     "A144": _error("everything for this route is refused: {reason}"),
+    "A145": _warning("clients need no certificate here: 'tls.frontend' counts for HTTPS listeners only"),
     # -- features ------------------------------------------------------------------------------------
     "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
     "F101": _error("the header '{name}' cannot be changed like this: {reason}"),

@@ -10,6 +10,7 @@ from tests.documents import compiled, parse
 from tests.e2e.certificates import self_signed
 from xds_server.compile import Compiled
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from xds_server.features import FEATURES
 from xds_server.graph import Port
 from xds_server.snapshot.resource import CLUSTER
 from xds_server.status import ListenerStatus
@@ -245,3 +246,41 @@ def test_the_order_of_documents_does_not_matter() -> None:
         "default/edge/tls-7001/tls/*.example": "tlsroute/default/c",
         "default/edge/tls-7001/tls/x.example": "tlsroute/default/c",
     }
+
+
+def test_client_certificates_that_nobody_asks_for_are_told() -> None:
+    trust = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ca}}\ndata: {{ca.crt: {CHAIN}}}\n---\n"
+    frontend = "  tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}}}}\n---\n"
+    text = gateway(
+        f"name: ended, port: 443, protocol: TLS, hostname: a.example, {ENDED}",
+        f"name: through, port: 443, protocol: TLS, hostname: b.example, {THROUGH}",
+        f"name: web, port: 443, protocol: HTTPS, {ENDED}",
+    )
+    result = compiled(WORLD + trust + text.removesuffix("---\n") + frontend)
+    (problem,) = result.diagnostics
+    assert problem.code == "A145"
+    assert problem.span is not None
+    found = port(result, "https-443").http_chains
+    assert [chain.validation is not None for chain in found] == [True]
+
+
+def test_what_a_security_policy_asks_for_is_a_guard_or_harmless_without_requests() -> None:
+    carried = {one.name for one in FEATURES if any(kind == "SecurityPolicy" for kind, _ in one.carriers)}
+    harmless = {one.name for one in FEATURES if one.name in carried and not one.guards}
+    assert harmless == {"cors", "csrf"}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("Gateway", "edge"), ("ListenerSet", "more")])
+def test_a_policy_of_a_listener_is_measured_by_its_protocol(kind: str, name: str) -> None:
+    listener = "name: tcp, port: 7000, protocol: TCP"
+    more = gateway(listener).replace("kind: Gateway", "kind: ListenerSet").replace("name: edge", "name: more")
+    policy = (
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {name: x}\nspec:\n"
+        f"  targetRef: {{group: gateway.networking.k8s.io, kind: {kind}, name: {name}, sectionName: tcp}}\n"
+        "  retry: {numRetries: 1}\n---\n"
+    )
+    allowed = "  allowedListeners: {namespaces: {from: All}}\n---\n"
+    own = gateway(listener if kind == "Gateway" else "name: web, port: 80, protocol: HTTP").removesuffix("---\n")
+    added = more.replace("spec:\n", "spec:\n  parentRef: {name: edge}\n") if kind == "ListenerSet" else ""
+    result = compiled(WORLD + own + allowed + added + policy)
+    assert [(one.code, "'retry' does nothing" in one.message) for one in result.diagnostics] == [("A143", True)]

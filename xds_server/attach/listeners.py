@@ -179,7 +179,10 @@ def _with_tls(
     elif bad is not None:
         reason = bad.reason if bad.reason == "RefNotPermitted" else "PartiallyInvalidCertificateRef"
         state = replace(state, notes=(replace(bad, reason=reason),))
-    checked = frontend.of(entry.spec.port) if entry.spec.protocol == "HTTPS" else None
+    checked = frontend.of(entry.spec.port)
+    if checked is not None and entry.spec.protocol != "HTTPS":
+        problems.append(entry.owner.diagnose("A145", "listeners", entry.place, "protocol"))
+        return state
     if checked is None:
         return state
     if checked.resolved is not None:

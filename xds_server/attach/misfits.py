@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from xds_server.attach.index import Index
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature, Transport
-from xds_server.model.gateways import GatewaySpec
+from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.object import Object
 from xds_server.spec import Spec
 from xds_server.types import Key
@@ -46,7 +46,7 @@ def _transports(scope: tuple[Key, str], index: Index) -> tuple[Transport, ...]:
     """The traffic of a target, in order."""
     target, section = scope
     known = index.by_key.get(target)
-    if known is not None and isinstance(known.spec, GatewaySpec):
+    if known is not None and isinstance(known.spec, GatewaySpec | ListenerSetSpec):
         listeners = [one for one in known.spec.listeners if section in ("", one.name)]
         return tuple(sorted({_BY_PROTOCOL.get(one.protocol, "http") for one in listeners}))
     return (_BY_KIND.get(target.kind, "http"),)
