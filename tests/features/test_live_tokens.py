@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.tokens import bearer, jwks, token
-from tests.translate.graphs import backend, forward, gateway, host, route, setting
+from tests.translate.graphs import Reporter, backend, forward, gateway, host, route, setting
 from tests.translate.live import Envoy
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.jwt import JwtSpec
@@ -55,12 +55,21 @@ def build(envoy: Envoy, **changes: Any) -> Gateway:
         host("changing.example", route(action, jwt(provider(**changes)))),
         host("places.example", route(action, jwt(late))),
         host("remote.example", route(action, jwt(provider_of(remote, keys)))),
+        host("behind.example", route(action, behind(envoy, remote))),
         host("gone.example", route(action, jwt(provider_of(remote, gone)))),
         host("limited.example", route(action, jwt(), setting("local_rate_limit", RateLimitSpec, limit))),
         host("answer.example", route(Respond(200, "secret"), jwt())),
         host("marked.example", route(action, jwt(), setting(
             "response_header_modifier", HeaderModifierSpec, {"set": [{"name": "x-a", "value": "b"}]}))),
     )  # fmt: skip
+
+
+def behind(envoy: Envoy, remote: dict[str, Any]) -> Setting:
+    """Keys of a URL that is asked at a backend."""
+    keys = {"uri": "https://idp.acme.example/jwks.json", "backendRefs": [{"name": "keys", "port": 80}]}
+    service = backend(envoy.servers[1].address, name="shop/keys")
+    written = {"providers": [{**remote, "remoteJWKS": keys}]}
+    return setting("jwt", JwtSpec, written, Reporter(backends={"keys": service}))
 
 
 def provider_of(remote: dict[str, Any], uri: str) -> dict[str, Any]:
@@ -132,6 +141,8 @@ def test_tokens_from_other_places(edge: Envoy) -> None:
 def test_keys_from_a_server(edge: Envoy) -> None:
     assert edge.get("remote.example", **bearer()).status_code == 200
     assert edge.get("remote.example").status_code == 401
+    assert edge.get("behind.example", **bearer()).status_code == 200
+    assert edge.get("behind.example").status_code == 401
     assert edge.get("gone.example", **bearer()).status_code == 401, "keys that cannot be had open nothing"
 
 

@@ -9,7 +9,7 @@ first, wherever the filter runs. Names are hashes of content, so a changed provi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from google.protobuf.empty_pb2 import Empty
@@ -23,7 +23,9 @@ from xds_server.envoy_api.envoy.extensions.filters.http.jwt_authn.v3.config_pb2 
     PerRouteConfig,
 )
 from xds_server.features.contract import Context, Feature, enable
-from xds_server.features.parts.key_sets import KeyServer, key_server_problem, key_set_problem, parse_key_server
+from xds_server.features.parts.key_sets import key_set_problem
+from xds_server.features.parts.servers import parse_server, server_problem
+from xds_server.features.parts.services import ServiceSpec, resolve_service
 from xds_server.features.parts.texts import TextSpec, resolve_text
 from xds_server.features.parts.values import content_name, duration, seconds
 from xds_server.graph import Backend
@@ -33,8 +35,11 @@ _FETCH_TIMEOUT = 10.0
 _KEY_SET_KEY = "jwks"
 
 
-class RemoteJwksSpec(Spec):
-    """Keys from a URL. They are fetched beforehand and again whenever `cacheDuration` is over."""
+class RemoteJwksSpec(ServiceSpec):
+    """Keys from a URL. They are fetched beforehand and again whenever `cacheDuration` is over.
+
+    With `backendRefs` the URL's host is only named in requests, and the backends are asked.
+    """
 
     uri: Annotated[Text, Field(min_length=1, max_length=2048)]
     cache_duration: Duration = "300s"
@@ -86,11 +91,13 @@ class JwtSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class RemoteKeys:
-    """Keys from a server. Times in seconds."""
+    """Keys from a URL, for which the backend `cluster` is asked. Times in seconds."""
 
-    server: KeyServer
+    uri: str
+    cluster: str
     cache: float
     retry: float
+    backend: Backend = field(repr=False)  # names follow what is printed, and must not follow endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +173,7 @@ class JwtFeature(Feature[JwtSpec, Jwt]):
     def backends(self, value: Jwt) -> Sequence[Backend]:
         """The servers that keys come from."""
         remote = [provider.keys for provider in value.providers if isinstance(provider.keys, RemoteKeys)]
-        return tuple(dict.fromkeys(keys.server.backend for keys in remote))
+        return tuple(dict.fromkeys(keys.backend for keys in remote))
 
 
 def _provider(spec: JwtProviderSpec, context: Context, *path: str | int) -> Provider | None:
@@ -199,19 +206,22 @@ def _keys(spec: JwtProviderSpec, context: Context, *path: str | int) -> str | Re
     if local is not None:
         return _local_keys(spec.name, local, context, *path, "localJWKS")
     assert remote is not None
-    server = parse_key_server(remote.uri)
-    if isinstance(server, str) or (problem := key_server_problem(server)):
+    server = parse_server(remote.uri, "jwks")
+    if isinstance(server, str) or (problem := "" if remote.elsewhere else server_problem(server)):
         reason = server if isinstance(server, str) else problem
         context.problem("F111", *path, "remoteJWKS", "uri", name=spec.name, reason=reason)
         return None
-    if not server.tls:
+    backend = resolve_service(remote, context, *path, "remoteJWKS") if remote.elsewhere else server.backend
+    if backend is None:
+        return None
+    if backend.tls is None:
         context.problem("F112", *path, "remoteJWKS", "uri", name=spec.name)
     cache, retry = seconds(remote.cache_duration), seconds(remote.failed_refetch_duration)
     if not cache or not retry:
         reason = "cacheDuration and failedRefetchDuration must be longer than 0s"
         context.problem("F103", *path, "remoteJWKS", reason=reason)
         return None
-    return RemoteKeys(server, cache, retry)
+    return RemoteKeys(server.uri, backend.name, cache, retry, backend)
 
 
 def _local_keys(name: str, spec: TextSpec, context: Context, *path: str | int) -> str | None:
@@ -256,8 +266,8 @@ def _envoy_provider(provider: Provider) -> JwtProvider:
         config.local_jwks.inline_string = provider.keys
         return config
     remote = config.remote_jwks
-    remote.http_uri.uri = provider.keys.server.uri
-    remote.http_uri.cluster = provider.keys.server.backend.name
+    remote.http_uri.uri = provider.keys.uri
+    remote.http_uri.cluster = provider.keys.cluster
     remote.http_uri.timeout.CopyFrom(duration(_FETCH_TIMEOUT))
     remote.cache_duration.CopyFrom(duration(provider.keys.cache))
     # A key server that is down must not keep a listener from opening: its routes answer 401, others work.

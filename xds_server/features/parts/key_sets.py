@@ -1,90 +1,19 @@
-"""JSON Web Key Sets: are these keys that Envoy can use, and may they be fetched from there?
+"""JSON Web Key Sets: are these keys that Envoy can use?
 
-In: the text of a key set, or a URL. Out: what is wrong with it, or the server as a backend. Private keys are refused
-(a policy is no place for them), as are addresses that only a machine itself should ask, such as cloud metadata.
+In: the text of a key set. Out: what is wrong with it. Private keys are refused: a policy is no place for them.
 """
 
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from xds_server.graph import Backend, BackendTls, Endpoint
-
 _LEAST_RSA_BITS = 2048
 _CURVES = ("P-256", "P-384", "P-521", "Ed25519")
-_METADATA = (ipaddress.ip_address("fd00:ec2::254"),)
-_PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class KeyServer:
-    """Where keys are fetched from."""
-
-    uri: str
-    tls: bool
-    host: str
-    port: int
-
-    @property
-    def backend(self) -> Backend:
-        """The server as a backend: by address, or by DNS name with its certificate checked."""
-        scheme = "https" if self.tls else "http"
-        return Backend(
-            name=f"jwks/{scheme}/{self.host}/{self.port}",
-            endpoints=(Endpoint(self.host, self.port, hostname=self.host),),
-            dns=_address(self.host) is None,
-            tls=BackendTls(sni=self.host, san=self.host) if self.tls else None,
-        )
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _port(parts: SplitResult) -> int | None:
-    try:
-        return parts.port or _PORTS[parts.scheme]
-    except ValueError:
-        return None
-
-
-def parse_key_server(uri: str) -> KeyServer | str:
-    """The server of a URL, or why it is none."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError as error:
-        return str(error)
-    if parts.scheme not in _PORTS or not parts.hostname:
-        return "it must be an http or https URL"
-    port = _port(parts)
-    if port is None:
-        return "its port is no port"
-    if parts.username is not None or parts.fragment or any(sign.isspace() for sign in uri):
-        return "user names, fragments and spaces are not allowed in it"
-    return KeyServer(uri, parts.scheme == "https", parts.hostname.rstrip("."), port)
-
-
-def key_server_problem(server: KeyServer) -> str:
-    """Why keys must not be fetched from there; empty if they may."""
-    address = _address(server.host)
-    if address is None:
-        return ""
-    if address.is_link_local or address.is_unspecified or address.is_multicast or address in _METADATA:
-        return f"the address {address} is not allowed"
-    if server.tls:
-        return "TLS needs a host name that the server's certificate can be checked against, not an address"
-    return ""
 
 
 def key_set_problem(text: str) -> str:

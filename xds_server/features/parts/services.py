@@ -38,6 +38,11 @@ class ServiceSpec(Spec):
     backend_refs: Annotated[tuple[ServiceRefSpec, ...], Field(max_length=16)] = ()
     backend_settings: JsonValue = None
 
+    @property
+    def elsewhere(self) -> bool:
+        """True if it says where calls go."""
+        return self.backend_ref is not None or bool(self.backend_refs) or self.backend_settings is not None
+
 
 def service_refused(spec: ServiceSpec, context: Context, *path: str | int) -> bool:
     """True after what is not supported, or does not fit, was reported."""

@@ -1,0 +1,81 @@
+"""Servers that Envoy asks for something, by their URL: key sets, tokens.
+
+In: a URL as a user writes it. Out: the server, also as a backend, or why it must not be asked. Addresses that only a
+machine itself should ask, such as cloud metadata, are refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from xds_server.graph import Backend, BackendTls, Endpoint
+
+_METADATA = (ipaddress.ip_address("fd00:ec2::254"),)
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class WebServer:
+    """Whom to ask. `purpose` is the first part of the backend's name."""
+
+    purpose: str
+    uri: str
+    tls: bool
+    host: str
+    port: int
+
+    @property
+    def backend(self) -> Backend:
+        """The server as a backend: by address, or by DNS name with its certificate checked."""
+        scheme = "https" if self.tls else "http"
+        return Backend(
+            name=f"{self.purpose}/{scheme}/{self.host}/{self.port}",
+            endpoints=(Endpoint(self.host, self.port, hostname=self.host),),
+            dns=_address(self.host) is None,
+            tls=BackendTls(sni=self.host, san=self.host) if self.tls else None,
+        )
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port or _PORTS[parts.scheme]
+    except ValueError:
+        return None
+
+
+def parse_server(uri: str, purpose: str) -> WebServer | str:
+    """The server of a URL, or why it is none."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        return str(error)
+    if parts.scheme not in _PORTS or not parts.hostname:
+        return "it must be an http or https URL"
+    port = _port(parts)
+    if port is None:
+        return "its port is no port"
+    if parts.username is not None or parts.fragment or any(sign.isspace() for sign in uri):
+        return "user names, fragments and spaces are not allowed in it"
+    return WebServer(purpose, uri, parts.scheme == "https", parts.hostname.rstrip("."), port)
+
+
+def server_problem(server: WebServer) -> str:
+    """Why it must not be asked; empty if it may."""
+    address = _address(server.host)
+    if address is None:
+        return ""
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    if mapped.is_link_local or mapped.is_unspecified or mapped.is_multicast or address in _METADATA:
+        return f"the address {address} is not allowed"
+    if server.tls:
+        return "TLS needs a host name that the server's certificate can be checked against, not an address"
+    return ""
