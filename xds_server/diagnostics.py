@@ -193,6 +193,8 @@ CATALOGUE: Mapping[str, Code] = {
     "F120": _error("this limit cannot be kept: {reason}"),
     "F130": _error("this rule cannot be kept: {reason}"),
     "F140": _error("these credentials cannot be used: {reason}"),
+    "F141": _error("this URL cannot be used: {reason}"),
+    "F142": _warning("tokens are fetched without TLS, so anybody on the way can read and replace them"),
     # -- translate -----------------------------------------------------------------------------------
     "T100": _error("the route {name} cannot be served as written, so it answers 500: {reason}"),
     "T101": _error("Envoy would refuse the cluster {name}, so it is left out: {reason}"),

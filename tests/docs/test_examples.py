@@ -36,6 +36,7 @@ CARRIERS = {
     "basic-auth.md": [("SecurityPolicy", "basicAuth")],
     "ext-auth.md": [("SecurityPolicy", "extAuth")],
     "csrf.md": [("SecurityPolicy", "csrf")],
+    "oidc.md": [("SecurityPolicy", "oidc")],
     "authorization.md": [("SecurityPolicy", "authorization")],
     "jwt.md": [("SecurityPolicy", "jwt")],
     "local-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],

@@ -28,6 +28,7 @@ from xds_server.features.http3 import Http3Spec
 from xds_server.features.jwt import Jwt, JwtSpec, RemoteKeys
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
+from xds_server.features.oidc import OidcSpec
 from xds_server.features.retry import Retry, RetrySpec
 from xds_server.features.route_retry import RouteRetrySpec
 from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
@@ -46,7 +47,17 @@ BACKENDS = {
     "named": Backend("shop/named", (Endpoint("auth.example", 9000),), dns=True),
 }
 AUTH = {"backendRefs": [{"name": "auth", "port": 80}]}
-SECRETS = {"keys": {"ann": "k-1"}, "users": {".htpasswd": "ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs="}}
+PROVIDER = {
+    "issuer": "https://idp.example",
+    "authorizationEndpoint": "https://idp.example/authorize",
+    "tokenEndpoint": "https://idp.example/token",
+}
+SECRETS = {
+    "client": {"client-secret": "s", "client-id": "shop"},
+    "bad": {"client-secret": "s\n"},
+    "keys": {"ann": "k-1"},
+    "users": {".htpasswd": "ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs="},
+}
 SPECS: dict[str, type[Spec]] = {
     "early_headers": ClientHeadersSpec,
     "http3": Http3Spec,
@@ -56,6 +67,7 @@ SPECS: dict[str, type[Spec]] = {
     "api_keys": ApiKeyAuthSpec,
     "basic_auth": BasicAuthSpec,
     "csrf": CsrfSpec,
+    "oidc": OidcSpec,
     "ext_auth": ExtAuthSpec,
     "local_rate_limit": RateLimitSpec,
     "grpc_web": GrpcWebSpec,
@@ -93,6 +105,15 @@ def local(**written: Any) -> dict[str, Any]:
 
 def remote(uri: str) -> dict[str, Any]:
     return provider(remoteJWKS={"uri": uri})
+
+
+def oidc(provider: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    return {
+        "provider": {**PROVIDER, **(provider or {})},
+        "clientID": "shop",
+        "clientSecret": {"name": "client"},
+        **changes,
+    }
 
 
 def ruled(**written: Any) -> dict[str, Any]:
@@ -165,6 +186,29 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
     ("csrf", {"additionalOrigins": ["*example.com"]}, "F103", ("additionalOrigins", 0)),
     ("csrf", {"additionalOrigins": ["https://a.example/x"]}, "F103", ("additionalOrigins", 0)),
     ("csrf", {"shadowFraction": {"numerator": 101}}, "F103", ("shadowFraction",)),
+    ("oidc", oidc(clientID=None), "F103", ("clientID",)),
+    ("oidc", oidc(clientIDRef={"name": "client"}), "F103", ("clientID",)),
+    ("oidc", oidc(clientSecret={"name": "gone"}), "A105", ("clientSecret",)),
+    ("oidc", oidc(clientSecret={"name": "keys"}), "F140", ("clientSecret",)),
+    ("oidc", oidc(clientSecret={"name": "bad"}), "F140", ("clientSecret",)),
+    ("oidc", oidc({"tokenEndpoint": None}), "F102", ("provider",)),
+    ("oidc", oidc({"authorizationEndpoint": None}), "F102", ("provider",)),
+    ("oidc", oidc({"issuer": "idp"}), "F141", ("provider", "issuer")),
+    ("oidc", oidc({"endSessionEndpoint": "javascript:x"}), "F141", ("provider", "endSessionEndpoint")),
+    ("oidc", oidc({"tokenEndpoint": "http://169.254.169.254/token"}), "F141", ("provider", "tokenEndpoint")),
+    ("oidc", oidc({"tokenEndpoint": "http://[::ffff:169.254.169.254]/"}), "F141", ("provider", "tokenEndpoint")),
+    ("oidc", oidc({"backendRefs": [{"name": "gone", "port": 80}]}), "A105", ("provider", "backendRefs", 0)),
+    ("oidc", oidc(redirectURL="https://%ENVIRONMENT(HOME)%/x"), "F141", ("redirectURL",)),
+    ("oidc", oidc(redirectURL="https://shop.example"), "F141", ("redirectURL",)),
+    ("oidc", oidc(redirectURL="/callback"), "F141", ("redirectURL",)),
+    ("oidc", oidc(redirectURL="https://shop.example/cb?x=1"), "F141", ("redirectURL",)),
+    ("oidc", oidc(logoutPath="logout"), "F103", ("logoutPath",)),
+    ("oidc", oidc(logoutPath="/oauth2/callback"), "F103", ("logoutPath",)),
+    ("oidc", oidc(forwardIDToken={"header": "host"}), "F101", ("forwardIDToken", "header")),
+    ("oidc", oidc(forwardIDToken={"header": "authorization"}, forwardAccessToken=True), "F101", ("forwardIDToken", "header")),
+    ("oidc", oidc(denyRedirect={"headers": [{"name": "a", "type": "RegularExpression", "value": "("}]}),
+     "F100", ("denyRedirect", "headers", 0, "value")),
+    ("oidc", oidc(csrfTokenTTL="0s"), "F103", ("csrfTokenTTL",)),
     ("ext_auth", {}, "F103", ()),
     ("ext_auth", {"http": AUTH, "grpc": AUTH}, "F103", ()),
     ("ext_auth", {"http": {}}, "F103", ("http",)),
@@ -335,6 +379,7 @@ def test_values_are_frozen_and_hashable() -> None:
         "jwt": local(inline=PUBLIC),
         "api_keys": {"credentialRefs": [{"name": "keys"}], "extractFrom": [{"headers": ["x-key"]}]},
         "ext_auth": {"http": {"backendRefs": [{"name": "auth", "port": 80}]}},
+        "oidc": oidc(),
         "basic_auth": {"users": {"name": "users"}},
         "local_rate_limit": selector(
             path={"value": "/a"}, sourceCIDR={"value": "10.0.0.0/8"}, methods=[{"value": "GET"}]

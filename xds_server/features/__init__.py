@@ -26,6 +26,7 @@ from xds_server.features.http3 import HTTP3
 from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
+from xds_server.features.oidc import OIDC
 from xds_server.features.retry import RETRY
 from xds_server.features.route_retry import ROUTE_RETRY
 from xds_server.features.route_timeout import ROUTE_TIMEOUT
@@ -40,6 +41,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     CSRF,
     API_KEYS,
     BASIC_AUTH,
+    OIDC,
     JWT,
     EXT_AUTH,
     AUTHORIZATION,

@@ -25,6 +25,7 @@ from xds_server.features.http3 import Http3Spec
 from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
+from xds_server.features.oidc import OidcSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
@@ -73,6 +74,7 @@ class SecurityPolicySpec(Targets):
     csrf: CsrfSpec | None = None
     api_key_auth: ApiKeyAuthSpec | None = None
     basic_auth: BasicAuthSpec | None = None
+    oidc: OidcSpec | None = None
     jwt: JwtSpec | None = None
     ext_auth: ExtAuthSpec | None = None
     authorization: AuthorizationSpec | None = None
@@ -87,6 +89,10 @@ class SecurityPolicySpec(Targets):
             if token is not None and token.provider not in known:
                 place = ("authorization", "rules", number, "principal", "jwt", "provider")
                 found.append((place, f"jwt of this policy has no provider '{token.provider}', so no token is checked"))
+        strict = self.jwt is not None and not self.jwt.optional and not self.jwt.fail_open
+        if self.oidc is not None and self.oidc.pass_through_auth_header and not strict:
+            reason = "jwt of this policy must demand a token, or whoever sends any header Authorization comes in"
+            found.append((("oidc", "passThroughAuthHeader"), reason))
         return tuple(found)
 
 
