@@ -12,10 +12,11 @@ import pytest
 from tests.e2e.tokens import bearer, jwks, token
 from tests.translate.graphs import Reporter, backend, forward, gateway, host, route, setting
 from tests.translate.live import Envoy
+from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.jwt import JwtSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
-from xds_server.graph import Gateway, Respond, Setting
+from xds_server.graph import Gateway, Respond, Setting, ValueMatch
 
 IDP: dict[str, Any] = {
     "name": "idp",
@@ -56,12 +57,22 @@ def build(envoy: Envoy, **changes: Any) -> Gateway:
         host("places.example", route(action, jwt(late))),
         host("remote.example", route(action, jwt(provider_of(remote, keys)))),
         host("behind.example", route(action, behind(envoy, remote))),
+        host("routed.example",
+             route(Respond(200, "for admins"), jwt(provider(recomputeRoute=True)), headers=(ValueMatch("x-user-sub", "root"),)),
+             route(action, jwt(provider(recomputeRoute=True)))),
+        host("denied.example", route(action, jwt(), setting("authorization", AuthorizationSpec, only_ann()),
+             setting("local_rate_limit", RateLimitSpec, {"local": {"rules": [{"limit": {"requests": 2, "unit": "Hour"}}]}}))),
         host("gone.example", route(action, jwt(provider_of(remote, gone)))),
         host("limited.example", route(action, jwt(), setting("local_rate_limit", RateLimitSpec, limit))),
         host("answer.example", route(Respond(200, "secret"), jwt())),
         host("marked.example", route(action, jwt(), setting(
             "response_header_modifier", HeaderModifierSpec, {"set": [{"name": "x-a", "value": "b"}]}))),
     )  # fmt: skip
+
+
+def only_ann() -> dict[str, Any]:
+    claims = [{"name": "sub", "values": ["ann"]}]
+    return {"rules": [{"action": "Allow", "principal": {"jwt": {"provider": "idp", "claims": claims}}}]}
 
 
 def behind(envoy: Envoy, remote: dict[str, Any]) -> Setting:
@@ -151,6 +162,20 @@ def test_users_have_limits_of_their_own_and_strangers_use_up_none(edge: Envoy) -
         assert edge.get("limited.example", x_user_sub="ann").status_code == 401
     assert [edge.get("limited.example", **bearer(sub="ann")).status_code for _ in range(3)] == [200, 200, 429]
     assert edge.get("limited.example", x_user_sub="ann", **bearer(sub="bob")).status_code == 200
+
+
+def test_who_is_refused_uses_up_no_limit(edge: Envoy) -> None:
+    for _ in range(5):
+        assert edge.get("denied.example").status_code == 401
+        assert edge.get("denied.example", **bearer(sub="eve")).status_code == 403
+    assert [edge.get("denied.example", **bearer(sub="ann")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_routes_are_chosen_by_checked_claims_and_by_no_others(edge: Envoy) -> None:
+    assert edge.get("routed.example", x_user_sub="root").status_code == 401
+    assert edge.get("routed.example", **bearer(sub="ann")).json()["server"] == "web"
+    assert edge.get("routed.example", x_user_sub="root", **bearer(sub="ann")).text != "for admins"
+    assert edge.get("routed.example", **bearer(sub="root")).text == "for admins"
 
 
 def test_a_changed_provider_is_in_force_at_once_and_never_open(edge: Envoy) -> None:

@@ -52,6 +52,8 @@ def _redact(message: Message, *, hide: bool) -> None:
 
 
 def _redact_any(message: AnyMessage, *, hide: bool) -> None:
+    if not message.type_url:  # a filter that a route switches on as it is
+        return
     inner = symbol_database.Default().GetSymbol(message.TypeName())()
     message.Unpack(inner)
     _redact(inner, hide=hide)
