@@ -136,4 +136,6 @@ def test_hosts_that_nobody_has_are_not_remembered_without_end() -> None:
     for number in range(10_050):
         client.ask("VHDS", f"+t/x{number}")
         client.ack("VHDS")
-    assert len(client.stream.channels[HOST].absent) == 10_000
+    hosts = client.stream.channels[HOST].on_demand
+    assert hosts is not None
+    assert len(hosts.absent) == 10_000

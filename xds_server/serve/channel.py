@@ -10,16 +10,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from xds_server.serve.on_demand import NO_ANSWERS, Answers, OnDemand
 from xds_server.serve.subscription import Subscription
-from xds_server.snapshot.hosts import Hosts
 from xds_server.snapshot.resource import Resource
 
 DOUBTFUL = "?"
 """The version of a resource that was in a refused response: the client may have it or not."""
 BEATS = 3
 """How often a client hears of a resource within its time to live."""
-ASKED_LIMIT = 10_000
-"""Of so many hosts without a virtual host it is remembered that a client asked for them; it asks again if need be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +61,8 @@ class Sent:
     """Names whose resource here is an older version, because the client refused the wanted one."""
     news: frozenset[str] = frozenset()
     """Names that the client did not have for sure in this version."""
-    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The names by which the client asked for a virtual host, by the name of the virtual host."""
-    absent: tuple[str, ...] = ()
-    """Names that the client asked for and that no virtual host answers."""
+    answers: Answers = NO_ANSWERS
+    """What the client hears of the hosts that it asked for."""
     beats: tuple[Resource, ...] = ()
     """Resources that the client has and only hears of, so that it does not drop them."""
 
@@ -95,12 +91,8 @@ class Channel:
     suspects: set[str] = field(default_factory=set)
     """Names of a refused response of which nobody was named: sent again `handful` at a time until the guilty is found."""
     handful: int = 0
-    by_host: bool = False
-    """True if the client asks for hosts and gets the virtual hosts that they belong to."""
-    asked: dict[str, None] = field(default_factory=dict)
-    """Hosts asked for and not answered yet."""
-    absent: dict[str, None] = field(default_factory=dict)
-    """Hosts that were answered with nothing."""
+    on_demand: OnDemand | None = None
+    """Where the client asks for hosts and gets the virtual hosts that they belong to."""
     beats: dict[str, float] = field(default_factory=dict)
     """When the client last heard of a resource that it would drop else."""
     returning: bool = False
@@ -117,14 +109,15 @@ class Channel:
 
     def lacking(self, wanted: Mapping[str, Resource]) -> list[Resource]:
         """Subscribed resources that the client does not have in the wanted version and did not refuse in it."""
-        return [
-            resource
-            for name, resource in wanted.items()
-            if self.wants(name)
-            and (name in self.forced or self.known.get(name) != resource.version)
+        return [resource for name, resource in wanted.items() if self.wants(name) and self.lacks(resource)]
+
+    def lacks(self, resource: Resource) -> bool:
+        """True if the client does not have this version, or asked for it again, and it can be sent."""
+        return (
+            (resource.name in self.forced or self.known.get(resource.name) != resource.version)
             and not self.is_refused(resource)
             and not (resource.withheld and not self._must_send(resource))
-        ]
+        )
 
     def _must_send(self, resource: Resource) -> bool:
         """Left out of a response that holds everything, what the client has of an earlier stream would be deleted."""
@@ -132,48 +125,7 @@ class Channel:
 
     def wants(self, name: str) -> bool:
         """True if the client subscribed to this resource. Of virtual hosts only those are looked at that it gets."""
-        return self.by_host or self.subscription.wants(name)
-
-    def served(self, wanted: Mapping[str, Resource], hosts: Hosts) -> Mapping[str, Resource]:
-        """Of all virtual hosts those that this client gets.
-
-        Those that are not on demand, that it has, that it asked for, and what lies beneath their wildcards: a client
-        that has only the wider virtual host would never ask for a narrower one.
-        """
-        if not self.by_host or not any(one.on_demand for one in wanted.values()):
-            return wanted
-        chosen = {name for name, one in wanted.items() if not one.on_demand}
-        chosen.update(name for name, version in self.known.items() if version and name in wanted)
-        chosen.update(owner for name in (*self.asked, *self.absent) if (owner := hosts.owner(name)) and owner in wanted)
-        for name in list(chosen):
-            chosen.update(other for other in hosts.beneath(name) if other in wanted)
-        return {name: one for name, one in wanted.items() if name in chosen}
-
-    def ask(self, names: Iterable[str], had: Mapping[str, str], hosts: Hosts) -> None:
-        """The client waits for these hosts, unless it already has what they belong to."""
-        for name in names:
-            if hosts.owner(name) not in had:
-                self.asked[name] = None
-                self.absent.pop(name, None)
-
-    def repeat_asked(self, wanted: Mapping[str, Resource], hosts: Hosts) -> None:
-        """What a client asks for is sent to it even if it seems to have it."""
-        self.forced.update(owner for name in self.asked if (owner := hosts.owner(name)) and owner in wanted)
-
-    def answers(
-        self, wanted: Mapping[str, Resource], ready: Iterable[Resource], hosts: Hosts
-    ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-        """What of the hosts asked for can be answered: the names by virtual host, and those that are not there."""
-        found: dict[str, list[str]] = {}
-        absent = []
-        coming = {one.name for one in ready}
-        for name in self.asked:
-            owner = hosts.owner(name)
-            if owner is None or owner not in wanted or self.is_refused(wanted[owner]):
-                absent.append(name)
-            elif owner in coming:
-                found.setdefault(owner, []).append(name)
-        return {name: tuple(names) for name, names in found.items()}, tuple(absent)
+        return self.on_demand is not None or self.subscription.wants(name)
 
     def is_refused(self, resource: Resource) -> bool:
         """True if the client refused this resource in this version."""
@@ -181,7 +133,7 @@ class Channel:
 
     def surplus(self, wanted: Mapping[str, Resource]) -> list[str]:
         """Names that the client must be told are not there: it has them, or it asked for them by name."""
-        names = () if self.by_host else self.subscription.names
+        names = self.subscription.names
         asked = {name for name in names if self.known.get(name) != "" or name in self.forced}
         return sorted((asked - set(wanted) - self.lingering) | self.gone(wanted))
 
@@ -257,14 +209,8 @@ class Channel:
         for resource in (*response.resources, *response.beats):
             if resource.ttl:
                 self.beats[resource.name] = response.time
-        for names in response.aliases.values():
-            for name in names:
-                self.asked.pop(name, None)
-        for name in response.absent:
-            self.asked.pop(name, None)
-            self.absent[name] = None
-        while len(self.absent) > ASKED_LIMIT:
-            del self.absent[next(iter(self.absent))]
+        if self.on_demand is not None:
+            self.on_demand.answered(response.answers)
 
     def accept(self, now: float) -> tuple[Resource, ...]:
         """The client took the response in flight; the answer is what was new in it."""

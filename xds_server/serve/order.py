@@ -64,6 +64,13 @@ class Order:
         held = self.held.get(type_url)
         return {**held, **current} if held else current
 
+    def served(self, channel: Channel) -> Mapping[str, Resource]:
+        """What the client of a channel shall have now: of virtual hosts not all."""
+        wanted = self.wanted(channel.type_url)
+        if channel.on_demand is None or self.snapshot is None:
+            return wanted
+        return channel.on_demand.served(wanted, channel.known, self.snapshot.hosts)
+
     def ready(
         self, channel: Channel, lacking: list[Resource], channels: Channels, peers: Sequence[Channels]
     ) -> list[Resource]:
@@ -128,8 +135,7 @@ class Order:
     def _is_settled(self, user: Channel) -> bool:
         """True if the client took all of a type; a refused resource that is only held any more does not count."""
         assert self.snapshot is not None
-        wanted = user.served(self.wanted(user.type_url), self.snapshot.hosts)
-        return user.is_quiet(wanted) and not user.is_refusing(self.snapshot.get(user.type_url))
+        return user.is_quiet(self.served(user)) and not user.is_refusing(self.snapshot.get(user.type_url))
 
     def wake_at(self) -> float | None:
         """When `release` may change by time alone; None if never."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from xds_server.serve.channel import DOUBTFUL, Channel, Sent
+from xds_server.serve.on_demand import NO_ANSWERS, Answers, OnDemand
 from xds_server.serve.order import HELD, Channels, Order
 from xds_server.serve.requests import Request
 from xds_server.serve.subscription import WILDCARD, Subscription
@@ -88,8 +89,9 @@ class Stream:
         for type_url in TYPES:
             full = type_url in _FULL_TYPES and not self.delta
             subscription = Subscription(type_url in _WILDCARD_TYPES)
-            channel = Channel(type_url, subscription, full, removes=full or self.delta, by_host=type_url == HOST)
-            self.channels[type_url] = channel
+            on_demand = OnDemand() if type_url == HOST else None
+            removes = full or self.delta
+            self.channels[type_url] = Channel(type_url, subscription, full, removes, on_demand=on_demand)
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -99,7 +101,8 @@ class Stream:
     @property
     def subscriptions(self) -> int:
         """How many names the client has asked for, over all types."""
-        return sum(len(one.subscription.names) + len(one.asked) for one in self.channels.values())
+        hosts = self.channels[HOST].on_demand
+        return sum(len(one.subscription.names) for one in self.channels.values()) + (len(hosts.asked) if hosts else 0)
 
     def replace_snapshot(self, snapshot: Snapshot) -> None:
         """A newer state is wanted."""
@@ -136,8 +139,8 @@ class Stream:
             channel.known.update(had)
             if channel.type_url in HELD and self.snapshot is not None:
                 channel.lingering = set(had) - set(self.wanted(channel.type_url))
-        if channel.by_host:
-            self._change_hosts(channel, request, had)
+        if channel.on_demand is not None:
+            self._change_hosts(channel, channel.on_demand, request, had)
             return
         named, everything = set(channel.subscription.names), channel.subscription.wildcard
         channel.subscription.change(request.subscribe, request.unsubscribe)
@@ -147,14 +150,13 @@ class Stream:
             # The client dropped what it had by name; whether it still has it by wildcard it must be told.
             channel.known.update(dict.fromkeys(named.intersection(request.unsubscribe), DOUBTFUL))
 
-    def _change_hosts(self, channel: Channel, request: Request, had: Mapping[str, str]) -> None:
+    def _change_hosts(self, channel: Channel, hosts: OnDemand, request: Request, had: Mapping[str, str]) -> None:
         assert self.snapshot is not None
-        names = [name for name in request.subscribe if name != WILDCARD]
         channel.subscription.change((WILDCARD,), ())
-        channel.ask(names, had, self.snapshot.hosts)
+        hosts.ask((name for name in request.subscribe if name != WILDCARD), had, self.snapshot.hosts)
+        hosts.forget(request.unsubscribe)
         for name in request.unsubscribe:
-            for memory in (channel.known, channel.asked, channel.absent):
-                memory.pop(name, None)
+            channel.known.pop(name, None)
 
     def _acknowledge(self, channel: Channel, request: Request, now: float) -> Event | None:
         sent = channel.in_flight
@@ -237,9 +239,7 @@ class Stream:
 
     def wanted(self, type_url: str) -> Mapping[str, Resource]:
         """What the client shall have of a type now."""
-        wanted = self._order.wanted(type_url)
-        snapshot = self.snapshot
-        return self.channels[type_url].served(wanted, snapshot.hosts) if snapshot is not None else wanted
+        return self._order.served(self.channels[type_url])
 
     def type_in_sync(self, type_url: str) -> bool:
         """True if the client has acknowledged all that is wanted of one type."""
@@ -250,19 +250,28 @@ class Stream:
         wanted = self.wanted(channel.type_url)
         if channel.full:
             return self._next_full(channel, wanted, peers, now)
-        if channel.asked:
-            channel.repeat_asked(wanted, self.snapshot.hosts)
+        hosts = channel.on_demand
+        if hosts is not None:
+            channel.forced |= hosts.owners(hosts.asked, wanted, self.snapshot.hosts)  # asked for is asked for
         lacking = channel.lacking(wanted)
         ready = channel.portion(self._order.ready(channel, lacking, self.channels, peers), self.portion)
-        aliases, absent = channel.answers(wanted, ready, self.snapshot.hosts) if channel.asked else ({}, ())
+        answers = self._answers(hosts, channel, wanted, ready) if hosts is not None else NO_ANSWERS
         removed = channel.surplus(wanted) if self.delta else []
         if len(ready) < len(lacking):
             removed = [name for name in removed if not channel.known.get(name)]  # what goes away goes after what comes
         empty_first = self.delta and not channel.answered and channel.subscription.wildcard and not lacking
-        if not ready and not removed and not absent and not empty_first:
+        if not ready and not removed and not answers.absent and not empty_first:
             return None
-        response = self._response(channel, tuple(ready), tuple(removed), now)
-        return replace(response, aliases=aliases, absent=absent) if channel.by_host else response
+        return replace(self._response(channel, tuple(ready), tuple(removed), now), answers=answers)
+
+    def _answers(
+        self, hosts: OnDemand, channel: Channel, wanted: Mapping[str, Resource], ready: list[Resource]
+    ) -> Answers:
+        assert self.snapshot is not None
+        refused = (
+            name for name in hosts.owners(hosts.asked, wanted, self.snapshot.hosts) if not channel.lacks(wanted[name])
+        )
+        return hosts.answers({one.name: one for one in ready}, refused, self.snapshot.hosts)
 
     def _next_full(
         self, channel: Channel, wanted: Mapping[str, Resource], peers: tuple[Channels, ...], now: float

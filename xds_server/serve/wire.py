@@ -96,10 +96,11 @@ class Envelope:
         head = DeltaDiscoveryResponse(
             system_version_info=sent.version, type_url=type_url, nonce=sent.nonce, removed_resources=sent.removed
         )
-        head.resources.extend(_absent(name) for name in sent.absent)
+        head.resources.extend(_absent(name) for name in sent.answers.absent)
         head.resources.extend(_beat(one, one.version) for one in sent.beats)
+        aliases = sent.answers.aliases
         entries = (
-            self._delta_entry(one) if one.name not in sent.aliases else _aliased(one, sent.aliases[one.name])
+            self._delta_entry(one) if one.name not in aliases else _aliased(one, aliases[one.name])
             for one in sent.resources
         )
         return b"".join((head.SerializeToString(), *entries))
