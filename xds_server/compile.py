@@ -121,5 +121,6 @@ def _snapshots(
         for group in gateway.groups:
             groups[group].append(snapshot)
     for group, members in groups.items():
-        snapshots[group] = merge_snapshots(group, members)
+        snapshots[group], more = merge_snapshots(group, members)
+        problems += more
     return snapshots, problems

@@ -23,6 +23,7 @@ from xds_server.diagnostics import Diagnostic, Span
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
 from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
+from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from xds_server.rules import Rules
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Snapshot
@@ -52,6 +53,10 @@ def routes(name: str, *needs: tuple[str, str]) -> Translated:
 
 def listener(name: str, *needs: tuple[str, str]) -> Translated:
     return Translated(name, Listener(name=name), (WEB, SHOP), needs)
+
+
+def secret(name: str) -> Translated:
+    return Translated(name, Secret(name=name), (WEB,))
 
 
 def names(snapshot: Snapshot) -> dict[str, list[str]]:
@@ -138,13 +143,30 @@ def test_different_messages_of_one_name_are_a_bug() -> None:
 def test_a_group_has_what_its_gateways_have() -> None:
     one, _ = build_snapshot("one", [cluster("a", WEB), cluster("b")], accept)
     two, _ = build_snapshot("two", [cluster("a", SHOP), routes("r")], accept)
-    group = merge_snapshots("group", [one, two])
+    group, problems = merge_snapshots("group", [one, two])
+    assert not problems
     assert (group.gateway, names(group)) == ("group", {CLUSTER: ["a", "b"], ROUTES: ["r"]})
     assert group.get(CLUSTER)["a"].origins == (WEB, SHOP)
     assert group.versions[CLUSTER] == one.versions[CLUSTER]
-    assert pickle.dumps(group) == pickle.dumps(merge_snapshots("group", [two, one]))
-    assert merge_snapshots("group", [one]) == replace(one, gateway="group")
-    assert merge_snapshots("group", []) == Snapshot("group", {}, {})
+    assert pickle.dumps(group) == pickle.dumps(merge_snapshots("group", [two, one])[0])
+    assert merge_snapshots("group", [one]) == (replace(one, gateway="group"), ())
+    assert merge_snapshots("group", []) == (Snapshot("group", {}, {}), ())
+
+
+def test_a_gateway_that_means_something_else_by_a_name_is_left_out_of_its_group() -> None:
+    one, _ = build_snapshot("one", [cluster("a"), cluster("b")], accept)
+    two, _ = build_snapshot("two", [Translated("a", Cluster(name="other"), (SHOP,)), cluster("c")], accept)
+    group, problems = merge_snapshots("group", [two, one])
+    assert names(group) == {CLUSTER: ["a", "b"]}
+    assert [(problem.code, problem.subject) for problem in problems] == [("T123", str(SHOP.key))]
+
+
+def test_a_secret_that_nothing_refers_to_is_not_there() -> None:
+    snapshot, problems = build_snapshot(
+        "web", [secret("used"), secret("unused"), listener("web", (SECRET, "used"))], accept
+    )
+    assert names(snapshot) == {SECRET: ["used"], LISTENER: ["web"]}
+    assert not problems
 
 
 # ------------------------------------------------------------------------------------------------ properties

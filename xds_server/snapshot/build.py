@@ -2,7 +2,8 @@
 
 In: named messages with their origins and needs, in any order, and a check for a single message. Out: the
 snapshot and diagnostics. A message that Envoy would refuse is left out, and so is a listener whose route
-configuration or secret is missing: for Envoy that is an outage, while a route to a missing cluster is a 500.
+configuration or secret is missing: for Envoy that is an outage, while a route to a missing cluster is a 500. A secret
+that nothing refers to is not in a snapshot: nobody needs to know it.
 It decides nothing else; two different messages of one type and name are a bug: `ValueError`.
 """
 
@@ -88,15 +89,26 @@ def build_snapshot(
             problems.append(_problem("T122", resource, missing=", ".join(_text(*need) for need in missing)))
         else:
             kept.append(resource)
+    used = {need for resource in kept for need in resource.needs}
+    kept = [resource for resource in kept if resource.type_url != SECRET or _key(resource) in used]
     return snapshot_of(gateway, kept), tuple(sorted(dict.fromkeys(problems), key=sort_key))
 
 
-def merge_snapshots(name: str, snapshots: Iterable[Snapshot]) -> Snapshot:
-    """The union of several gateways' snapshots, for Envoys that serve all of them. Equal resources appear once."""
-    resources = (
-        resource for snapshot in snapshots for named in snapshot.resources.values() for resource in named.values()
-    )
-    return snapshot_of(name, _united(resources))
+def merge_snapshots(name: str, snapshots: Iterable[Snapshot]) -> tuple[Snapshot, tuple[Diagnostic, ...]]:
+    """The union of several gateways' snapshots, for Envoys that serve all of them. Equal resources appear once.
+
+    A gateway that means something else by a name than those before it (in the order of their names) is left out.
+    """
+    known: dict[tuple[str, str], Resource] = {}
+    problems = []
+    for snapshot in sorted(snapshots, key=lambda one: one.gateway):
+        own = {_key(one): one for named in snapshot.resources.values() for one in named.values()}
+        clash = next((one for key, one in own.items() if key in known and known[key] != one), None)
+        if clash is None:
+            known = {_key(one): one for one in _united((*known.values(), *own.values()))}
+        else:
+            problems.append(_problem("T123", clash, gateway=snapshot.gateway, group=name))
+    return snapshot_of(name, known.values()), tuple(problems)
 
 
 def _resource(item: NamedMessage) -> Resource:
