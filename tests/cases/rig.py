@@ -140,7 +140,7 @@ class Rig:
     def send(self, request: Request, *, others: int = 0, silent: bool = False) -> Answer:
         """Send one request. `others`: how many servers beside the one that answers (`silent`: none) are to see it."""
         if request.method in METHODS:
-            return ask(request, self.block.address(1), silent=silent)
+            return ask(request, self.block.address(2 if request.host == "second" else 1), silent=silent)
         mark = str(next(self._marks))
         answer = self._call(request, mark) if request.method == "GRPC" else self._ask(request, mark)
         deadline = time.monotonic() + _MIRRORS_END

@@ -1,9 +1,9 @@
 """Servers and a client of streams for behaviour cases: TCP, TLS and UDP.
 
-In: addresses, and requests `TCP tcp://-:PORT #text`, `TLS tls://NAME:PORT #text` (NAME is asked for by SNI) and
-`UDP udp://-:PORT #text`. Out: answers. A server answers a line, or a datagram, with JSON that names it and says what it
-got. A connection that is closed, or a datagram that nobody answers, is answered by `none`. The header `certificate` of an
-answer is the name in the certificate that the client was shown.
+In: addresses, and requests `TCP tcp://-:PORT #text`, `TLS tls://NAME:PORT #text` (NAME is asked for by SNI, `-` is
+none) and `UDP udp://-:PORT #text` (`second` in place of `-`: at the second address). Out: answers. A server answers a
+line, or a datagram, with JSON that names it and says what it got. A connection that is closed, or a datagram that nobody
+answers, is answered by `none`. The header `certificate` of an answer is the name in the certificate that the client saw.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def ask(request: Request, address: str, *, silent: bool) -> Answer:
             return _told(_talk(plain, text), {})
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with context.wrap_socket(plain, server_hostname=request.host) as wrapped:
+        with context.wrap_socket(plain, server_hostname=None if request.host == "-" else request.host) as wrapped:
             shown = wrapped.getpeercert(binary_form=True)
             assert shown is not None
             return _told(_talk(wrapped, text), {"certificate": _name_in(shown)})

@@ -203,8 +203,8 @@ def test_streams_are_validated_rendered_and_have_a_status(tmp_path: Path) -> Non
     (tmp_path / "streams.yaml").write_text(STREAMS + routes + UP, encoding="utf-8")
     assert cellway("validate", str(tmp_path)).stdout == "1 file, 5 objects: 0 errors\n"
     (view,) = yaml.safe_load_all(cellway("render", str(tmp_path)).stdout)
-    listeners = {one["name"].rpartition("/")[2] for one in view["resources"]["Listener"]}
-    assert listeners == {"tls-10443", "tcp-10053", "udp-10053"}
+    listeners = {one["name"].removeprefix("default/edge/") for one in view["resources"]["Listener"]}
+    assert listeners == {"tls-10443", "tcp-10053", "udp-10053/0.0.0.0"}
     statuses = {
         one["kind"]: one for one in yaml.safe_load_all(cellway("render", str(tmp_path), "--as", "status").stdout)
     }

@@ -17,7 +17,7 @@ from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Gateway, HttpChain
 from xds_server.translate.clusters import translate_clusters, wanted_clusters
-from xds_server.translate.listeners import set_marks, translate_listener
+from xds_server.translate.listeners import set_marks, sockets, translate_listener
 from xds_server.translate.message import Translated
 from xds_server.translate.quic import translate_quic
 from xds_server.translate.routes import Tools, chain_values, translate_routes
@@ -32,7 +32,7 @@ def translate_gateway(
     translated, problems = translate_clusters(wanted_clusters(gateway, by_name), features, check)
     clusters = frozenset(one.name for one in translated if isinstance(one.message, Cluster))
     tools = Tools(features, clusters, check)
-    for port in gateway.ports:
+    for port in (one for each in gateway.ports for one in sockets(each)):
         if not port.chains or not port.addresses:
             continue
         listeners = [translate_listener(port, features, clusters), translate_quic(port, features, clusters)]

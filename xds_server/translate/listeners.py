@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 from google.protobuf.message import Message
 
@@ -53,6 +54,17 @@ _IDLE_STREAM = 300.0
 _HEADERS_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 1.0
 Manager = HttpConnectionManager
+
+
+def sockets(port: Port) -> tuple[Port, ...]:
+    """What becomes one Envoy listener each: a TCP port as it is, a UDP port by address.
+
+    When the addresses of a UDP listener change, Envoy keeps the old sockets open while the old listener drains, and the
+    kernel goes on to give them a share of the datagrams. A listener of one address never changes it.
+    """
+    if port.transport == "tcp":
+        return (port,)
+    return tuple(replace(port, name=f"{port.name}/{one}", addresses=(one,)) for one in port.addresses)
 
 
 def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: AbstractSet[str]) -> Translated:
