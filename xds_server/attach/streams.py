@@ -136,8 +136,9 @@ def _effective(scopes: Sequence[Scope], known: Known) -> Effective:
 def _unkept(policies: Effective, transport: Transport) -> str:
     """Which guard of a policy cannot be kept without requests; empty if all can."""
     for policy, _ in policies.policies:
-        features = [] if policy.broken else [policies.features[one.feature] for one in policy.settings]
-        names = [one.name for one in features if one.guards and transport not in one.transports]
+        settings = () if policy.broken else policy.settings
+        features = [(policies.features[one.feature], one.value) for one in settings]
+        names = [one.name for one, value in features if one.guards and not one.keeps(value, transport)]
         if names:
             asked = ", ".join(dict.fromkeys(names))
             return f"{policy.item.key} asks for {asked}, for which only requests can be checked"

@@ -19,15 +19,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from xds_server.diagnostics import Path
 from xds_server.envoy_api.envoy.config.rbac.v3 import rbac_pb2
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
 from xds_server.envoy_api.envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC, RBACPerRoute
 from xds_server.envoy_api.xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds_server.envoy_api.xds.type.matcher.v3.matcher_pb2 import Matcher
-from xds_server.features.contract import Context, Feature, enable, pack
+from xds_server.features.contract import Context, Feature, Sources, Transport, enable, pack
 from xds_server.features.parts.patterns import check_regex
 from xds_server.features.parts.predicates import (
-    Network,
     Predicate,
     all_of,
     claim_is,
@@ -39,6 +39,7 @@ from xds_server.features.parts.predicates import (
     path_is,
     path_pattern,
 )
+from xds_server.features.parts.sources import Network, divide
 from xds_server.spec import Bool, HeaderName, HeaderValue, HttpMethod, Spec, Text
 
 _SCOPE_CLAIMS = ("scope", "scp")
@@ -151,6 +152,7 @@ class AuthorizationFeature(Feature[AuthorizationSpec, Authorization]):
     name = "authorization"
     carriers = (("SecurityPolicy", "authorization"),)
     filter_name = "envoy.filters.http.rbac"
+    transports = ("http", "tcp")
     guards = True
 
     def resolve(self, spec: AuthorizationSpec, context: Context) -> Authorization | None:
@@ -174,6 +176,29 @@ class AuthorizationFeature(Feature[AuthorizationSpec, Authorization]):
         """The rules of this route."""
         config = RBAC(shadow_matcher=_matcher(value)) if value.shadow else RBAC(matcher=_matcher(value))
         enable(route, self.filter_name, RBACPerRoute(rbac=config))
+
+    def unfit(self, spec: AuthorizationSpec, transport: Transport) -> Sequence[Path]:
+        """Of a connection only the client's address is known."""
+        if transport != "tcp":
+            return super().unfit(spec, transport)
+        found: list[Path] = [("shadowMode",)] if spec.shadow_mode else []
+        for number, rule in enumerate(spec.rules):
+            principal = rule.principal or PrincipalSpec()
+            found += [("rules", number, "operation")] if rule.operation else []
+            found += [("rules", number, "principal", "jwt")] if principal.jwt else []
+            found += [("rules", number, "principal", "headers")] if principal.headers else []
+        return found
+
+    def keeps(self, value: Authorization, transport: Transport) -> bool:
+        """Rules by address can be kept for connections too."""
+        by_address = all(rule == Rule(rule.name, rule.allow, networks=rule.networks) for rule in value.rules)
+        return transport == "http" or (transport == "tcp" and (by_address or value.shadow))
+
+    def sources(self, value: Authorization) -> Sources | None:
+        """Addresses that may connect. A shadow refuses nobody."""
+        if value.shadow:
+            return None
+        return divide([(rule.allow, rule.networks) for rule in value.rules], others=value.allow)
 
 
 def _rule(spec: AuthorizationRuleSpec, number: int, context: Context) -> Rule | None:

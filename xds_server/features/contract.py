@@ -75,6 +75,14 @@ class Context(Protocol):
         """`NAMESPACE/NAME` of the policy or route that carries the spec; for stable names."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Whose connections are let in: (first address, length of prefix). Of several ranges the longest decides."""
+
+    allowed: tuple[tuple[str, int], ...]
+    refused: tuple[tuple[str, int], ...]
+
+
 @dataclass(slots=True)
 class ClusterParts:
     """The messages of one cluster while it is built. `http` is packed into the cluster afterwards."""
@@ -147,6 +155,14 @@ class Feature(Generic[SpecT, ValueT]):
     def unfit(self, spec: SpecT, transport: Transport) -> Sequence[Path]:
         """The fields that are set and mean nothing for this traffic; the empty path stands for all of the spec."""
         return () if transport in self.transports else ((),)
+
+    def keeps(self, value: ValueT, transport: Transport) -> bool:
+        """True if the value can be kept for this traffic. Where a guard cannot, nothing is let in."""
+        return transport in self.transports
+
+    def sources(self, value: ValueT) -> Sources | None:
+        """Whose connections a chain lets in; None for all. Requests are never asked this."""
+        return None
 
     def tcp(self, value: ValueT, proxy: TcpProxy) -> None:
         """Change how the connections of a chain are forwarded."""

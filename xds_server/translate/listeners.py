@@ -36,7 +36,7 @@ from xds_server.graph import Chain, HttpChain, Port, StreamChain
 from xds_server.translate.clusters import address
 from xds_server.translate.message import Translated
 from xds_server.translate.routes import CLUSTER, chain_values, table_name
-from xds_server.translate.streams import tcp_chain, udp_filter
+from xds_server.translate.streams import by_source, tcp_chain, udp_filter
 from xds_server.translate.tls import SECRET, downstream_socket
 from xds_server.types import Origin
 
@@ -84,7 +84,10 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
             listener.udp_listener_config.SetInParent()
             listener.listener_filters.append(udp_filter(chain, features, clusters))
         else:
-            listener.filter_chains.append(_filter_chain(chain, port, features, clusters))
+            built = _filter_chain(chain, port, features, clusters)
+            listener.filter_chains.extend(
+                by_source(built, chain, features) if isinstance(chain, StreamChain) else [built]
+            )
     needs = listener_needs(port.chains, features, clusters)
     return Translated(port.name, listener, listener_origins(port.chains), needs, ttl=port.ttl)
 

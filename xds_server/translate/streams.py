@@ -15,12 +15,28 @@ from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_prox
 from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.route_pb2 import Route
 from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
 from xds_server.features.contract import AnyFeature, pack
-from xds_server.features.parts.values import duration
+from xds_server.features.parts.values import duration, uint32
 from xds_server.graph import Destination, StreamChain
 from xds_server.translate.actions import MISSING
 
 _IDLE_CONNECTION = 3600.0
 _IDLE_SESSION = 60.0
+
+
+def by_source(built: FilterChain, chain: StreamChain, features: Sequence[AnyFeature]) -> list[FilterChain]:
+    """The chain, and where some addresses are refused, a second one that closes their connections."""
+    settings = (*chain.settings, *chain.route.settings)
+    found = [feature.sources(one.value) for feature in features for one in settings if one.feature == feature.name]
+    chains = [built]
+    for sources in [one for one in found if one is not None and one.refused]:
+        closed = FilterChain(name=f"{chain.name}/refused", filter_chain_match=built.filter_chain_match)
+        proxy = TcpProxy(stat_prefix=closed.name, cluster=MISSING)
+        closed.filters.append(Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(proxy)))
+        for one, ranges in ((built, sources.allowed), (closed, sources.refused)):
+            for first, length in ranges:
+                one.filter_chain_match.source_prefix_ranges.add(address_prefix=first, prefix_len=uint32(length))
+        chains = [closed, *([built] if sources.allowed else [])]
+    return chains
 
 
 def tcp_chain(chain: StreamChain, features: Sequence[AnyFeature], clusters: AbstractSet[str]) -> FilterChain:

@@ -24,12 +24,11 @@ from xds_server.envoy_api.xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds_server.envoy_api.xds.type.matcher.v3.regex_pb2 import RegexMatcher
 from xds_server.envoy_api.xds.type.matcher.v3.string_pb2 import StringMatcher
 from xds_server.features.contract import pack
+from xds_server.features.parts.sources import Network
 from xds_server.features.parts.values import uint32
 
 Predicate = Matcher.MatcherList.Predicate
 _JWT_METADATA = "envoy.filters.http.jwt_authn"
-Network = tuple[str, int]
-"""An address range: its first address and the length of its prefix."""
 
 
 def any_of(predicates: Iterable[Predicate]) -> Predicate:
