@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xds_server.features.parts.sources import Network, divide
@@ -23,6 +23,7 @@ rules = st.lists(st.tuples(st.booleans(), st.lists(networks(), min_size=1, max_s
 
 
 @given(rules, st.booleans(), networks())
+@settings(deadline=None)
 def test_the_longest_range_decides_as_the_first_rule_does(
     ordered: list[tuple[bool, list[Network]]], others: bool, near: Network
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.e2e.tokens import jwks
@@ -249,6 +249,7 @@ HOSTS = st.lists(st.tuples(MATCHES, ACTIONS), min_size=1, max_size=4)
 
 
 @given(st.lists(HOSTS, max_size=4))
+@settings(deadline=None)
 def test_the_same_graph_gives_the_same_bytes_and_no_problem(hosts: list[list[tuple[dict[str, Any], Any]]]) -> None:
     def build() -> list[bytes]:
         made = tuple(
