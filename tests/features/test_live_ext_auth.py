@@ -13,11 +13,16 @@ import grpc
 import httpx
 import pytest
 
+from tests.e2e.tokens import bearer, jwks
 from tests.translate.graphs import Reporter, backend, feature, forward, gateway, host, route, setting
 from tests.translate.live import Envoy
 from xds_server.envoy_api.envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from xds_server.features.ext_auth import ExtAuthSpec
+from xds_server.features.jwt import JwtSpec
 from xds_server.graph import Backend, Gateway, Setting
+
+IDP = {"name": "idp", "localJWKS": {"inline": jwks()}, "claimToHeaders": [{"claim": "sub", "header": "x-sub"}]}
+JWT = setting("jwt", JwtSpec, {"providers": [IDP]})
 
 
 class HttpService:
@@ -141,6 +146,7 @@ def build(envoy: Envoy, http: HttpService, rpc: GrpcService, **changes: Any) -> 
         host("left-out.example", route(action, left_out)),
         host("both.example", route(action, by_http(refs=("http", "gone")))),
         host("changing.example", route(action, by_http(**changes))),
+        host("tokens.example", route(action, JWT, by_http(headersToExtAuth=["x-pass", "x-sub"]))),
         host("grpc.example", route(action, by_grpc())),
         host("tier.example", route(action, by_grpc(contextExtensions=tier, headersToExtAuth=["x-shown"]))),
     )
@@ -205,6 +211,14 @@ def test_fail_open_lets_in_but_nobody_says_who_it_is(edge: Envoy) -> None:
         answer = edge.get(name, x_user="root")
         assert answer.status_code == 200
         assert "x-user" not in seen(answer)
+
+
+def test_strangers_do_not_reach_the_service(edge: Envoy, http: HttpService) -> None:
+    before = len(http.heard)
+    assert edge.get("tokens.example", x_pass="1", x_sub="root").status_code == 401
+    assert len(http.heard) == before
+    assert edge.get("tokens.example", x_pass="1", x_sub="root", **bearer(sub="ann")).status_code == 200
+    assert [one[2]["x-sub"] for one in http.heard[before:]] == ["ann"]
 
 
 def test_services_share_the_calls(edge: Envoy) -> None:

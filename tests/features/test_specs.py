@@ -395,6 +395,12 @@ def test_values_are_frozen_and_hashable() -> None:
         assert hash(first) == hash(second)
 
 
+def test_strangers_are_refused_before_anyone_is_asked_or_anything_is_counted() -> None:
+    names = [one.name for one in FEATURES]
+    order = ["cors", "csrf", "api_keys", "basic_auth", "oidc", "jwt", "ext_auth", "authorization", "local_rate_limit"]
+    assert [name for name in names if name in order] == order
+
+
 def test_names_and_carriers_are_unique() -> None:
     names = [one.name for one in FEATURES]
     carriers = [carrier for one in FEATURES for carrier in one.carriers]

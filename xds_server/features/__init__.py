@@ -2,8 +2,8 @@
 
 In: the feature files. Out: `FEATURES`. The order is the order in which filters see a request: tokens are checked
 before requests are counted, so that nobody uses up the limit of another user. Preflights of browsers carry no token, so
-CORS comes before. Where two features set one field of a
-route (`timeout` and `route_timeout`), the later one has the last word. A feature is registered here and nowhere else.
+CORS comes before. docs/decisions/0006 gives the reasons. Where two features set one field of a route (`timeout` and
+`route_timeout`), the later one has the last word. A feature is registered here and nowhere else.
 """
 
 from __future__ import annotations
