@@ -48,7 +48,7 @@ CARRIERS = {
     "tcp-keepalive.md": [("BackendTrafficPolicy", "tcpKeepalive")],
     "circuit-breakers.md": [("BackendTrafficPolicy", "circuitBreaker")],
     "load-balancing.md": [("BackendTrafficPolicy", "loadBalancer")],
-    "passive-health.md": [("BackendTrafficPolicy", "healthCheck")],
+    "health-checks.md": [("BackendTrafficPolicy", "healthCheck")],
     "headers.md": [
         ("HTTPRoute.filter", "requestHeaderModifier"),
         ("HTTPRoute.filter", "responseHeaderModifier"),

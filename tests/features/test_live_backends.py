@@ -62,7 +62,7 @@ EVERY_TIMEOUT = {
 SOON = {"timeout": "1s", "backOff": {"baseInterval": "1ms", "maxInterval": "2ms"}}
 FEW = {"maxConnections": 2, "maxPendingRequests": 1, "maxParallelRequests": 2, "maxParallelRetries": 1}
 BUDGET = {"percent": {"numerator": 20}, "minRetryConcurrency": 3}
-PASSIVE = {"consecutive5XxErrors": 3, "interval": "1s", "baseEjectionTime": "1s", "maxEjectionPercent": 100}
+PASSIVE = {"consecutive5XxErrors": 3, "interval": "1s", "baseEjectionTime": "3s", "maxEjectionPercent": 100}
 
 
 def timeouts(one: Backend) -> list[VirtualHost]:

@@ -269,7 +269,6 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
     ("load_balancer", {"type": "Random", "backendUtilization": {}}, "F103", ()),
     ("load_balancer", {"type": "ConsistentHash", "consistentHash": {"type": "Header"}}, "F103", ()),
     ("load_balancer", {"type": "ConsistentHash", "consistentHash": {"type": "SourceIP", "tableSize": 10}}, "F103", ()),
-    ("health", {"active": {"type": "TCP"}}, "F102", ("active",)),
     ("health", {"passive": {"interval": "0s"}}, "F103", ("passive",)),
     ("url_rewrite", {"path": {"type": "ReplaceFullPath"}}, "F103", ("path",)),
     ("url_rewrite", {"path": {"type": "ReplaceFullPath", "replaceFullPath": "a"}}, "F103", ("path",)),

@@ -52,12 +52,16 @@ def envoy_binary() -> Path:
 
 
 class Server:
-    """An HTTP server that tells what it was asked, or says `body`. `/status/503` answers so, `/sleep/2` takes two seconds."""
+    """An HTTP server that tells what it was asked, or says `body`. `/status/503` answers so, `/sleep/2` takes two seconds.
+
+    Paths in `broken` are answered with 500.
+    """
 
     def __init__(self, name: str, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
         self.seen: list[str] = []
         self.body = ""
+        self.broken: set[str] = set()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -74,7 +78,7 @@ class Server:
                 word, _, number = self.path.strip("/").partition("?")[0].rpartition("/")
                 if word.endswith("sleep"):
                     time.sleep(float(number))
-                status = int(number) if word.endswith("status") else 200
+                status = int(number) if word.endswith("status") else 500 if self.path in server.broken else 200
                 told = {"server": server.name, "path": self.path, "headers": dict(self.headers.items())}
                 body = (server.body or json.dumps(told)).encode()
                 self.send_response(status)
@@ -226,7 +230,7 @@ class Envoy:
         bootstrap, self._admin, self._log = folder / "envoy.yaml", folder / "admin", folder / "envoy.log"
         bootstrap.write_text(_BOOTSTRAP.replace("PORT", str(self.ads.port)), encoding="utf-8")
         command = [str(envoy_binary()), "-c", str(bootstrap), "--concurrency", "1", "--disable-hot-restart"]
-        command += ["--admin-address-path", str(self._admin), "-l", "warn"]
+        command += ["--admin-address-path", str(self._admin), "-l", "warn", "--file-flush-interval-msec", "50"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env={"CANARY": "from-the-environment"})
         self.ports: dict[str, int] = {}

@@ -15,6 +15,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, WeightedCluster
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -151,6 +152,13 @@ class Feature(Generic[SpecT, ValueT]):
 
     def cluster(self, value: ValueT, parts: ClusterParts) -> None:
         """Change the cluster of every destination of the route."""
+
+    def cluster_problem(self, value: ValueT, parts: ClusterParts) -> str:
+        """Why this cannot be done for such a cluster, which is then left out; empty if it can."""
+        return ""
+
+    def endpoints(self, value: ValueT, assignment: ClusterLoadAssignment) -> None:
+        """Change the endpoints of every destination of the route (`touches_cluster` must be True)."""
 
     def unfit(self, spec: SpecT, transport: Transport) -> Sequence[Path]:
         """The fields that are set and mean nothing for this traffic; the empty path stands for all of the spec."""

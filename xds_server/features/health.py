@@ -1,8 +1,8 @@
-"""Endpoints that fail are left out for a while (passive health checks).
+"""Endpoints that fail are left out: those that probes find (active), and those that answer with errors (passive).
 
-In: `healthCheck` of a BackendTrafficPolicy. Out: outlier detection and the panic threshold of the route's clusters.
-Only the rules that are written count: Envoy's statistical ejection stays off. With Envoy's panic threshold of 50 %
-a backend with one endpoint is never cut off; `panicThreshold: 0` makes it so. Active probes are not supported yet.
+In: `healthCheck` of a BackendTrafficPolicy. Out: health checks, outlier detection and the panic threshold of the
+route's clusters. Only the rules that are written count: Envoy's statistical ejection stays off. With Envoy's panic
+threshold of 50 % a backend with one endpoint is never cut off; `panicThreshold: 0` makes it so.
 """
 
 from __future__ import annotations
@@ -11,10 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from xds_server.envoy_api.envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
+from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint
+from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from xds_server.features.contract import ClusterParts, Context, Feature, Transport
+from xds_server.features.parts.probes import (
+    ActiveHealthCheckSpec,
+    GrpcProbe,
+    HttpProbe,
+    Probe,
+    health_check,
+    resolve_probe,
+)
 from xds_server.features.parts.values import duration, seconds, uint32
 from xds_server.spec import Bool, Duration, Spec, UInt32
 from xds_server.types import Path
@@ -37,9 +47,9 @@ class PassiveHealthCheckSpec(Spec):
 
 
 class HealthCheckSpec(Spec):
-    """Passive checks, and the share of healthy endpoints below which health is ignored (0: never ignored)."""
+    """Checks, and the share of healthy endpoints below which health is ignored (0: never ignored)."""
 
-    active: JsonValue = None
+    active: ActiveHealthCheckSpec | None = None
     passive: PassiveHealthCheckSpec | None = None
     panic_threshold: Percent | None = None
 
@@ -65,6 +75,7 @@ class HealthCheck:
 
     passive: Passive | None
     panic: int | None
+    active: Probe | None = None
 
 
 class HealthChecks(Feature[HealthCheckSpec, HealthCheck]):
@@ -75,44 +86,78 @@ class HealthChecks(Feature[HealthCheckSpec, HealthCheck]):
     transports = ("http", "tcp", "udp")
 
     def resolve(self, spec: HealthCheckSpec, context: Context) -> HealthCheck | None:
-        """The checks, or None for active ones and times that make no sense."""
-        if spec.active is not None:
-            context.problem("F102", "active", field="healthCheck.active", hint="healthCheck.passive works")
+        """The checks, or None if a part of them cannot be."""
+        active = resolve_probe(spec.active, context, "active") if spec.active is not None else None
+        passive = _passive(spec.passive, context) if spec.passive is not None else None
+        if (spec.active is not None and active is None) or (spec.passive is not None and passive is None):
             return None
-        written = spec.passive
-        if written is None:
-            return HealthCheck(None, spec.panic_threshold)
-        interval, ejection = seconds(written.interval), seconds(written.base_ejection_time)
-        if not interval or not ejection:
-            context.problem("F103", "passive", reason="interval and baseEjectionTime must be longer than 0s")
-            return None
-        passive = Passive(
-            written.split_external_local_origin_errors,
-            interval,
-            written.consecutive_local_origin_failures,
-            written.consecutive_gateway_errors or 0,
-            written.consecutive5xx_errors,
-            ejection,
-            written.max_ejection_percent,
-            written.failure_percentage_threshold,
-            written.always_eject_one_endpoint,
-        )
-        return HealthCheck(passive, spec.panic_threshold)
+        return HealthCheck(passive, spec.panic_threshold, active)
 
     def unfit(self, spec: HealthCheckSpec, transport: Transport) -> Sequence[Path]:
         """A connection that cannot be made is a failure; of datagrams nobody knows whether they arrive."""
-        return [("passive",)] if transport == "udp" and spec.passive is not None else []
+        if transport == "udp":
+            return [(field,) for field in ("active", "passive") if getattr(spec, field) is not None]
+        grpc = transport == "tcp" and spec.active is not None and spec.active.type == "GRPC"
+        return [("active", "type")] if grpc else []
 
     def touches_cluster(self, value: HealthCheck) -> bool:
         """Health belongs to clusters."""
         return True
 
     def cluster(self, value: HealthCheck, parts: ClusterParts) -> None:
-        """Outlier detection and panic threshold."""
+        """Probes, outlier detection and panic threshold."""
+        if value.active is not None:
+            parts.cluster.health_checks.append(health_check(value.active, http2=_speaks_http2(parts)))
         if value.panic is not None:
             parts.cluster.common_lb_config.healthy_panic_threshold.value = value.panic
         if value.passive is not None:
             parts.cluster.outlier_detection.CopyFrom(_outliers(value.passive))
+
+    def cluster_problem(self, value: HealthCheck, parts: ClusterParts) -> str:
+        """The health protocol of gRPC needs HTTP/2."""
+        if value.active is None or not isinstance(value.active.way, GrpcProbe) or _speaks_http2(parts):
+            return ""
+        return "a health check of type GRPC needs a backend that speaks HTTP/2 (appProtocol kubernetes.io/h2c)"
+
+    def endpoints(self, value: HealthCheck, assignment: ClusterLoadAssignment) -> None:
+        """Where probes of each endpoint go, and by which name they ask."""
+        if value.active is None:
+            return
+        named = isinstance(value.active.way, HttpProbe) and not value.active.way.hostname
+        for locality in assignment.endpoints:
+            for one in locality.lb_endpoints:
+                if value.active.port:
+                    one.endpoint.health_check_config.port_value = value.active.port
+                if named:
+                    one.endpoint.health_check_config.hostname = one.endpoint.hostname or _host(one.endpoint)
+
+
+def _speaks_http2(parts: ClusterParts) -> bool:
+    return parts.http.explicit_http_config.HasField("http2_protocol_options")
+
+
+def _host(endpoint: Endpoint) -> str:
+    """How a client would name an endpoint of which only the address is known."""
+    address = endpoint.address.socket_address.address
+    return f"[{address}]" if ":" in address else address or "localhost"
+
+
+def _passive(written: PassiveHealthCheckSpec, context: Context) -> Passive | None:
+    interval, ejection = seconds(written.interval), seconds(written.base_ejection_time)
+    if not interval or not ejection:
+        context.problem("F103", "passive", reason="interval and baseEjectionTime must be longer than 0s")
+        return None
+    return Passive(
+        written.split_external_local_origin_errors,
+        interval,
+        written.consecutive_local_origin_failures,
+        written.consecutive_gateway_errors or 0,
+        written.consecutive5xx_errors,
+        ejection,
+        written.max_ejection_percent,
+        written.failure_percentage_threshold,
+        written.always_eject_one_endpoint,
+    )
 
 
 def _outliers(value: Passive) -> OutlierDetection:

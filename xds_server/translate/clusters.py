@@ -7,23 +7,15 @@ A cluster that Envoy would refuse is left out, with a diagnostic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from google.protobuf.message import Message
 
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.envoy_api.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster, LoadBalancingPolicy
-from xds_server.envoy_api.envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_components_pb2 import (
-    Endpoint,
-    LbEndpoint,
-    LocalityLbEndpoints,
-)
-from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from xds_server.envoy_api.envoy.extensions.clusters.common.dns.v3.dns_pb2 import V4_PREFERRED
 from xds_server.envoy_api.envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
@@ -43,7 +35,7 @@ from xds_server.graph import (
     StreamChain,
     StreamRoute,
 )
-from xds_server.graph import Endpoint as BackendEndpoint
+from xds_server.translate.endpoints import Active, assignment
 from xds_server.translate.message import Translated
 from xds_server.translate.tls import SECRET, translate_secret, upstream_problem, upstream_socket
 from xds_server.types import Origin
@@ -123,8 +115,8 @@ def translate_clusters(
     problems: list[Diagnostic] = []
     order = tuple(features)
     for name, one in wanted.items():
-        cluster = build_cluster(name, one, order)
-        reason = (upstream_problem(one.backend.tls) if one.backend.tls else "") or check(cluster)
+        cluster, problem = _built(name, one, order)
+        reason = (upstream_problem(one.backend.tls) if one.backend.tls else "") or problem or check(cluster)
         origins = tuple(one.origins)
         if reason:
             first = origins[0] if origins else None
@@ -138,13 +130,14 @@ def translate_clusters(
             translated.append(Translated(name, cluster, origins, needs))
             continue
         translated.append(Translated(name, cluster, origins, ((ENDPOINTS, name), *needs)))
-        translated.append(Translated(name, assignment(name, one.backend), origins))
+        translated.append(Translated(name, assignment(name, one.backend, _active(one.settings, order)), origins))
     return translated, problems
 
 
-def build_cluster(name: str, wanted: Wanted, features: Iterable[AnyFeature]) -> Cluster:
-    """The cluster with its defaults, changed by every feature that its routes' settings name."""
+def _built(name: str, wanted: Wanted, features: Sequence[AnyFeature]) -> tuple[Cluster, str]:
+    """The cluster with its defaults, changed by every feature that its routes' settings name; and why it cannot be."""
     backend = wanted.backend
+    active = _active(wanted.settings, features)
     cluster = Cluster(name=name)
     cluster.connect_timeout.CopyFrom(duration(_CONNECT_TIMEOUT))
     cluster.per_connection_buffer_limit_bytes.CopyFrom(uint32(_BUFFER))
@@ -152,17 +145,26 @@ def build_cluster(name: str, wanted: Wanted, features: Iterable[AnyFeature]) -> 
     cluster.load_balancing_policy.CopyFrom(_default_balancing())
     # An endpoint that is taken away goes at once, whatever probes say about it.
     cluster.ignore_health_on_host_removal = True
-    _set_discovery(cluster, backend)
+    _set_discovery(cluster, backend, active)
     if backend.tls is not None:
         cluster.transport_socket.CopyFrom(upstream_socket(backend, backend.tls, wanted.client))
     parts = ClusterParts(cluster, _protocol(backend))
-    for feature in features:
-        for setting in wanted.settings:
-            if setting.feature == feature.name and feature.touches_cluster(setting.value):
-                feature.cluster(setting.value, parts)
+    problems = [feature.cluster_problem(value, parts) for feature, value in active]
+    for feature, value in active:
+        feature.cluster(value, parts)
     if backend.protocol in ("http1", "h2c"):
         cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(pack(parts.http))
-    return cluster
+    return cluster, next((problem for problem in problems if problem), "")
+
+
+def _active(settings: Sequence[Setting], features: Sequence[AnyFeature]) -> Active:
+    """The settings that change a cluster, in the order of the features."""
+    return [
+        (feature, setting.value)
+        for feature in features
+        for setting in settings
+        if setting.feature == feature.name and feature.touches_cluster(setting.value)
+    ]
 
 
 def _default_limits() -> CircuitBreakers:
@@ -178,7 +180,7 @@ def _default_balancing() -> LoadBalancingPolicy:
     return LoadBalancingPolicy(policies=[LoadBalancingPolicy.Policy(typed_extension_config=extension)])
 
 
-def _set_discovery(cluster: Cluster, backend: Backend) -> None:
+def _set_discovery(cluster: Cluster, backend: Backend, active: Active) -> None:
     if not backend.dns:
         cluster.type = Cluster.EDS
         cluster.eds_cluster_config.eds_config.CopyFrom(ads())
@@ -186,7 +188,7 @@ def _set_discovery(cluster: Cluster, backend: Backend) -> None:
     dns = DnsCluster(respect_dns_ttl=True, dns_lookup_family=V4_PREFERRED, dns_refresh_rate=duration(_DNS_REFRESH))
     cluster.cluster_type.name = "envoy.cluster.dns"
     cluster.cluster_type.typed_config.CopyFrom(pack(dns))
-    cluster.load_assignment.CopyFrom(assignment(cluster.name, backend))
+    cluster.load_assignment.CopyFrom(assignment(cluster.name, backend, active))
 
 
 def _protocol(backend: Backend) -> HttpProtocolOptions:
@@ -198,31 +200,3 @@ def _protocol(backend: Backend) -> HttpProtocolOptions:
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()
     return options
-
-
-def assignment(name: str, backend: Backend) -> ClusterLoadAssignment:
-    """The endpoints of a backend, grouped by zone."""
-    zones: dict[str, list[BackendEndpoint]] = {}
-    for endpoint in backend.endpoints:
-        zones.setdefault(endpoint.zone, []).append(endpoint)
-    found = ClusterLoadAssignment(cluster_name=name)
-    for zone, endpoints in sorted(zones.items()):
-        locality = LocalityLbEndpoints(lb_endpoints=[_endpoint(one, backend) for one in endpoints])
-        if zone:
-            locality.locality.zone = zone
-        found.endpoints.append(locality)
-    return found
-
-
-def _endpoint(one: BackendEndpoint, backend: Backend) -> LbEndpoint:
-    place = address(one.address, one.port, "udp" if backend.protocol == "udp" else "tcp")
-    built = LbEndpoint(endpoint=Endpoint(address=place, hostname=one.hostname))
-    if one.weight != 1:
-        built.load_balancing_weight.CopyFrom(uint32(one.weight))
-    return built
-
-
-def address(host: str, port: int, transport: Literal["tcp", "udp"] = "tcp") -> Address:
-    """A socket's address."""
-    protocol = SocketAddress.UDP if transport == "udp" else SocketAddress.TCP
-    return Address(socket_address=SocketAddress(protocol=protocol, address=host, port_value=port))

@@ -33,7 +33,7 @@ from xds_server.features.contract import AnyFeature, pack
 from xds_server.features.parts.headers import OVERWRITE, option
 from xds_server.features.parts.values import ads, duration, uint32
 from xds_server.graph import Chain, HttpChain, Port, StreamChain
-from xds_server.translate.clusters import address
+from xds_server.translate.endpoints import address
 from xds_server.translate.message import Translated
 from xds_server.translate.routes import CLUSTER, chain_values, table_name
 from xds_server.translate.streams import by_source, tcp_chain, udp_filter

@@ -18,7 +18,7 @@ from xds_server.envoy_api.envoy.extensions.transport_sockets.quic.v3.quic_transp
 from xds_server.features.contract import AnyFeature, pack
 from xds_server.features.parts.values import uint32
 from xds_server.graph import HttpChain, Port
-from xds_server.translate.clusters import address
+from xds_server.translate.endpoints import address
 from xds_server.translate.listeners import connection_manager, listener_needs, listener_origins
 from xds_server.translate.message import Translated
 from xds_server.translate.tls import downstream_context

@@ -1,0 +1,73 @@
+"""What the features about reaching backends refuse, and where they point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.translate.graphs import Reporter, feature
+from xds_server.features.health import HealthCheckSpec
+from xds_server.spec import Spec
+
+SPECS: dict[str, type[Spec]] = {"health": HealthCheckSpec}
+
+
+def probe(**written: Any) -> dict[str, Any]:
+    return {"active": {"type": "HTTP", "http": {"path": "/"}, **written}}
+
+
+def log(path: str = "/dev/stdout", *matches: str) -> dict[str, Any]:
+    return probe(healthCheckLog={"sinks": [{"type": "File", "file": {"path": path}}], "matches": matches})
+
+
+def text(size: int = 1) -> dict[str, Any]:
+    return {"type": "Text", "text": "x" * size}
+
+
+FILE = ("active", "healthCheckLog", "sinks", 0, "file", "path")
+CASES: list[tuple[str, dict[str, Any], tuple[str | int, ...]]] = [
+    ("health", {"active": {"type": "HTTP"}}, ("active",)),
+    ("health", {"active": {"type": "TCP", "http": {"path": "/"}}}, ("active", "http")),
+    ("health", probe(grpc={}), ("active", "grpc")),
+    ("health", probe(interval="0s"), ("active",)),
+    ("health", probe(timeout="0s"), ("active",)),
+    ("health", probe(http={"path": "/", "expectedResponse": {"type": "Text"}}), ("active", "http", "expectedResponse")),
+    ("health", probe(http={"path": "/", "expectedResponse": text(0)}), ("active", "http", "expectedResponse")),
+    ("health", probe(http={"path": "/", "expectedResponse": text(1025)}), ("active", "http", "expectedResponse")),
+    ("health", probe(http={"path": "/", "method": "HEAD", "expectedResponse": text()}),
+     ("active", "http", "expectedResponse")),
+    ("health", probe(http={"path": "/", "requestBody": text()}), ("active", "http", "requestBody")),
+    ("health", {"active": {"type": "TCP", "tcp": {"send": {**text(), "binary": "eA=="}}}}, ("active", "tcp", "send")),
+    ("health", {"active": {"type": "TCP", "tcp": {"receive": {"type": "Binary"}}}}, ("active", "tcp", "receive")),
+    ("health", log("/etc/cron.d/x"), FILE),
+    ("health", log("/var/log/../../etc/passwd"), FILE),
+    ("health", log("/dev/stdout", "Failure"), ("active", "healthCheckLog", "matches")),
+    ("health", probe(healthCheckLog={"sinks": [{"type": "File"}]}), ("active", "healthCheckLog", "sinks", 0)),
+]  # fmt: skip
+IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
+    ("health", {"active": {}}),
+    ("health", probe(type="REDIS")),
+    ("health", probe(unhealthyThreshold=0)),
+    ("health", probe(healthyThreshold=2**32)),
+    ("health", probe(overrides={"port": 65536})),
+    ("health", probe(http={"path": "health"})),
+    ("health", probe(http={"path": "/a\nb"})),
+    ("health", probe(http={"path": "/", "method": "CONNECT"})),
+    ("health", probe(http={"path": "/", "expectedStatuses": [99]})),
+    ("health", probe(http={"path": "/", "expectedResponse": {"type": "Binary", "binary": "?"}})),
+]
+
+
+@pytest.mark.parametrize(("name", "written", "path"), CASES, ids=range(len(CASES)))
+def test_refusals_name_their_place(name: str, written: dict[str, Any], path: tuple[str | int, ...]) -> None:
+    reporter = Reporter()
+    assert feature(name).resolve(SPECS[name].model_validate(written), reporter) is None
+    assert [(one[0], one[1]) for one in reporter.found] == [("F103", path)]
+
+
+@pytest.mark.parametrize(("name", "written"), IMPOSSIBLE, ids=range(len(IMPOSSIBLE)))
+def test_specs_refuse_what_no_one_can_mean(name: str, written: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        SPECS[name].model_validate(written)
