@@ -171,6 +171,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A118": _warning("this has no effect: a {action} of the rule answers every request at the gateway"),
     "A120": _error("the policy is not attached: {reason}"),
     "A121": _error("the policy is not attached, another one is: {reason}"),
+    "A123": _warning("there is no {kind} with these labels, so nothing is covered here{reason}"),
     "A122": _warning("this policy takes {fields} of {other} away ({place}): only the nearest policy counts"),
     "A131": _warning("HTTP/3 is not served on {name}: {reason}"),
     "A130": _error("the ListenerSet adds nothing: {reason}"),

@@ -19,7 +19,7 @@ from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.kinds import KINDS
 from xds_server.model.namespaces import ReferenceGrantSpec
-from xds_server.model.policies import Targets
+from xds_server.model.policies import MergingTargets
 from xds_server.model.route_filters import HttpRouteFilter
 from xds_server.model.stream_routes import TlsRouteSpec
 
@@ -73,7 +73,7 @@ YAML = [
 def fields_on(page: Path) -> list[Field]:
     """The fields that a page's tables have to name."""
     if page.name == "attachment.md":
-        return list(fields_of(Targets, "", frozenset()))
+        return list(fields_of(MergingTargets, "", frozenset()))
     if page.name == "routes.md":
         elsewhere = _ELSEWHERE | {"rules[].timeouts", "rules[].retry"}
         return [*fields_of(HttpRouteSpec, "", elsewhere), *fields_of(ReferenceGrantSpec, "", frozenset())]

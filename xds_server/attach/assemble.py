@@ -18,8 +18,9 @@ from xds_server.attach.hostnames import owner
 from xds_server.attach.index import Index, build_index, unique
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
 from xds_server.attach.listeners import ListenerState
+from xds_server.attach.merging import Policy
 from xds_server.attach.parents import Attachment, attach_route
-from xds_server.attach.policies import Policy, PolicyTable, read_policies
+from xds_server.attach.policies import PolicyTable, read_policies
 from xds_server.attach.protocols import family_of, transport_of
 from xds_server.attach.quic import with_quic
 from xds_server.attach.routes import Effective, SortKey, effective, routes_of, scopes_of
@@ -101,7 +102,7 @@ def attach_objects(
     tables.problems += (tables.streams.warnings | tables.warnings).values()
     tables.attached_routes.update(tables.streams.attached)
     tables.statuses |= tables.streams.statuses
-    tables.problems += tables.streams.problems
+    tables.problems += [*tables.streams.problems, *table.merging.problems]
     gateways = tuple(_gateway(state, tables) for state in states)
     tables.problems += tables.shading.problems(index)
     tables.statuses |= gateway_statuses(states, sets, tables.attached_routes)

@@ -144,11 +144,22 @@ def policy_statuses(
             if overriders:
                 message = "overridden for parts of its target by: " + ", ".join(overriders)
                 conditions.append(Condition("Overridden", True, "Overridden", message))
+            if condition.status and (merged := _merged(key, table)):
+                conditions.append(Condition("Merged", True, "Merged", merged))
             target, section = scope
             place = (target.group, target.kind, target.namespace, target.name, section)
             ancestors.append(ParentStatus(*place, conditions=tuple(conditions)))
         statuses[key] = Status(ancestors=tuple(ancestors))
     return statuses
+
+
+def _merged(key: Key, table: PolicyTable) -> str:
+    """What a policy was merged with, or who was merged into it."""
+    parents = sorted(str(parent) for child, parent in table.merging.made if child == key)
+    children = sorted(str(child) for child, parent in table.merging.made if parent == key)
+    said = [f"merged with {', '.join(parents)}"] if parents else []
+    said += [f"merged into by {', '.join(children)}"] if children else []
+    return "; ".join(said)
 
 
 def _routes_below(
@@ -171,7 +182,9 @@ def _overriders(policy: Key, scope: Scope, table: PolicyTable, below: Mapping[Sc
     return sorted(
         str(other.item.key)
         for (kind, (place, part)), other in table.attached.items()
-        if kind == policy.kind and (place in routes or (place == target and part and not section))
+        if kind == policy.kind
+        and (other.item.key, policy) not in table.merging.made
+        and (place in routes or (place == target and part and not section))
     )
 
 

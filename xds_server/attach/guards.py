@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xds_server.attach.policies import Policy, PolicyTable, Scope
+from xds_server.attach.merging import Policy
+from xds_server.attach.policies import PolicyTable, Scope
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
 from xds_server.model.policies import Targets
@@ -22,7 +23,7 @@ def lost_guards(
 ) -> tuple[tuple[Key, Key], Diagnostic] | None:
     """A warning about two policies, if the nearest takes away what guards of the next one."""
     found = [(scope, table.attached[_KIND, scope]) for scope in scopes if (_KIND, scope) in table.attached]
-    if len(found) < 2 or found[0][1].broken:
+    if len(found) < 2 or found[0][1].broken or found[0][1].merges:
         return None
     (scope, near), (_, far) = found[:2]
     kept, there = _settings(near), _settings(far)

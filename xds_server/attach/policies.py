@@ -8,11 +8,12 @@ A policy with errors stays in the table as broken, so that what it covers can be
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xds_server.attach.context import Reading
 from xds_server.attach.index import Index
+from xds_server.attach.merging import Merging, Policy
 from xds_server.attach.misfits import misfits
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
@@ -21,7 +22,7 @@ from xds_server.model.gateway_api import HttpRouteSpec
 from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.object import Object
-from xds_server.model.policies import Targets
+from xds_server.model.policies import Targets, TargetSelector
 from xds_server.model.stream_routes import StreamRouteSpec
 from xds_server.spec import Spec
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Condition, Key
@@ -44,21 +45,13 @@ Scope = tuple[Key, str]
 """A target and its section, empty for the whole of it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Policy:
-    """One policy with the settings it means. `broken` says what is wrong with it; empty if nothing is."""
-
-    item: Object
-    settings: tuple[Setting, ...]
-    broken: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class PolicyTable:
     """Which policy is attached to which target, and the Accepted condition of each (policy, target) pair."""
 
     attached: Mapping[tuple[str, Scope], Policy]
     accepted: Mapping[Key, tuple[tuple[Scope, Condition], ...]]
+    merging: Merging
 
     def nearest(self, kind: str, scopes: Iterable[Scope]) -> tuple[Policy, Scope] | None:
         """The policy of a kind that counts, given the scopes from the nearest to the farthest."""
@@ -66,6 +59,22 @@ class PolicyTable:
             if (found := self.attached.get((kind, scope))) is not None:
                 return found, scope
         return None
+
+    def counting(
+        self, kind: str, scopes: Sequence[Scope], above: Collection[Scope]
+    ) -> tuple[tuple[Policy, Scope], ...]:
+        """What counts of a kind: the nearest policy, merged into the nearest of those `above` routes if it says so.
+
+        The other one then comes without settings of its own, for its place and its scope.
+        """
+        found = self.nearest(kind, scopes)
+        if found is None:
+            return ()
+        policy, scope = found
+        parent = self.nearest(kind, [one for one in scopes if one in above])
+        if not policy.merges or scope in above or parent is None:
+            return (found,)
+        return (self.merging.merge(policy, parent[0]), scope), (Policy(parent[0].item, ()), parent[1])
 
 
 def settings_of(
@@ -104,18 +113,48 @@ def read_policies(
             policy, found = _read(item, kind, features, index)
             problems += found
             results = []
-            for number, target in enumerate(item.spec.targets):
-                scope = (Key(target.group, target.kind, item.namespace, target.name), target.section_name or "")
+            aims, found = _aims(item, kind, index)
+            problems += found
+            for scope, path in aims.items():
                 if scope[0] in foreign:
                     continue
                 unfit = misfits(item, kind, scope, features, index)
                 here = replace(policy, broken=policy.broken or "; ".join(one.message for one in unfit))
                 problems += unfit
-                condition, more = _attach(here, kind, scope, number, index, attached)
+                condition, more = _attach(here, kind, scope, path, index, attached)
                 problems += more
                 results.append((scope, condition))
             accepted[item.key] = tuple(results)
-    return PolicyTable(attached, accepted), tuple(problems)
+    return PolicyTable(attached, accepted, Merging(features, index)), tuple(problems)
+
+
+def _aims(item: Object, kind: str, index: Index) -> tuple[dict[Scope, Path], tuple[Diagnostic, ...]]:
+    """What a policy is for, with the places that say so: what it selects by label, oldest first, then what it names."""
+    assert isinstance(item.spec, Targets)
+    aims: dict[Scope, Path] = {}
+    problems = []
+    for number, selector in enumerate(item.spec.target_selectors):
+        path: Path = ("targetSelectors", number)
+        labelled = [
+            one for one in index.of_kind(selector.group, selector.kind) if selector.matches(dict(one.meta.labels))
+        ]
+        found = [one.key for one in labelled if _is_within(one.namespace, item.namespace, selector, index)]
+        granted = [key for key in found if index.permitted(item.key, key)]
+        aims.update({(key, ""): path for key in granted})
+        if not granted:
+            reason = f": no ReferenceGrant in {found[0].namespace} permits it" if found else ""
+            problems.append(item.diagnose("A123", *path, kind=selector.kind, reason=reason))
+    for number, target in enumerate(item.spec.targets):
+        scope = (Key(target.group, target.kind, item.namespace, target.name), target.section_name or "")
+        aims.setdefault(scope, item.spec.target_path(number))
+    return aims, tuple(problems)
+
+
+def _is_within(namespace: str, own: str, selector: TargetSelector, index: Index) -> bool:
+    where = selector.namespaces
+    if where.from_ == "Selector":
+        return where.selector is not None and where.selector.matches(index.labels_of_namespace(namespace))
+    return where.from_ == "All" or namespace == own
 
 
 def _read(
@@ -132,12 +171,10 @@ def _read(
 
 
 def _attach(
-    policy: Policy, kind: str, scope: Scope, number: int, index: Index, attached: dict[tuple[str, Scope], Policy]
+    policy: Policy, kind: str, scope: Scope, path: Path, index: Index, attached: dict[tuple[str, Scope], Policy]
 ) -> tuple[Condition, tuple[Diagnostic, ...]]:
     item = policy.item
     missing, hint = _missing(scope, kind, index)
-    assert isinstance(item.spec, Targets)
-    path = item.spec.target_path(number)
     if missing:
         problem = item.diagnose("A120", *path, hint=hint, reason=missing)
         return Condition("Accepted", False, "TargetNotFound", missing), (problem,)

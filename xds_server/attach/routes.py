@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from xds_server.attach.index import age
 from xds_server.attach.listeners import ListenerState
+from xds_server.attach.merging import Policy
 from xds_server.attach.parents import Attachment
-from xds_server.attach.policies import ROUTE_POLICIES, Policy, PolicyTable, Scope
+from xds_server.attach.policies import ROUTE_POLICIES, PolicyTable, Scope
 from xds_server.attach.rules import Copies, Rule, Share
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Destination, Forward, Mirror, Redirect, Respond, Route, Setting
@@ -58,8 +59,9 @@ def effective(
 ) -> Effective:
     """The policies that count for a rule on a listener."""
     scopes = scopes_of(route, rule, attachment)
-    found = (table.nearest(kind, scopes) for kind in ROUTE_POLICIES)
-    return Effective(tuple(item for item in found if item is not None), features)
+    above = attachment.listener.scopes(attachment.gateway.key)
+    found = (table.counting(kind, scopes, above) for kind in ROUTE_POLICIES)
+    return Effective(tuple(item for items in found for item in items), features)
 
 
 def routes_of(

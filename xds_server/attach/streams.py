@@ -97,7 +97,7 @@ def _claim(
 ) -> list[str]:
     """Take the hostnames that nobody has taken yet. The answer is who has the others."""
     scopes = _scopes(route, attachment)
-    policies = _effective(scopes, known)
+    policies = _effective(scopes, attachment, known)
     lost = lost_guards(scopes, known.policies, known.features)
     streams.warnings |= [lost] if lost else []
     refused = _unkept(policies, _transport(route))
@@ -126,11 +126,12 @@ def _scopes(route: Object, attachment: Attachment) -> tuple[Scope, ...]:
     return (*section, (route.key, ""), *attachment.listener.scopes(attachment.gateway.key))
 
 
-def _effective(scopes: Sequence[Scope], known: Known) -> Effective:
+def _effective(scopes: Sequence[Scope], attachment: Attachment, known: Known) -> Effective:
     """The policies that count for a route on a listener."""
-    found = (known.policies.nearest(kind, scopes) for kind in ROUTE_POLICIES)
+    above = attachment.listener.scopes(attachment.gateway.key)
+    found = (known.policies.counting(kind, scopes, above) for kind in ROUTE_POLICIES)
     by_name = {feature.name: feature for feature in known.features}
-    return Effective(tuple(item for item in found if item is not None), by_name)
+    return Effective(tuple(item for items in found for item in items), by_name)
 
 
 def _unkept(policies: Effective, transport: Transport) -> str:

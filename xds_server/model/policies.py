@@ -5,7 +5,7 @@ A feature is carried by one field here; the field's name and the feature's `carr
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,7 +29,9 @@ from xds_server.features.oidc import OidcSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
+from xds_server.model.namespaces import LabelSelector
 from xds_server.spec import GroupName, KindName, ObjectName, SectionName, Spec
+from xds_server.types import GATEWAY_GROUP
 
 
 class TargetRef(Spec):
@@ -41,16 +43,40 @@ class TargetRef(Spec):
     section_name: SectionName | None = None
 
 
+class SelectedNamespaces(Spec):
+    """Where targets are looked for by label: in the policy's namespace, in all, or in those with certain labels."""
+
+    from_: Annotated[Literal["Same", "All", "Selector"], Field(alias="from")] = "Same"
+    selector: LabelSelector | None = None
+
+    @model_validator(mode="after")
+    def _selector_fits(self) -> SelectedNamespaces:
+        if (self.selector is not None) != (self.from_ == "Selector"):
+            raise ValueError("'selector' is for from: Selector, and only for that")
+        return self
+
+
+class TargetSelector(LabelSelector):
+    """Targets by label. In other namespaces a ReferenceGrant there must permit it."""
+
+    group: GroupName = GATEWAY_GROUP
+    kind: KindName
+    namespaces: SelectedNamespaces = SelectedNamespaces()
+
+
 class Targets(Spec):
-    """What a policy is attached to: one or several targets."""
+    """What a policy is attached to: targets by name, by label, or both."""
 
     target_ref: TargetRef | None = None
     target_refs: Annotated[tuple[TargetRef, ...], Field(max_length=16)] = ()
+    target_selectors: Annotated[tuple[TargetSelector, ...], Field(max_length=16)] = ()
 
     @model_validator(mode="after")
     def _one_form(self) -> Targets:
-        if (self.target_ref is not None) == bool(self.target_refs):
+        if self.target_ref is not None and self.target_refs:
             raise ValueError("give either 'targetRef' or 'targetRefs'")
+        if self.target_ref is None and not self.target_refs and not self.target_selectors:
+            raise ValueError("give 'targetRefs' (or 'targetRef'), 'targetSelectors', or both")
         return self
 
     @property
@@ -67,7 +93,19 @@ class Targets(Spec):
         return ("targetRefs", index) if self.target_refs else ("targetRef",)
 
 
-class SecurityPolicySpec(Targets):
+class MergingTargets(Targets):
+    """What a policy is attached to that may be merged, at a route, into the one of the listener or Gateway above it."""
+
+    merge_type: Literal["StrategicMerge", "JSONMerge"] | None = None
+
+    @model_validator(mode="after")
+    def _merged_at_routes(self) -> MergingTargets:
+        if self.merge_type and any(target.kind in ("Gateway", "ListenerSet") for target in self.targets):
+            raise ValueError("'mergeType' is for policies of routes: nothing is above a Gateway")
+        return self
+
+
+class SecurityPolicySpec(MergingTargets):
     """Who may come in."""
 
     cors: CorsPolicySpec | None = None
@@ -96,7 +134,7 @@ class SecurityPolicySpec(Targets):
         return tuple(found)
 
 
-class BackendTrafficPolicySpec(Targets):
+class BackendTrafficPolicySpec(MergingTargets):
     """How traffic to backends is handled."""
 
     timeout: TimeoutSpec | None = None
