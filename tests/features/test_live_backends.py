@@ -205,7 +205,7 @@ def servers_of(edge: Envoy, name: str, path: str = "/", **headers: str) -> set[s
 
 
 def test_clients_stay_with_their_endpoint(edge: Envoy) -> None:
-    users = [servers_of(edge, "header.hash.example", x_user=f"user-{number}") for number in range(12)]
+    users = [servers_of(edge, "header.hash.example", x_user=f"user-{number}") for number in range(40)]
     assert all(len(one) == 1 for one in users)
     assert len(set.union(*users)) == 3
     assert len(servers_of(edge, "query.hash.example", "/?u=7")) == 1
