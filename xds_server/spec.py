@@ -9,10 +9,19 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
 
-from xds_server.types import parse_duration
+from xds_server.types import parse_duration, parse_quantity
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -32,6 +41,16 @@ def _duration(text: str) -> str:
     return text
 
 
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _quantity(text: str) -> str:
+    if parse_quantity(text) is None:
+        raise ValueError(f"'{text}' is not a whole number of bytes such as 4096, 32Ki or 1M")
+    return text
+
+
 def _no_control_characters(text: str) -> str:
     if _CONTROL.search(text):
         raise ValueError("control characters (CR, LF, NUL ...) are not allowed here")
@@ -45,6 +64,8 @@ UInt32 = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Duration = Annotated[str, AfterValidator(_duration)]
 """A Gateway API duration, kept as written; `xds_server.types.parse_duration` gives its seconds."""
+Quantity = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_quantity)]
+"""A number of bytes as Kubernetes writes it, kept as written; `xds_server.types.parse_quantity` gives the number."""
 ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_no_control_characters)]
 NamespaceName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=rf"^{_LABEL}$")]
 GroupName = Annotated[str, StringConstraints(max_length=253, pattern=rf"^({_LABEL}(\.{_LABEL})*)?$")]

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from xds_server.diagnostics import Path, Positions, Span
 
@@ -19,6 +20,12 @@ CORE_GROUP = ""
 DISCOVERY_GROUP = "discovery.k8s.io"
 DEFAULT_NAMESPACE = "default"
 
+_QUANTITY = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)([kMGT]|[KMGT]i)?")
+_UNITS = {"": 1} | {
+    f"{'K' if binary and letter == 'k' else letter}{binary}": (1024 if binary else 1000) ** power
+    for binary in ("", "i")
+    for power, letter in enumerate("kMGT", start=1)
+}
 _DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,5})s)?(?:(\d{1,5})ms)?")
 
 
@@ -102,6 +109,16 @@ def parse_duration(text: str) -> float | None:
     return hours * 3600 + minutes * 60 + seconds + millis / 1000
 
 
+def parse_quantity(text: str) -> int | None:
+    """The whole number that a quantity of Kubernetes is (`32Ki`, `1.5M`, `4096`); None if it is none, or not whole."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        return None
+    number, unit = match.groups()
+    value = Fraction(number) * _UNITS[unit or ""]
+    return int(value) if value.denominator == 1 else None
+
+
 __all__ = [
     "CELLWAY_GROUP",
     "CORE_GROUP",
@@ -119,4 +136,5 @@ __all__ = [
     "Source",
     "Span",
     "parse_duration",
+    "parse_quantity",
 ]

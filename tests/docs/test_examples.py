@@ -46,6 +46,12 @@ CARRIERS = {
     "mirrors.md": [("HTTPRoute.filter", "requestMirror")],
     "session-persistence.md": [("HTTPRoute.rule", "sessionPersistence")],
     "tcp-keepalive.md": [("BackendTrafficPolicy", "tcpKeepalive")],
+    "connections.md": [
+        ("BackendTrafficPolicy", "connection"),
+        ("BackendTrafficPolicy", "http2"),
+        ("BackendTrafficPolicy", "proxyProtocol"),
+    ],
+    "dns.md": [("BackendTrafficPolicy", "dns")],
     "circuit-breakers.md": [("BackendTrafficPolicy", "circuitBreaker")],
     "load-balancing.md": [("BackendTrafficPolicy", "loadBalancer")],
     "health-checks.md": [("BackendTrafficPolicy", "healthCheck")],

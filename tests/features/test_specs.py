@@ -13,11 +13,14 @@ from tests.translate.graphs import Reporter, feature
 from xds_server.features import FEATURES
 from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
+from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
+from xds_server.features.connection import ConnectionSpec
 from xds_server.features.cors import CorsFilterSpec
 from xds_server.features.csrf import CsrfSpec
 from xds_server.features.direct_response import DirectResponseSpec
+from xds_server.features.dns import DnsSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.ext_auth import ExtAuthSpec
 from xds_server.features.filter_rewrite import FilterRewriteSpec
@@ -29,6 +32,7 @@ from xds_server.features.jwt import Jwt, JwtSpec, RemoteKeys
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.oidc import OidcSpec
+from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.retry import Retry, RetrySpec
 from xds_server.features.route_retry import RouteRetrySpec
 from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
@@ -73,6 +77,10 @@ SPECS: dict[str, type[Spec]] = {
     "grpc_web": GrpcWebSpec,
     "timeout": TimeoutSpec,
     "tcp_keepalive": TcpKeepaliveSpec,
+    "connection": ConnectionSpec,
+    "dns": DnsSpec,
+    "backend_http2": Http2SettingsSpec,
+    "backend_proxy_protocol": BackendProxyProtocolSpec,
     "retry": RetrySpec,
     "route_retry": RouteRetrySpec,
     "route_timeout": RouteTimeoutSpec,
@@ -384,6 +392,7 @@ def test_values_are_frozen_and_hashable() -> None:
             path={"value": "/a"}, sourceCIDR={"value": "10.0.0.0/8"}, methods=[{"value": "GET"}]
         ),
         "load_balancer": {"type": "Random"},
+        "backend_proxy_protocol": {"version": "V1"},
         "url_rewrite": {"hostname": "a.example"},
         "request_header_modifier": {"set": [{"name": "a", "value": "b"}]},
         "response_header_modifier": {"add": [{"name": "a", "value": "b"}]},

@@ -8,10 +8,21 @@ import pytest
 from pydantic import ValidationError
 
 from tests.translate.graphs import Reporter, feature
+from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
+from xds_server.features.connection import ConnectionSpec
+from xds_server.features.dns import DnsSpec
 from xds_server.features.health import HealthCheckSpec
+from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.spec import Spec
+from xds_server.types import parse_quantity
 
-SPECS: dict[str, type[Spec]] = {"health": HealthCheckSpec}
+SPECS: dict[str, type[Spec]] = {
+    "health": HealthCheckSpec,
+    "connection": ConnectionSpec,
+    "dns": DnsSpec,
+    "backend_http2": Http2SettingsSpec,
+    "backend_proxy_protocol": BackendProxyProtocolSpec,
+}
 
 
 def probe(**written: Any) -> dict[str, Any]:
@@ -45,8 +56,26 @@ CASES: list[tuple[str, dict[str, Any], tuple[str | int, ...]]] = [
     ("health", log("/var/log/../../etc/passwd"), FILE),
     ("health", log("/dev/stdout", "Failure"), ("active", "healthCheckLog", "matches")),
     ("health", probe(healthCheckLog={"sinks": [{"type": "File"}]}), ("active", "healthCheckLog", "sinks", 0)),
+    ("connection", {"bufferLimit": 0}, ("bufferLimit",)),
+    ("connection", {"bufferLimit": "4Gi"}, ("bufferLimit",)),
+    ("connection", {"socketBufferLimit": "2Gi"}, ("socketBufferLimit",)),
+    ("dns", {"dnsRefreshRate": "1ms"}, ("dnsRefreshRate",)),
+    ("backend_http2", {"initialStreamWindowSize": "1Ki"}, ("initialStreamWindowSize",)),
+    ("backend_http2", {"initialConnectionWindowSize": "2Gi"}, ("initialConnectionWindowSize",)),
+    ("backend_http2", {"connectionKeepalive": {}}, ("connectionKeepalive",)),
+    ("backend_http2", {"connectionKeepalive": {"interval": "1s", "timeout": "0s"}}, ("connectionKeepalive", "timeout")),
 ]  # fmt: skip
 IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
+    ("connection", {"bufferLimit": "32 KB"}),
+    ("connection", {"bufferLimit": "1.5"}),
+    ("connection", {"bufferLimit": -1}),
+    ("connection", {"bufferLimit": True}),
+    ("connection", {"preconnect": {"perEndpointPercent": 99}}),
+    ("connection", {"preconnect": {"predictivePercent": 301}}),
+    ("dns", {"lookupFamily": "IPv5"}),
+    ("backend_http2", {"maxConcurrentStreams": 0}),
+    ("backend_http2", {"onInvalidMessage": "Ignore"}),
+    ("backend_proxy_protocol", {"version": "V3"}),
     ("health", {"active": {}}),
     ("health", probe(type="REDIS")),
     ("health", probe(unhealthyThreshold=0)),
@@ -71,3 +100,11 @@ def test_refusals_name_their_place(name: str, written: dict[str, Any], path: tup
 def test_specs_refuse_what_no_one_can_mean(name: str, written: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         SPECS[name].model_validate(written)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("4096", 4096), ("32Ki", 32768), ("1.5Ki", 1536), ("1k", 1000), ("2Mi", 2**21), ("1K", None), ("1.5", None)],
+)
+def test_quantities(text: str, number: int | None) -> None:
+    assert parse_quantity(text) == number

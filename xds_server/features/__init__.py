@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from xds_server.features.api_keys import API_KEYS
 from xds_server.features.authorization import AUTHORIZATION
+from xds_server.features.backend_http2 import BACKEND_HTTP2
+from xds_server.features.backend_proxy_protocol import BACKEND_PROXY_PROTOCOL
 from xds_server.features.basic_auth import BASIC_AUTH
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
+from xds_server.features.connection import CONNECTION
 from xds_server.features.contract import AnyFeature
 from xds_server.features.cors import CORS
 from xds_server.features.csrf import CSRF
 from xds_server.features.direct_response import DIRECT_RESPONSE
+from xds_server.features.dns import DNS
 from xds_server.features.early_headers import EARLY_HEADERS
 from xds_server.features.ext_auth import EXT_AUTH
 from xds_server.features.filter_rewrite import FILTER_REWRITE
@@ -53,6 +57,10 @@ FEATURES: tuple[AnyFeature, ...] = (
     ROUTE_TIMEOUT,
     CIRCUIT_BREAKER,
     TCP_KEEPALIVE,
+    CONNECTION,
+    DNS,
+    BACKEND_HTTP2,
+    BACKEND_PROXY_PROTOCOL,
     LOAD_BALANCER,
     HEALTH,
     REQUEST_HEADER_MODIFIER,

@@ -12,11 +12,14 @@ from pydantic import Field, model_validator
 from xds_server.diagnostics import Path
 from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
+from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
+from xds_server.features.connection import ConnectionSpec
 from xds_server.features.cors import CorsPolicySpec
 from xds_server.features.csrf import CsrfSpec
 from xds_server.features.direct_response import DirectResponseSpec
+from xds_server.features.dns import DnsSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.ext_auth import ExtAuthSpec
 from xds_server.features.filter_rewrite import FilterRewriteSpec
@@ -26,6 +29,7 @@ from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.oidc import OidcSpec
+from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
@@ -144,6 +148,19 @@ class BackendTrafficPolicySpec(MergingTargets):
     load_balancer: LoadBalancerSpec | None = None
     tcp_keepalive: TcpKeepaliveSpec | None = None
     health_check: HealthCheckSpec | None = None
+    connection: ConnectionSpec | None = None
+    dns: DnsSpec | None = None
+    http2: Http2SettingsSpec | None = None
+    proxy_protocol: BackendProxyProtocolSpec | None = None
+
+    def conflicts(self) -> tuple[tuple[Path, str], ...]:
+        """Where fields do not fit each other, and why."""
+        ahead = self.connection.preconnect if self.connection else None
+        balanced = self.load_balancer.type if self.load_balancer else "RoundRobin"
+        if ahead is None or ahead.predictive_percent is None or balanced in ("RoundRobin", "Random"):
+            return ()
+        place = ("connection", "preconnect", "predictivePercent")
+        return ((place, f"with type {balanced} nobody knows who gets the next request; RoundRobin and Random can"),)
 
 
 class ClientTrafficPolicySpec(Targets):

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from xds_server.envoy_api.envoy.config.core.v3.config_source_pb2 import ApiVersion, ConfigSource
-from xds_server.types import parse_duration
+from xds_server.types import parse_duration, parse_quantity
 
 
 def literal(text: str) -> str:
@@ -22,6 +22,11 @@ def literal(text: str) -> str:
 def seconds(text: str | None) -> float | None:
     """The seconds of a duration as a spec holds it."""
     return None if text is None else parse_duration(text)
+
+
+def size(text: str | None) -> int | None:
+    """The bytes of a quantity as a spec holds it."""
+    return None if text is None else parse_quantity(text)
 
 
 def duration(length: float) -> Duration:
