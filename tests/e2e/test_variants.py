@@ -59,8 +59,10 @@ def test_clusters_are_replaced_and_listeners_changed_without_a_failed_request(
         with Load(cellway.block.address(1), 8080, "web.example") as steady:
             for edit in range(15):
                 name = f"new{edit}"
-                cellway.write("backend.yaml", BACKEND.replace("NAME", name))
+                # What a route refers to must be there before it, and after it: a reload may come between two files.
+                cellway.write(f"backends/{name}.yaml", BACKEND.replace("NAME", name))
                 cellway.write("routes/web.yaml", route("web", edit, name))
+                (cellway.folder / "backends" / f"new{edit - 1}.yaml").unlink(missing_ok=True)
                 if edit % 3 == 0:
                     cellway.write("client.yaml", CLIENT.replace("VALUE", f'"{edit}"'))
                 cellway.wait()
