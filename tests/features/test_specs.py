@@ -9,13 +9,15 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from pydantic import ValidationError
 
-from tests.translate.graphs import Reporter, feature
+from tests.translate.graphs import Listed, Reporter, feature
 from xds_server.features import FEATURES
 from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
+from xds_server.features.bandwidth import BandwidthSpec
 from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
+from xds_server.features.compression import CompressionSpec
 from xds_server.features.connection import ConnectionSpec
 from xds_server.features.cors import CorsFilterSpec
 from xds_server.features.csrf import CsrfSpec
@@ -23,6 +25,7 @@ from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.dns import DnsSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.ext_auth import ExtAuthSpec
+from xds_server.features.fault import FaultSpec
 from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.grpc_web import GrpcWebSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
@@ -33,6 +36,7 @@ from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
+from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.retry import Retry, RetrySpec
 from xds_server.features.route_retry import RouteRetrySpec
 from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
@@ -62,7 +66,7 @@ SECRETS = {
     "keys": {"ann": "k-1"},
     "users": {".htpasswd": "ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs="},
 }
-SPECS: dict[str, type[Spec]] = {
+SPECS: dict[str, type[Spec] | Listed] = {
     "early_headers": ClientHeadersSpec,
     "http3": Http3Spec,
     "jwt": JwtSpec,
@@ -75,6 +79,10 @@ SPECS: dict[str, type[Spec]] = {
     "ext_auth": ExtAuthSpec,
     "local_rate_limit": RateLimitSpec,
     "grpc_web": GrpcWebSpec,
+    "fault": FaultSpec,
+    "request_buffer": RequestBufferSpec,
+    "bandwidth": BandwidthSpec,
+    "compression": Listed(CompressionSpec),
     "timeout": TimeoutSpec,
     "tcp_keepalive": TcpKeepaliveSpec,
     "connection": ConnectionSpec,
@@ -96,7 +104,7 @@ SPECS: dict[str, type[Spec]] = {
 }
 
 
-def resolve(name: str, written: dict[str, Any], **config_maps: dict[str, str]) -> tuple[Any, Reporter]:
+def resolve(name: str, written: Any, **config_maps: dict[str, str]) -> tuple[Any, Reporter]:
     reporter = Reporter(
         {key.replace("_", "-"): data for key, data in config_maps.items()}, secrets=SECRETS, backends=BACKENDS
     )
@@ -145,7 +153,7 @@ REGEX_PATH = ("path", "replaceRegexMatch")
 INLINE = ("providers", 0, "localJWKS", "inline")
 URI = ("providers", 0, "remoteJWKS", "uri")
 AT = ("local", "rules", 0, "clientSelectors", 0)
-CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
+CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
     ("early_headers", {"earlyRequestHeaders": {"removeOnMatch": [{"type": "RegularExpression", "value": "("}]}},
      "F100", ("earlyRequestHeaders", "removeOnMatch", 0, "value")),
     ("early_headers", {"lateResponseHeaders": {"set": [{"name": "Host", "value": "x"}]}},
@@ -250,6 +258,19 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
      "F100", (*AT, "queryParams", 0, "value")),
     ("local_rate_limit", selector(sourceCIDR={"value": "somewhere"}), "F103", (*AT, "sourceCIDR", "value")),
     ("local_rate_limit", selector(path={"type": "RegularExpression", "value": "a{100}"}), "F100", (*AT, "path", "value")),
+    ("fault", {}, "F103", ()),
+    ("fault", {"delay": {"fixedDelay": "0s"}}, "F103", ("delay", "fixedDelay")),
+    ("fault", {"delay": {"fixedDelay": "1s", "percentage": 0.00001}}, "F103", ("delay", "percentage")),
+    ("fault", {"abort": {}}, "F103", ("abort",)),
+    ("fault", {"abort": {"httpStatus": 500, "grpcStatus": 2}}, "F103", ("abort",)),
+    ("compression", [{"type": "Gzip"}, {"type": "Gzip"}], "F103", (1, "type")),
+    ("compression", [{"type": "Gzip", "brotli": {}}], "F103", (0, "brotli")),
+    ("compression", [{"type": "Gzip", "minContentLength": "4Gi"}], "F120", (0, "minContentLength")),
+    ("request_buffer", {"limit": 0}, "F120", ("limit",)),
+    ("request_buffer", {"limit": "4Gi"}, "F120", ("limit",)),
+    ("bandwidth", {}, "F103", ()),
+    ("bandwidth", {"request": {"limit": {"value": 1023, "unit": "Second"}}}, "F120", ("request", "limit", "value")),
+    ("bandwidth", {"response": {"limit": {"value": "60Ki", "unit": "Hour"}}}, "F120", ("response", "limit", "value")),
     ("timeout", {"tcp": {"connectTimeout": "0s"}}, "F103", ("tcp", "connectTimeout")),
     ("tcp_keepalive", {"idleTime": "1500ms"}, "F103", ("idleTime",)),
     ("tcp_keepalive", {"interval": "0s"}, "F103", ("interval",)),
@@ -288,7 +309,7 @@ CASES: list[tuple[str, dict[str, Any], str, tuple[str | int, ...]]] = [
 
 
 @pytest.mark.parametrize(("name", "written", "code", "path"), CASES, ids=range(len(CASES)))
-def test_refusals_name_their_place(name: str, written: dict[str, Any], code: str, path: tuple[str | int, ...]) -> None:
+def test_refusals_name_their_place(name: str, written: Any, code: str, path: tuple[str | int, ...]) -> None:
     value, reporter = resolve(name, written)
     assert value is None
     assert [(one[0], one[1]) for one in reporter.found] == [(code, path)]
@@ -317,6 +338,12 @@ def test_refusals_name_their_place(name: str, written: dict[str, Any], code: str
         ("url_rewrite", {"hostname": "*.example"}),
         ("url_rewrite", {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/a\x00"}}),
         ("jwt", {"providers": []}),
+        ("fault", {"abort": {"httpStatus": 600}}),
+        ("fault", {"abort": {"grpcStatus": 17}}),
+        ("fault", {"abort": {"httpStatus": 500, "percentage": 100.1}}),
+        ("request_buffer", {"limit": "1.5"}),
+        ("request_buffer", {"limit": "10Kb"}),
+        ("request_buffer", {"limit": -1}),
     ],
 )
 def test_specs_refuse_what_no_one_can_mean(name: str, written: dict[str, Any]) -> None:
@@ -382,7 +409,7 @@ def test_bodies_from_a_config_map() -> None:
 
 
 def test_values_are_frozen_and_hashable() -> None:
-    samples: dict[str, dict[str, Any]] = {
+    samples: dict[str, Any] = {
         "jwt": local(inline=PUBLIC),
         "api_keys": {"credentialRefs": [{"name": "keys"}], "extractFrom": [{"headers": ["x-key"]}]},
         "ext_auth": {"http": {"backendRefs": [{"name": "auth", "port": 80}]}},
@@ -391,6 +418,10 @@ def test_values_are_frozen_and_hashable() -> None:
         "local_rate_limit": selector(
             path={"value": "/a"}, sourceCIDR={"value": "10.0.0.0/8"}, methods=[{"value": "GET"}]
         ),
+        "fault": {"abort": {"httpStatus": 503}},
+        "request_buffer": {"limit": "1Mi"},
+        "bandwidth": {"request": {"limit": {"value": "1Mi", "unit": "Second"}}},
+        "compression": [{"type": "Gzip"}],
         "load_balancer": {"type": "Random"},
         "backend_proxy_protocol": {"version": "V1"},
         "url_rewrite": {"hostname": "a.example"},

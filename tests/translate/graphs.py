@@ -68,7 +68,18 @@ def feature(name: str) -> AnyFeature:
     return next(one for one in FEATURES if one.name == name)
 
 
-def setting(name: str, spec: type[Spec], written: dict[str, Any], reporter: Reporter | None = None) -> Setting:
+@dataclass(frozen=True)
+class Listed:
+    """A field that holds a list of specs, read like the spec of any other field."""
+
+    item: type[Spec]
+
+    def model_validate(self, written: Any) -> tuple[Spec, ...]:
+        """The specs."""
+        return tuple(self.item.model_validate(one) for one in written)
+
+
+def setting(name: str, spec: type[Spec] | Listed, written: Any, reporter: Reporter | None = None) -> Setting:
     """What a spec means, which must be without errors. `reporter` holds what it refers to."""
     reporter = reporter or Reporter()
     value = feature(name).resolve(spec.model_validate(written), reporter)

@@ -52,15 +52,16 @@ def envoy_binary() -> Path:
 
 
 class Server:
-    """An HTTP server that tells what it was asked, or says `body`. `/status/503` answers so, `/sleep/2` takes two seconds.
+    """An HTTP server that tells what it was asked, or says `body` of a `type`.
 
-    Paths in `broken` are answered with 500.
+    `/status/503` answers so, `/sleep/2` takes two seconds. Paths in `broken` are answered with 500.
     """
 
     def __init__(self, name: str, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
         self.seen: list[str] = []
         self.body = ""
+        self.type = ""
         self.broken: set[str] = set()
         server = self
 
@@ -84,6 +85,8 @@ class Server:
                 self.send_response(status)
                 self.send_header("content-length", str(len(body)))
                 self.send_header("x-from-backend", "1")
+                if server.type:
+                    self.send_header("content-type", server.type)
                 self.end_headers()
                 self.wfile.write(body)
 

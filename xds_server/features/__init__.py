@@ -2,8 +2,10 @@
 
 In: the feature files. Out: `FEATURES`. The order is the order in which filters see a request: tokens are checked
 before requests are counted, so that nobody uses up the limit of another user. Preflights of browsers carry no token, so
-CORS comes before. docs/decisions/0006 gives the reasons. Where two features set one field of a route (`timeout` and
-`route_timeout`), the later one has the last word. A feature is registered here and nowhere else.
+CORS comes before. Faults stand for those of a backend, and only requests that may pass are buffered, so both come after
+guards and limits. Answers go the other way: they are compressed before their bytes are counted.
+docs/decisions/0006 gives the reasons. Where two features set one field of a route (`timeout` and `route_timeout`), the
+later one has the last word. A feature is registered here and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from xds_server.features.api_keys import API_KEYS
 from xds_server.features.authorization import AUTHORIZATION
 from xds_server.features.backend_http2 import BACKEND_HTTP2
 from xds_server.features.backend_proxy_protocol import BACKEND_PROXY_PROTOCOL
+from xds_server.features.bandwidth import BANDWIDTH
 from xds_server.features.basic_auth import BASIC_AUTH
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
+from xds_server.features.compression import COMPRESSION
 from xds_server.features.connection import CONNECTION
 from xds_server.features.contract import AnyFeature
 from xds_server.features.cors import CORS
@@ -22,6 +26,7 @@ from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.dns import DNS
 from xds_server.features.early_headers import EARLY_HEADERS
 from xds_server.features.ext_auth import EXT_AUTH
+from xds_server.features.fault import FAULT
 from xds_server.features.filter_rewrite import FILTER_REWRITE
 from xds_server.features.grpc_web import GRPC_WEB
 from xds_server.features.header_modifier import REQUEST_HEADER_MODIFIER, RESPONSE_HEADER_MODIFIER
@@ -31,6 +36,7 @@ from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
 from xds_server.features.oidc import OIDC
+from xds_server.features.request_buffer import REQUEST_BUFFER
 from xds_server.features.retry import RETRY
 from xds_server.features.route_retry import ROUTE_RETRY
 from xds_server.features.route_timeout import ROUTE_TIMEOUT
@@ -50,6 +56,10 @@ FEATURES: tuple[AnyFeature, ...] = (
     EXT_AUTH,
     AUTHORIZATION,
     LOCAL_RATE_LIMIT,
+    FAULT,
+    REQUEST_BUFFER,
+    BANDWIDTH,
+    COMPRESSION,
     GRPC_WEB,
     TIMEOUT,
     RETRY,

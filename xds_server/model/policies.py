@@ -13,8 +13,10 @@ from xds_server.diagnostics import Path
 from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
+from xds_server.features.bandwidth import BandwidthSpec
 from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
+from xds_server.features.compression import CompressionSpec
 from xds_server.features.connection import ConnectionSpec
 from xds_server.features.cors import CorsPolicySpec
 from xds_server.features.csrf import CsrfSpec
@@ -22,6 +24,7 @@ from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.dns import DnsSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.ext_auth import ExtAuthSpec
+from xds_server.features.fault import FaultSpec
 from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.health import HealthCheckSpec
 from xds_server.features.http3 import Http3Spec
@@ -30,6 +33,7 @@ from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
+from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
@@ -152,15 +156,23 @@ class BackendTrafficPolicySpec(MergingTargets):
     dns: DnsSpec | None = None
     http2: Http2SettingsSpec | None = None
     proxy_protocol: BackendProxyProtocolSpec | None = None
+    fault_injection: FaultSpec | None = None
+    request_buffer: RequestBufferSpec | None = None
+    bandwidth_limit: BandwidthSpec | None = None
+    compressor: Annotated[tuple[CompressionSpec, ...], Field(min_length=1)] | None = None
+    compression: Annotated[tuple[CompressionSpec, ...], Field(min_length=1)] | None = None
 
     def conflicts(self) -> tuple[tuple[Path, str], ...]:
         """Where fields do not fit each other, and why."""
+        both = self.compressor is not None and self.compression is not None
+        found = ((("compression",), "give either compressor or compression, its older name"),) if both else ()
         ahead = self.connection.preconnect if self.connection else None
         balanced = self.load_balancer.type if self.load_balancer else "RoundRobin"
         if ahead is None or ahead.predictive_percent is None or balanced in ("RoundRobin", "Random"):
-            return ()
+            return found
         place = ("connection", "preconnect", "predictivePercent")
-        return ((place, f"with type {balanced} nobody knows who gets the next request; RoundRobin and Random can"),)
+        reason = f"with type {balanced} nobody knows who gets the next request; RoundRobin and Random can"
+        return (*found, (place, reason))
 
 
 class ClientTrafficPolicySpec(Targets):
