@@ -59,9 +59,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of a backend. `hostname` is what probes and Host rewrites use; `zone` its locality.
+    """One address of a backend: an IP address or a name with a port, or the path of a Unix socket, which begins with `/`.
 
-    `weight` is relative to the other endpoints of the backend.
+    `hostname` is what probes and Host rewrites use; `zone` its locality. `weight` is relative to the other endpoints of
+    the backend. Endpoints with a higher `priority` are used when too many of the lower ones are ill.
     """
 
     address: str
@@ -69,6 +70,7 @@ class Endpoint:
     zone: str = ""
     hostname: str = ""
     weight: int = 1
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

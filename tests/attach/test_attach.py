@@ -307,3 +307,17 @@ def test_the_most_specific_listener_owns_its_hostname() -> None:
     found = routes(compiled(text + wide))
     assert found["a.test"] == ()
     assert len(found["b.test"]) == 1
+
+
+def test_endpoints_of_a_backend_in_all_their_forms() -> None:
+    backend = (
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nmetadata: {name: up}\nspec:\n  fallback: true\n"
+        "  endpoints: [{unix: {path: /run/x}, zone: a}, {ip: {address: 127.0.0.1, port: 2}, hostname: b}]\n---\n"
+    )
+    gateway = GATEWAY.rpartition("apiVersion")[0]
+    action = routes(compiled(gateway + backend + route()))["*"][0].action
+    assert isinstance(action, Forward)
+    assert action.destinations[0].backend is not None
+    first, second = action.destinations[0].backend.endpoints
+    assert (first.address, first.port, first.zone, first.priority) == ("/run/x", 0, "a", 1)
+    assert (second.address, second.port, second.hostname, second.priority) == ("127.0.0.1", 2, "b", 1)

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from tests.docs.pages import PAGES, ROOT, Field, blocks, fields_of, links, rows
 from tests.documents import compiled, parse
 from xds_server.features import FEATURES
+from xds_server.model.core import BackendSpec
 from xds_server.model.gateway_api import HttpRouteRule, HttpRouteSpec
 from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
@@ -87,6 +88,8 @@ def fields_on(page: Path) -> list[Field]:
     if page.name == "routes.md":
         elsewhere = _ELSEWHERE | {"rules[].timeouts", "rules[].retry"}
         return [*fields_of(HttpRouteSpec, "", elsewhere), *fields_of(ReferenceGrantSpec, "", frozenset())]
+    if page.name == "backends.md":
+        return list(fields_of(BackendSpec, "", frozenset()))
     if page.name == "grpc.md":
         return list(fields_of(GrpcRouteSpec, "", _ELSEWHERE))
     if page.name == "l4-routes.md":
@@ -105,7 +108,7 @@ TABLES = [
     pytest.param(page, id=page.name)
     for page in (
         *sorted(POLICIES.glob("*.md")),
-        *(ROOT / "docs" / name for name in (*_ROUTES, "gateways.md", "l4-routes.md")),
+        *(ROOT / "docs" / name for name in (*_ROUTES, "backends.md", "gateways.md", "l4-routes.md")),
     )
 ]
 

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from tests.translate.live import Envoy
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.connection import ConnectionSpec
 from xds_server.features.dns import DnsSpec
+from xds_server.features.health import HealthCheckSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.graph import Backend, Endpoint, Setting
 
@@ -29,16 +31,23 @@ EVERY_HTTP2 = {
     "connectionKeepalive": {"interval": "30s", "timeout": "5s", "intervalJitter": 0, "idleInterval": "10s"},
 }
 QUICK_PINGS = {"connectionKeepalive": {"interval": "100ms", "timeout": "100ms"}}
+PROBE = {"type": "HTTP", "http": {"path": "/probe"}}
 CALL = {"content-type": "application/grpc", "te": "trailers"}
 
 
 class Recorder:
     """A server that keeps how each connection begins, and answers with 200 once it has seen a request."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self.begins: list[bytes] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address: tuple[str, int] = self._socket.getsockname()
+        if path is None:
+            self._socket = socket.create_server(("127.0.0.1", 0))
+            self.address: tuple[str, int] = self._socket.getsockname()
+        else:
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.bind(str(path))
+            self._socket.listen()
+            self.address = str(path), 0
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -81,6 +90,13 @@ def recorder() -> Iterator[Recorder]:
 
 
 @pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+    one = Recorder(tmp_path_factory.mktemp("socket") / "web")
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
 def silent() -> Iterator[socket.socket]:
     """Takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as one:
@@ -115,7 +131,7 @@ def proxied(version: str) -> Setting:
 
 
 @pytest.fixture(scope="module")
-def edge(envoy: Envoy, recorder: Recorder, silent: socket.socket, calls: int) -> Envoy:
+def edge(envoy: Envoy, recorder: Recorder, local: Recorder, silent: socket.socket, calls: int) -> Envoy:
     server = envoy.server("one")
     web, told = backend(server.address), backend(recorder.address, name="told")
     named = Backend("named", (Endpoint("localhost", server.address[1]),), dns=True)
@@ -133,6 +149,8 @@ def edge(envoy: Envoy, recorder: Recorder, silent: socket.socket, calls: int) ->
         "plain": (web, http2(**EVERY_HTTP2)),
         "four": (named, lookups("IPv4")),
         "six": (named, lookups("IPv6")),
+        "unix": (backend(local.address, name="unix"), connection(bufferLimit="32Ki")),
+        "probed": (backend(local.address, name="unix"), setting("health", HealthCheckSpec, {"active": PROBE})),
     }
     envoy.apply(
         gateway(
@@ -191,3 +209,10 @@ def test_settings_of_http2_leave_other_backends_alone(edge: Envoy) -> None:
 def test_a_name_has_addresses_of_the_wanted_family(edge: Envoy) -> None:
     assert edge.get("four.example").status_code == 200
     assert edge.get("six.example").status_code == 503
+
+
+def test_requests_and_probes_go_to_unix_sockets(edge: Envoy, local: Recorder) -> None:
+    for name in ("unix", "probed"):
+        assert edge.get(f"{name}.example").status_code == 200
+    probes = [one for one in local.begins if one.startswith(b"GET /probe ")]
+    assert b"host: localhost\r\n" in probes[0]

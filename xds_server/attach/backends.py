@@ -7,6 +7,7 @@ balanced or connected here.
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 
 from xds_server.attach.authorities import read_authorities
 from xds_server.attach.backend_tls import backend_tls
@@ -42,7 +43,7 @@ def resolve_backend(ref: Reference, source: Key, index: Index, use: Use = "http"
     if isinstance(item.spec, ServiceSpec):
         return of_service(item, item.spec, ref.port, index, use)
     assert isinstance(item.spec, BackendSpec)
-    return _of_backend(item, item.spec, index)
+    return _of_backend(item, item.spec, index, use)
 
 
 def _near(target: Key, index: Index) -> str:
@@ -51,19 +52,24 @@ def _near(target: Key, index: Index) -> str:
     return f"did you mean '{close[0]}'?" if close else ""
 
 
-def _of_backend(item: Object, spec: BackendSpec, index: Index) -> Backend | Unresolved:
+def _of_backend(item: Object, spec: BackendSpec, index: Index, use: Use) -> Backend | Unresolved:
+    if use == "udp" and any(one.unix for one in spec.endpoints):
+        return Unresolved("UnsupportedValue", f"{item.key} has Unix sockets, which take no datagrams")
     tls, asked_by = backend_tls(item.key, (), index)
     if isinstance(tls, str):
         return Unresolved("InvalidBackendTLS", tls)
     own = _tls(item, spec, index) if spec.tls and tls is None else tls
     if isinstance(own, Unresolved):
         return own
-    endpoints = tuple(_endpoint(one) for one in spec.endpoints)
+    if use == "http" and own is None and "gateway.envoyproxy.io/wss" in spec.app_protocols:
+        message = f"{item.key} has appProtocol gateway.envoyproxy.io/wss, but neither tls nor a BackendTLSPolicy"
+        return Unresolved("UnsupportedProtocol", message)
+    endpoints = tuple(replace(_endpoint(one), priority=int(spec.fallback)) for one in spec.endpoints)
     return Backend(
         name=item.name if item.derived else f"{item.namespace}/{item.name}",
         endpoints=endpoints,
         dns=spec.endpoints[0].fqdn is not None,
-        protocol=next((APP_PROTOCOLS[name] for name in spec.app_protocols), "http1"),
+        protocol=next((APP_PROTOCOLS[name] for name in spec.app_protocols if name in APP_PROTOCOLS), "http1"),
         tls=own,
         origins=(*item.origins, *asked_by),
     )
@@ -72,6 +78,8 @@ def _of_backend(item: Object, spec: BackendSpec, index: Index) -> Backend | Unre
 def _endpoint(written: BackendEndpoint) -> Endpoint:
     if written.ip is not None:
         return Endpoint(written.ip.address, written.ip.port, written.zone, written.hostname or "")
+    if written.unix is not None:
+        return Endpoint(written.unix.path, 0, written.zone, written.hostname or "")
     assert written.fqdn is not None
     name = written.fqdn.hostname
     return Endpoint(name, written.fqdn.port, written.zone, written.hostname or name)

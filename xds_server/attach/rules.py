@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from xds_server.attach.backends import Unresolved, resolve_backend
 from xds_server.attach.index import Index
+from xds_server.attach.joined import apart, is_fallback, with_fallback
 from xds_server.attach.matches import Rank, read_matches
 from xds_server.attach.policies import settings_of
 from xds_server.diagnostics import Diagnostic, Path
@@ -112,6 +113,7 @@ def _read_rule(reader: _Reader) -> Rule:
     rule.backends = tuple(
         _read_backend(reader, ref, (*path, "backendRefs", place)) for place, ref in enumerate(rule.spec.backend_refs)
     )
+    rule.backends = _with_fallbacks(reader, rule.backends, (*path, "backendRefs"))
     filtered = _read_filters(reader, rule.spec.filters, (*path, "filters"))
     settings, problems, failed = settings_of(route, "HTTPRoute.rule", rule.spec, path, reader.features, reader.index)
     rule.problems += problems
@@ -158,6 +160,38 @@ def _read_backend(reader: _Reader, ref: BackendRef, path: Path) -> Share:
         reader.rule.unresolved += (Unresolved("InvalidBackendFilters", filtered.dropped),)
         return Share(None, ref.weight)
     return Share(_spoken_to(backend, reader.route), ref.weight, filtered)
+
+
+def _with_fallbacks(reader: _Reader, shares: tuple[Share, ...], path: Path) -> tuple[Share, ...]:
+    """The shares, where backends and those that stand in for them are one; a fallback has no share of its own."""
+    waiting = [place for place, one in enumerate(shares) if one.weight and one.backend and is_fallback(one.backend)]
+    first = next((place for place, one in enumerate(shares) if one.weight and place not in waiting), None)
+    if not waiting or first is None:
+        return shares
+    found = list(shares)
+    together: list[tuple[Backend, int]] = []
+    for place, share in enumerate(shares):
+        if not share.weight or share.backend is None:
+            continue
+        chief = next((one for one in shares if one.weight and one.backend and not is_fallback(one.backend)), share)
+        assert chief.backend is not None
+        reason = apart(chief.backend, share.backend) or (
+            "their filters differ" if share.filtered != chief.filtered else ""
+        )
+        if reason:
+            reason = f"a fallback and what it stands in for must be alike: {reason}"
+            reader.report("A112", (*path, place), reason=reason)
+            reader.rule.unresolved += (Unresolved("UnsupportedValue", reason),)
+            found[place] = replace(share, backend=None, weight=0 if place in waiting else share.weight)
+            continue
+        together.append((share.backend, share.weight))
+        found[place] = replace(share, weight=0)
+    resolved = [place for place, one in enumerate(shares) if one.weight and one.backend and place not in waiting]
+    kept = [place for place in resolved if found[place].backend is not None]
+    if kept:
+        weight = sum(shares[place].weight for place in kept)
+        found[kept[0]] = replace(shares[kept[0]], backend=with_fallback(together), weight=weight)
+    return tuple(found)
 
 
 def _spoken_to(backend: Backend, route: Object) -> Backend:

@@ -7,18 +7,15 @@ that cannot be used is left out and the others take its share; without any, conn
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import gcd
 
 from xds_server.attach.backends import resolve_backend
 from xds_server.attach.index import Index
+from xds_server.attach.joined import apart, is_fallback, joined, with_fallback
 from xds_server.attach.unresolved import Unresolved
 from xds_server.diagnostics import Diagnostic
-from xds_server.graph import Backend, Destination, Endpoint
+from xds_server.graph import Backend, Destination
 from xds_server.model.object import Object
 from xds_server.model.stream_routes import StreamRouteSpec
-
-_FINEST_SHARE = 10_000
-"""Into how many parts datagrams are divided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,13 @@ def read_stream_rule(route: Object, index: Index) -> StreamRule:
             problems.append(route.diagnose("A140", *path, *found.path, hint=found.hint, reason=found.message))
             unresolved.append(found)
             continue
+        first = next((one for one, _ in shares), found)
+        reason = apart(first, found) if not datagrams and is_fallback(found) != is_fallback(first) else ""
+        if reason:
+            found = Unresolved("UnsupportedValue", f"a fallback and what it stands in for must be alike: {reason}")
+            problems.append(route.diagnose("A140", *path, reason=found.message))
+            unresolved.append(found)
+            continue
         if not found.endpoints:
             problems.append(route.diagnose("A141", *path, name=found.name))
         shares.append((found, ref.weight))
@@ -60,13 +64,21 @@ def read_stream_rule(route: Object, index: Index) -> StreamRule:
 def tcp_destinations(rule: StreamRule, suffix: str, *, through: bool) -> tuple[Destination, ...]:
     """Where connections go. `through`: they carry TLS of the client's own, so no other TLS is put around it."""
     found: dict[str, Destination] = {}
-    for backend, weight in rule.shares:
+    for backend, weight in _with_fallbacks(rule.shares):
         tls = None if through else backend.tls
         name = f"{backend.name}/{'tls' if tls else 'tcp'}"
         cluster = name + suffix
         total = weight + (found[cluster].weight if cluster in found else 0)
         found[cluster] = Destination(cluster, replace(backend, name=name, tls=tls, protocol="tcp"), total)
     return tuple(one for one in found.values() if one.weight)
+
+
+def _with_fallbacks(shares: tuple[tuple[Backend, int], ...]) -> tuple[tuple[Backend, int], ...]:
+    used = tuple((backend, weight) for backend, weight in shares if weight)
+    fallbacks = [is_fallback(backend) for backend, _ in used]
+    if not any(fallbacks) or all(fallbacks):
+        return shares
+    return ((with_fallback(used), sum(weight for _, weight in used)),)
 
 
 def udp_destinations(rule: StreamRule, name: str, suffix: str) -> tuple[Destination, ...]:
@@ -78,23 +90,6 @@ def udp_destinations(rule: StreamRule, name: str, suffix: str) -> tuple[Destinat
         backend = shares[0][0]
         one = replace(backend, name=f"{backend.name}/udp", protocol="udp")
         return (Destination(one.name + suffix, one),)
-    merged = Backend(
-        name=f"{name}/udp",
-        endpoints=_weighted(shares),
-        dns=any(backend.dns for backend, _ in shares),
-        protocol="udp",
-        origins=tuple(dict.fromkeys(origin for backend, _ in shares for origin in backend.origins)),
-    )
+    merged = joined(f"{name}/udp", [(replace(backend, protocol="udp"), weight) for backend, weight in shares])
+    merged = replace(merged, dns=any(backend.dns for backend, _ in shares))
     return (Destination(merged.name + suffix, merged),)
-
-
-def _weighted(shares: list[tuple[Backend, int]]) -> tuple[Endpoint, ...]:
-    """All endpoints, with weights that add up to those of their backends."""
-    largest = max(weight / len(backend.endpoints) for backend, weight in shares)
-    parts = [max(1, round(_FINEST_SHARE * weight / len(backend.endpoints) / largest)) for backend, weight in shares]
-    divisor = gcd(*parts)
-    found: dict[Endpoint, int] = {}
-    for (backend, _), part in zip(shares, parts, strict=True):
-        for endpoint in backend.endpoints:
-            found[endpoint] = found.get(endpoint, 0) + part // divisor
-    return tuple(replace(endpoint, weight=weight) for endpoint, weight in found.items())

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from xds_server.spec import Bool, ObjectName, Port, PreciseHostname, Spec, Text
 
+_LONGEST_SOCKET_PATH = 107
+
 
 def _ip_address(text: str) -> str:
     try:
@@ -155,6 +157,21 @@ class ConfigMapBody(Spec):
     immutable: Bool | None = None  # no effect
 
 
+def _plain_path(text: str) -> str:
+    if ".." in text.split("/") or len(text.encode()) > _LONGEST_SOCKET_PATH:
+        raise ValueError(f"the path of a socket has no '..' and at most {_LONGEST_SOCKET_PATH} bytes")
+    return text
+
+
+def _known_type(text: str) -> str:
+    if text == "DynamicResolver":
+        raise ValueError(
+            "a DynamicResolver is not supported: clients could send requests to any host, private addresses included; "
+            "list the hosts as endpoints"
+        )
+    return text
+
+
 class IpEndpoint(Spec):
     """An IP address and a port."""
 
@@ -169,18 +186,25 @@ class FqdnEndpoint(Spec):
     port: Port
 
 
+class UnixEndpoint(Spec):
+    """A Unix socket on the machine of the Envoy."""
+
+    path: Annotated[Text, Field(min_length=2, max_length=107, pattern="^/"), AfterValidator(_plain_path)]
+
+
 class BackendEndpoint(Spec):
-    """One endpoint of a Backend: either an address or a DNS name."""
+    """One endpoint of a Backend: an address, a DNS name or a Unix socket."""
 
     ip: IpEndpoint | None = None
     fqdn: FqdnEndpoint | None = None
+    unix: UnixEndpoint | None = None
     hostname: PreciseHostname | None = None
     zone: Text = ""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> BackendEndpoint:
-        if (self.ip is None) == (self.fqdn is None):
-            raise ValueError("an endpoint needs either 'ip' or 'fqdn'")
+        if sum(one is not None for one in (self.ip, self.fqdn, self.unix)) != 1:
+            raise ValueError("an endpoint needs one of 'ip', 'fqdn' and 'unix'")
         return self
 
 
@@ -209,15 +233,18 @@ class BackendTlsSpec(Spec):
 class BackendSpec(Spec):
     """Envoy Gateway's Backend: endpoints by address or by name, not mixed."""
 
-    type: Literal["Endpoints"] = "Endpoints"
+    type: Annotated[Literal["Endpoints", "DynamicResolver"], AfterValidator(_known_type)] = "Endpoints"
     endpoints: Annotated[tuple[BackendEndpoint, ...], Field(min_length=1, max_length=256)]
-    app_protocols: tuple[Literal["gateway.envoyproxy.io/h2c"], ...] = ()
+    app_protocols: tuple[
+        Literal["gateway.envoyproxy.io/h2c", "gateway.envoyproxy.io/ws", "gateway.envoyproxy.io/wss"], ...
+    ] = ()
+    fallback: Bool = False
     tls: BackendTlsSpec | None = None
 
     @model_validator(mode="after")
     def _not_mixed(self) -> BackendSpec:
-        if len({endpoint.ip is None for endpoint in self.endpoints}) > 1:
-            raise ValueError("'ip' and 'fqdn' endpoints cannot be mixed in one Backend")
-        if self.tls is not None and self.tls.sni is None and any(item.ip for item in self.endpoints):
-            raise ValueError("TLS to an IP address needs 'tls.sni': the name that its certificate must have")
+        if len({endpoint.fqdn is None for endpoint in self.endpoints}) > 1:
+            raise ValueError("'fqdn' endpoints cannot be mixed with others in one Backend")
+        if self.tls is not None and self.tls.sni is None and any(not item.fqdn for item in self.endpoints):
+            raise ValueError("TLS to an address needs 'tls.sni': the name that its certificate must have")
         return self

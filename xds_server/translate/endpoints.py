@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from xds_server.envoy_api.envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from xds_server.envoy_api.envoy.config.core.v3.address_pb2 import Address, Pipe, SocketAddress
 from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_components_pb2 import (
     Endpoint,
     LbEndpoint,
@@ -26,13 +26,14 @@ Active = Sequence[tuple[AnyFeature, Any]]
 
 
 def assignment(name: str, backend: Backend, active: Active = ()) -> ClusterLoadAssignment:
-    """The endpoints of a backend, grouped by zone."""
-    zones: dict[str, list[BackendEndpoint]] = {}
+    """The endpoints of a backend, grouped by priority and zone. Envoy wants priorities without gaps."""
+    priorities = {each: place for place, each in enumerate(sorted({one.priority for one in backend.endpoints}))}
+    groups: dict[tuple[int, str], list[BackendEndpoint]] = {}
     for endpoint in backend.endpoints:
-        zones.setdefault(endpoint.zone, []).append(endpoint)
+        groups.setdefault((priorities[endpoint.priority], endpoint.zone), []).append(endpoint)
     found = ClusterLoadAssignment(cluster_name=name)
-    for zone, endpoints in sorted(zones.items()):
-        locality = LocalityLbEndpoints(lb_endpoints=[_endpoint(one, backend) for one in endpoints])
+    for (priority, zone), endpoints in sorted(groups.items()):
+        locality = LocalityLbEndpoints(priority=priority, lb_endpoints=[_endpoint(one, backend) for one in endpoints])
         if zone:
             locality.locality.zone = zone
         found.endpoints.append(locality)
@@ -50,6 +51,8 @@ def _endpoint(one: BackendEndpoint, backend: Backend) -> LbEndpoint:
 
 
 def address(host: str, port: int, transport: Literal["tcp", "udp"] = "tcp") -> Address:
-    """A socket's address."""
+    """A socket's address; a path is that of a Unix socket."""
+    if host.startswith("/"):
+        return Address(pipe=Pipe(path=host))
     protocol = SocketAddress.UDP if transport == "udp" else SocketAddress.TCP
     return Address(socket_address=SocketAddress(protocol=protocol, address=host, port_value=port))
