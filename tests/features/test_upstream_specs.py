@@ -12,12 +12,14 @@ from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.connection import ConnectionSpec
 from xds_server.features.dns import DnsSpec
 from xds_server.features.health import HealthCheckSpec
+from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.spec import Spec
 from xds_server.types import parse_quantity
 
 SPECS: dict[str, type[Spec]] = {
     "health": HealthCheckSpec,
+    "load_balancer": LoadBalancerSpec,
     "connection": ConnectionSpec,
     "dns": DnsSpec,
     "backend_http2": Http2SettingsSpec,
@@ -35,6 +37,11 @@ def log(path: str = "/dev/stdout", *matches: str) -> dict[str, Any]:
 
 def text(size: int = 1) -> dict[str, Any]:
     return {"type": "Text", "text": "x" * size}
+
+
+def zones(**weights: int) -> dict[str, Any]:
+    listed = [{"zone": name, "weight": weight} for name, weight in weights.items()]
+    return {"type": "Random", "zoneAware": {"weightedZones": listed}}
 
 
 FILE = ("active", "healthCheckLog", "sinks", 0, "file", "path")
@@ -64,6 +71,8 @@ CASES: list[tuple[str, dict[str, Any], tuple[str | int, ...]]] = [
     ("backend_http2", {"initialConnectionWindowSize": "2Gi"}, ("initialConnectionWindowSize",)),
     ("backend_http2", {"connectionKeepalive": {}}, ("connectionKeepalive",)),
     ("backend_http2", {"connectionKeepalive": {"interval": "1s", "timeout": "0s"}}, ("connectionKeepalive", "timeout")),
+    ("load_balancer", zones(a=1, b=2**32 - 1), ()),
+    ("load_balancer", {"type": "Random", "zoneAware": {"weightedZones": [{"zone": "a", "weight": 1}] * 2}}, ()),
 ]  # fmt: skip
 IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("connection", {"bufferLimit": "32 KB"}),
@@ -76,6 +85,10 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("backend_http2", {"maxConcurrentStreams": 0}),
     ("backend_http2", {"onInvalidMessage": "Ignore"}),
     ("backend_proxy_protocol", {"version": "V3"}),
+    ("load_balancer", {"type": "Random", "endpointOverride": {"extractFrom": []}}),
+    ("load_balancer", {"type": "Random", "endpointOverride": {"extractFrom": [{"header": "a"}] * 11}}),
+    ("load_balancer", {"type": "Random", "endpointOverride": {"extractFrom": [{"header": "a b"}]}}),
+    ("load_balancer", zones(a=-1)),
     ("health", {"active": {}}),
     ("health", probe(type="REDIS")),
     ("health", probe(unhealthyThreshold=0)),
@@ -108,3 +121,10 @@ def test_specs_refuse_what_no_one_can_mean(name: str, written: dict[str, Any]) -
 )
 def test_quantities(text: str, number: int | None) -> None:
     assert parse_quantity(text) == number
+
+
+def test_the_own_zone_cannot_be_preferred() -> None:
+    reporter = Reporter()
+    spec = LoadBalancerSpec.model_validate({"type": "RoundRobin", "zoneAware": {"preferLocal": {}}})
+    assert feature("load_balancer").resolve(spec, reporter) is None
+    assert [(one[0], one[1]) for one in reporter.found] == [("F102", ("zoneAware", "preferLocal"))]

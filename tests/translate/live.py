@@ -63,6 +63,7 @@ class Server:
         self.body = ""
         self.type = ""
         self.broken: set[str] = set()
+        self.headers: dict[str, str] = {}
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -85,6 +86,8 @@ class Server:
                 self.send_response(status)
                 self.send_header("content-length", str(len(body)))
                 self.send_header("x-from-backend", "1")
+                for header, value in server.headers.items():
+                    self.send_header(header, value)
                 if server.type:
                     self.send_header("content-type", server.type)
                 self.end_headers()

@@ -1,8 +1,9 @@
 """How requests are spread over the endpoints of a backend.
 
-In: `loadBalancer` of a BackendTrafficPolicy. Out: the load balancing policy of the route's clusters, and for
-ConsistentHash the route's hash policies (with Maglev tables). Where a route has several weighted backends, the hash
-also picks the backend, so that a client stays with one version. Without a policy clusters use round robin.
+In: `loadBalancer` of a BackendTrafficPolicy. Out: the load balancing policy of the route's clusters, weights of zones, and
+for ConsistentHash the route's hash policies (with Maglev tables). Where a route has several weighted backends, the hash
+also picks the backend, so that a client stays with one version. Without a policy clusters use round robin. Preferring
+the gateway's own zone is refused: its Envoys do not know where they are.
 """
 
 from __future__ import annotations
@@ -13,31 +14,44 @@ from typing import Annotated, Literal
 
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt64Value
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import LoadBalancingPolicy
 from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
 from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
-from xds_server.envoy_api.envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
-    client_side_weighted_round_robin_pb2 as weighted,
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.common.v3.common_pb2 import (
+    LocalityLbConfig,
+    SlowStartConfig,
 )
-from xds_server.envoy_api.envoy.extensions.load_balancing_policies.common.v3.common_pb2 import SlowStartConfig
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2 import (
     LeastRequest,
 )
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.maglev.v3.maglev_pb2 import Maglev
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.override_host.v3.override_host_pb2 import (
+    OverrideHost,
+)
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.random.v3.random_pb2 import Random
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.wrr_locality.v3.wrr_locality_pb2 import WrrLocality
 from xds_server.features.contract import ClusterParts, Context, Feature, Transport, pack
-from xds_server.features.parts.values import duration, seconds
+from xds_server.features.parts.utilization import (
+    REPORT_HEADERS,
+    BackendUtilizationSpec,
+    Utilization,
+    resolve_utilization,
+    weighted_by_load,
+)
+from xds_server.features.parts.values import duration, seconds, uint32
 from xds_server.spec import Duration, HeaderName, Spec, Text, UInt32
 from xds_server.types import Path
 
 Kind = Literal["ConsistentHash", "LeastRequest", "Random", "RoundRobin", "BackendUtilization"]
 _TABLE_SIZE = 65537
 _SMALLEST_DIVISOR = 2
+_MOST_OF_ALL_ZONES = 4_000_000_000
 
 
 class HashHeaderSpec(Spec):
@@ -77,14 +91,30 @@ class SlowStartSpec(Spec):
     window: Duration
 
 
-class BackendUtilizationSpec(Spec):
-    """Weights from the load that endpoints report in their responses (ORCA)."""
+class OverrideSourceSpec(Spec):
+    """Where a request says which endpoint it wants."""
 
-    blackout_period: Duration | None = None
-    weight_expiration_period: Duration | None = None
-    weight_update_period: Duration | None = None
-    error_utilization_penalty_percent: UInt32 | None = None
-    metric_names_for_computing_utilization: tuple[Text, ...] = ()
+    header: HeaderName
+
+
+class EndpointOverrideSpec(Spec):
+    """Requests may name their endpoint, as `IP:PORT`; the first source that names one of the backend counts."""
+
+    extract_from: Annotated[tuple[OverrideSourceSpec, ...], Field(min_length=1, max_length=10)]
+
+
+class WeightedZoneSpec(Spec):
+    """A zone's part of the requests, relative to the others."""
+
+    zone: Annotated[Text, Field(min_length=1)]
+    weight: UInt32
+
+
+class ZoneAwareSpec(Spec):
+    """Which zones get how much. `preferLocal` is refused."""
+
+    prefer_local: JsonValue = None
+    weighted_zones: Annotated[tuple[WeightedZoneSpec, ...], Field(max_length=64)] = ()
 
 
 class LoadBalancerSpec(Spec):
@@ -94,6 +124,8 @@ class LoadBalancerSpec(Spec):
     consistent_hash: ConsistentHashSpec | None = None
     backend_utilization: BackendUtilizationSpec | None = None
     slow_start: SlowStartSpec | None = None
+    endpoint_override: EndpointOverrideSpec | None = None
+    zone_aware: ZoneAwareSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +139,16 @@ class HashKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Utilization:
-    """Times in seconds, the penalty as a factor; None leaves Envoy's default."""
-
-    blackout: float | None
-    expiration: float | None
-    update: float | None
-    penalty: float | None
-    metrics: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class LoadBalancer:
-    """The kind of balancing and what goes with it."""
+    """The kind of balancing and what goes with it. `zones` are weights by name; `overrides` are headers."""
 
     kind: str
     keys: tuple[HashKey, ...] = ()
     table_size: int = _TABLE_SIZE
     slow_start: float | None = None
     utilization: Utilization | None = None
+    overrides: tuple[str, ...] = ()
+    zones: tuple[tuple[str, int], ...] = ()
 
 
 class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
@@ -141,22 +164,30 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
         if problem:
             context.problem("F103", reason=problem)
             return None
+        zone_aware = spec.zone_aware or ZoneAwareSpec()
+        if zone_aware.prefer_local is not None:
+            hint = "zoneAware.weightedZones works"
+            context.problem("F102", "zoneAware", "preferLocal", field="loadBalancer.zoneAware.preferLocal", hint=hint)
+            return None
         hashed = spec.consistent_hash
         return LoadBalancer(
             spec.type,
             _keys(hashed) if hashed else (),
             hashed.table_size if hashed else _TABLE_SIZE,
             seconds(spec.slow_start.window) if spec.slow_start else None,
-            _utilization(spec.backend_utilization) if spec.backend_utilization else None,
+            resolve_utilization(spec.backend_utilization) if spec.backend_utilization else None,
+            tuple(one.header for one in spec.endpoint_override.extract_from) if spec.endpoint_override else (),
+            tuple((one.zone, one.weight) for one in zone_aware.weighted_zones),
         )
 
     def unfit(self, spec: LoadBalancerSpec, transport: Transport) -> Sequence[Path]:
         """Without requests there is nothing to hash but the client's address, and no load in responses."""
         if transport == "http":
             return []
+        found: list[Path] = [("endpointOverride",)] if spec.endpoint_override is not None else []
         if spec.consistent_hash is not None and spec.consistent_hash.type != "SourceIP":
-            return [("consistentHash", "type")]
-        return [("type",)] if spec.type == "BackendUtilization" else []
+            return [*found, ("consistentHash", "type")]
+        return [*found, ("type",)] if spec.type == "BackendUtilization" else found
 
     def tcp(self, value: LoadBalancer, proxy: TcpProxy) -> None:
         """Hash the client's address."""
@@ -169,7 +200,9 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
             proxy.hash_policies.add(source_ip=True)
 
     def route(self, value: LoadBalancer, route: Route) -> None:
-        """What a route that forwards hashes."""
+        """What a route that forwards hashes, and that clients do not see what backends report."""
+        if value.kind == "BackendUtilization" and not (value.utilization and value.utilization.keep_headers):
+            route.response_headers_to_remove.extend(REPORT_HEADERS)
         if not value.keys or not route.HasField("route"):
             return
         route.route.hash_policy.extend(_hash_policy(key) for key in value.keys)
@@ -182,10 +215,19 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
 
     def cluster(self, value: LoadBalancer, parts: ClusterParts) -> None:
         """Replaces the default policy."""
-        name, config = _policy(value)
-        extension = TypedExtensionConfig(name=f"envoy.load_balancing_policies.{name}", typed_config=pack(config))
-        policy = LoadBalancingPolicy(policies=[LoadBalancingPolicy.Policy(typed_extension_config=extension)])
+        policy = _policy(value)
+        if value.overrides:
+            sources = [OverrideHost.OverrideHostSource(header=name) for name in value.overrides]
+            policy = _extension("override_host", OverrideHost(override_host_sources=sources, fallback_policy=policy))
         parts.cluster.load_balancing_policy.CopyFrom(policy)
+
+    def endpoints(self, value: LoadBalancer, assignment: ClusterLoadAssignment) -> None:
+        """The weights of zones: 1 for one that is not listed, none for one whose weight is 0."""
+        weights = dict(value.zones)
+        for locality in assignment.endpoints if weights else ():
+            weight = weights.get(locality.locality.zone, 1)
+            if weight:
+                locality.load_balancing_weight.CopyFrom(uint32(weight))
 
 
 def _by_address(value: LoadBalancer) -> bool:
@@ -202,6 +244,11 @@ def _misfit(spec: LoadBalancerSpec) -> str:
         return f"slowStart has no meaning with type {spec.type}"
     if spec.slow_start is not None and not seconds(spec.slow_start.window):
         return "the window of slowStart must be longer than 0s"
+    weights = {one.zone: one.weight for one in spec.zone_aware.weighted_zones} if spec.zone_aware else {}
+    if spec.zone_aware is not None and len(weights) < len(spec.zone_aware.weighted_zones):
+        return "a zone is there twice in weightedZones"
+    if sum(weights.values()) > _MOST_OF_ALL_ZONES:
+        return f"the weights of all zones add up to more than {_MOST_OF_ALL_ZONES}"
     return _hash_misfit(spec.consistent_hash) if spec.consistent_hash else ""
 
 
@@ -234,17 +281,6 @@ def _keys(spec: ConsistentHashSpec) -> tuple[HashKey, ...]:
     return tuple(HashKey("Header", one.name) for one in ((spec.header,) if spec.header else spec.headers))
 
 
-def _utilization(spec: BackendUtilizationSpec) -> Utilization:
-    penalty = spec.error_utilization_penalty_percent
-    return Utilization(
-        seconds(spec.blackout_period),
-        seconds(spec.weight_expiration_period),
-        seconds(spec.weight_update_period),
-        None if penalty is None else penalty / 100,
-        spec.metric_names_for_computing_utilization,
-    )
-
-
 def _hash_policy(key: HashKey) -> RouteAction.HashPolicy:
     policy = RouteAction.HashPolicy()
     if key.kind == "SourceIP":
@@ -263,33 +299,27 @@ def _hash_policy(key: HashKey) -> RouteAction.HashPolicy:
     return policy
 
 
-def _policy(value: LoadBalancer) -> tuple[str, Message]:
-    """The name of Envoy's extension, and its configuration."""
+def _extension(name: str, config: Message) -> LoadBalancingPolicy:
+    extension = TypedExtensionConfig(name=f"envoy.load_balancing_policies.{name}", typed_config=pack(config))
+    return LoadBalancingPolicy(policies=[LoadBalancingPolicy.Policy(typed_extension_config=extension)])
+
+
+def _policy(value: LoadBalancer) -> LoadBalancingPolicy:
+    """How endpoints are chosen where a request does not say it itself."""
     slow = None if value.slow_start is None else SlowStartConfig(slow_start_window=duration(value.slow_start))
+    by_zone = LocalityLbConfig.LocalityWeightedLbConfig() if value.zones else None
+    zones = LocalityLbConfig(locality_weighted_lb_config=by_zone) if value.zones else None
     if value.kind == "ConsistentHash":
-        return "maglev", Maglev(table_size=UInt64Value(value=value.table_size))
+        size = UInt64Value(value=value.table_size)
+        return _extension("maglev", Maglev(table_size=size, locality_weighted_lb_config=by_zone))
     if value.kind == "LeastRequest":
-        return "least_request", LeastRequest(slow_start_config=slow)
+        return _extension("least_request", LeastRequest(slow_start_config=slow, locality_lb_config=zones))
     if value.kind == "Random":
-        return "random", Random()
+        return _extension("random", Random(locality_lb_config=zones))
     if value.kind == "RoundRobin":
-        return "round_robin", RoundRobin(slow_start_config=slow)
-    config = weighted.ClientSideWeightedRoundRobin(slow_start_config=slow)
-    if value.utilization is not None:
-        _fill(config, value.utilization)
-    return "client_side_weighted_round_robin", config
-
-
-def _fill(config: weighted.ClientSideWeightedRoundRobin, value: Utilization) -> None:
-    if value.blackout is not None:
-        config.blackout_period.CopyFrom(duration(value.blackout))
-    if value.expiration is not None:
-        config.weight_expiration_period.CopyFrom(duration(value.expiration))
-    if value.update is not None:
-        config.weight_update_period.CopyFrom(duration(value.update))
-    if value.penalty is not None:
-        config.error_utilization_penalty.value = value.penalty
-    config.metric_names_for_computing_utilization.extend(value.metrics)
+        return _extension("round_robin", RoundRobin(slow_start_config=slow, locality_lb_config=zones))
+    by_load = _extension("client_side_weighted_round_robin", weighted_by_load(value.utilization, slow))
+    return _extension("wrr_locality", WrrLocality(endpoint_picking_policy=by_load)) if value.zones else by_load
 
 
 LOAD_BALANCER = LoadBalancers()
