@@ -44,7 +44,7 @@ class BackendUtilizationSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class OutOfBand:
-    """`period` in seconds; `port` 0: that of the endpoint; `authority` empty: that of the cluster."""
+    """`period` in seconds; `port` 0: that of the endpoint; `authority` empty: the endpoint."""
 
     period: float | None
     port: int
