@@ -20,6 +20,7 @@ from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.compression import CompressionSpec
 from xds_server.features.connection import ConnectionSpec
 from xds_server.features.cors import CorsFilterSpec
+from xds_server.features.credential_injection import CredentialInjectionSpec
 from xds_server.features.csrf import CsrfSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.dns import DnsSpec
@@ -31,12 +32,14 @@ from xds_server.features.grpc_web import GrpcWebSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.health import HealthCheckSpec
 from xds_server.features.http3 import Http3Spec
+from xds_server.features.http_upgrade import UpgradeSpec
 from xds_server.features.jwt import Jwt, JwtSpec, RemoteKeys
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.request_buffer import RequestBufferSpec
+from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import Retry, RetrySpec
 from xds_server.features.route_retry import RouteRetrySpec
 from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
@@ -45,6 +48,7 @@ from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
 from xds_server.graph import Backend, Endpoint
+from xds_server.model.policies import BackendTrafficPolicySpec
 from xds_server.spec import Spec
 
 KEY = RSAKey.generate_key(2048)
@@ -64,6 +68,8 @@ SECRETS = {
     "client": {"client-secret": "s", "client-id": "shop"},
     "bad": {"client-secret": "s\n"},
     "keys": {"ann": "k-1"},
+    "backend": {"credential": "Bearer t"},
+    "torn": {"credential": "a\nb"},
     "users": {".htpasswd": "ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs="},
 }
 SPECS: dict[str, type[Spec] | Listed] = {
@@ -79,6 +85,9 @@ SPECS: dict[str, type[Spec] | Listed] = {
     "ext_auth": ExtAuthSpec,
     "local_rate_limit": RateLimitSpec,
     "grpc_web": GrpcWebSpec,
+    "credential_injection": CredentialInjectionSpec,
+    "http_upgrade": Listed(UpgradeSpec),
+    "response_override": Listed(ResponseOverrideSpec),
     "fault": FaultSpec,
     "request_buffer": RequestBufferSpec,
     "bandwidth": BandwidthSpec,
@@ -149,6 +158,11 @@ def regex_path(pattern: str, substitution: str) -> dict[str, Any]:
     return {"path": {"type": "ReplaceRegexMatch", "replaceRegexMatch": change}}
 
 
+def injected(name: str) -> dict[str, Any]:
+    return {"credential": {"valueRef": {"name": name}}}
+
+
+BROKEN = {"statusCodes": [{"value": 500}]}
 REGEX_PATH = ("path", "replaceRegexMatch")
 INLINE = ("providers", 0, "localJWKS", "inline")
 URI = ("providers", 0, "remoteJWKS", "uri")
@@ -258,6 +272,27 @@ CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
      "F100", (*AT, "queryParams", 0, "value")),
     ("local_rate_limit", selector(sourceCIDR={"value": "somewhere"}), "F103", (*AT, "sourceCIDR", "value")),
     ("local_rate_limit", selector(path={"type": "RegularExpression", "value": "a{100}"}), "F100", (*AT, "path", "value")),
+    ("credential_injection", injected("gone"), "A105", ("credential", "valueRef")),
+    ("credential_injection", injected("keys"), "F140", ("credential", "valueRef")),
+    ("credential_injection", injected("torn"), "F140", ("credential", "valueRef")),
+    ("credential_injection", {**injected("backend"), "header": "Host"}, "F101", ("header",)),
+    ("http_upgrade", [{"type": "h9"}, {"type": "H9"}], "F103", (1, "type")),
+    ("http_upgrade", [{"type": "h9", "connect": {}}], "F103", (0, "connect")),
+    ("response_override", [{"match": {}, "response": {}}], "F103", (0, "match")),
+    ("response_override", [{"match": BROKEN}], "F103", (0,)),
+    ("response_override", [{"match": BROKEN, "redirect": {}}], "F102", (0, "redirect")),
+    ("response_override", [{"match": {"statusCodes": [{"type": "Range", "value": 500}]}, "response": {}}],
+     "F103", (0, "match", "statusCodes", 0)),
+    ("response_override", [{"match": {"statusCodes": [{"type": "Range", "range": {"start": 500, "end": 400}}]}, "response": {}}],
+     "F103", (0, "match", "statusCodes", 0, "range")),
+    ("response_override", [{"match": {"responseHeaders": [{"name": "a", "value": {"type": "RegularExpression", "value": "("}}]},
+     "response": {}}], "F100", (0, "match", "responseHeaders", 0, "value", "value")),
+    ("response_override", [{"match": BROKEN, "response": {"header": {"remove": ["a"]}}}],
+     "F103", (0, "response", "header", "remove")),
+    ("response_override", [{"match": BROKEN, "response": {"header": {"set": [{"name": "Host", "value": "a"}]}}}],
+     "F101", (0, "response", "header", "set", 0)),
+    ("response_override", [{"match": BROKEN, "response": {"body": {"type": "ValueRef", "valueRef": {"name": "gone"}}}}],
+     "A105", (0, "response", "body", "valueRef")),
     ("fault", {}, "F103", ()),
     ("fault", {"delay": {"fixedDelay": "0s"}}, "F103", ("delay", "fixedDelay")),
     ("fault", {"delay": {"fixedDelay": "1s", "percentage": 0.00001}}, "F103", ("delay", "percentage")),
@@ -418,6 +453,9 @@ def test_values_are_frozen_and_hashable() -> None:
         "local_rate_limit": selector(
             path={"value": "/a"}, sourceCIDR={"value": "10.0.0.0/8"}, methods=[{"value": "GET"}]
         ),
+        "credential_injection": {"credential": {"valueRef": {"name": "backend"}}},
+        "http_upgrade": [{"type": "websocket"}],
+        "response_override": [{"match": {"statusCodes": [{"value": 500}]}, "response": {}}],
         "fault": {"abort": {"httpStatus": 503}},
         "request_buffer": {"limit": "1Mi"},
         "bandwidth": {"request": {"limit": {"value": "1Mi", "unit": "Second"}}},
@@ -446,3 +484,11 @@ def test_names_and_carriers_are_unique() -> None:
     filters = [one.filter_name for one in FEATURES if one.filter_name]
     for each in (names, carriers, filters):
         assert len(set(map(str, each))) == len(each)
+
+
+def test_compression_has_one_name() -> None:
+    target = {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "shop"}]}
+    both = {**target, "compressor": [{"type": "Gzip"}], "compression": [{"type": "Zstd"}]}
+    assert [place for place, _ in BackendTrafficPolicySpec.model_validate(both).conflicts()] == [("compression",)]
+    del both["compressor"]
+    assert BackendTrafficPolicySpec.model_validate(both).conflicts() == ()

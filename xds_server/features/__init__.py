@@ -3,7 +3,8 @@
 In: the feature files. Out: `FEATURES`. The order is the order in which filters see a request: tokens are checked
 before requests are counted, so that nobody uses up the limit of another user. Preflights of browsers carry no token, so
 CORS comes before. Faults stand for those of a backend, and only requests that may pass are buffered, so both come after
-guards and limits. Answers go the other way: they are compressed before their bytes are counted.
+guards and limits. Answers go the other way: they are compressed before their bytes are counted, and replaced last of all.
+No other filter sees a credential for the backend.
 docs/decisions/0006 gives the reasons. Where two features set one field of a route (`timeout` and `route_timeout`), the
 later one has the last word. A feature is registered here and nowhere else.
 """
@@ -21,6 +22,7 @@ from xds_server.features.compression import COMPRESSION
 from xds_server.features.connection import CONNECTION
 from xds_server.features.contract import AnyFeature
 from xds_server.features.cors import CORS
+from xds_server.features.credential_injection import CREDENTIAL_INJECTION
 from xds_server.features.csrf import CSRF
 from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.dns import DNS
@@ -32,11 +34,13 @@ from xds_server.features.grpc_web import GRPC_WEB
 from xds_server.features.header_modifier import REQUEST_HEADER_MODIFIER, RESPONSE_HEADER_MODIFIER
 from xds_server.features.health import HEALTH
 from xds_server.features.http3 import HTTP3
+from xds_server.features.http_upgrade import HTTP_UPGRADE
 from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
 from xds_server.features.oidc import OIDC
 from xds_server.features.request_buffer import REQUEST_BUFFER
+from xds_server.features.response_override import RESPONSE_OVERRIDE
 from xds_server.features.retry import RETRY
 from xds_server.features.route_retry import ROUTE_RETRY
 from xds_server.features.route_timeout import ROUTE_TIMEOUT
@@ -47,6 +51,7 @@ from xds_server.features.url_rewrite import URL_REWRITE
 
 FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
+    RESPONSE_OVERRIDE,
     CORS,
     CSRF,
     API_KEYS,
@@ -60,7 +65,9 @@ FEATURES: tuple[AnyFeature, ...] = (
     REQUEST_BUFFER,
     BANDWIDTH,
     COMPRESSION,
+    CREDENTIAL_INJECTION,
     GRPC_WEB,
+    HTTP_UPGRADE,
     TIMEOUT,
     RETRY,
     ROUTE_RETRY,

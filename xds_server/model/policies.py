@@ -19,6 +19,7 @@ from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.compression import CompressionSpec
 from xds_server.features.connection import ConnectionSpec
 from xds_server.features.cors import CorsPolicySpec
+from xds_server.features.credential_injection import CredentialInjectionSpec
 from xds_server.features.csrf import CsrfSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.dns import DnsSpec
@@ -28,12 +29,14 @@ from xds_server.features.fault import FaultSpec
 from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.health import HealthCheckSpec
 from xds_server.features.http3 import Http3Spec
+from xds_server.features.http_upgrade import UpgradeSpec
 from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.request_buffer import RequestBufferSpec
+from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
@@ -156,6 +159,8 @@ class BackendTrafficPolicySpec(MergingTargets):
     dns: DnsSpec | None = None
     http2: Http2SettingsSpec | None = None
     proxy_protocol: BackendProxyProtocolSpec | None = None
+    response_override: Annotated[tuple[ResponseOverrideSpec, ...], Field(min_length=1)] | None = None
+    http_upgrade: Annotated[tuple[UpgradeSpec, ...], Field(min_length=1)] | None = None
     fault_injection: FaultSpec | None = None
     request_buffer: RequestBufferSpec | None = None
     bandwidth_limit: BandwidthSpec | None = None
@@ -187,3 +192,4 @@ class HttpRouteFilterSpec(Spec):
 
     url_rewrite: FilterRewriteSpec | None = None
     direct_response: DirectResponseSpec | None = None
+    credential_injection: CredentialInjectionSpec | None = None
