@@ -58,6 +58,7 @@ CARRIERS = {
         ("BackendTrafficPolicy", "connection"),
         ("BackendTrafficPolicy", "http2"),
         ("BackendTrafficPolicy", "proxyProtocol"),
+        ("BackendTrafficPolicy", "useClientProtocol"),
     ],
     "dns.md": [("BackendTrafficPolicy", "dns")],
     "circuit-breakers.md": [("BackendTrafficPolicy", "circuitBreaker")],
@@ -104,7 +105,7 @@ def fields_on(page: Path) -> list[Field]:
     for kind, field in CARRIERS[page.name]:
         others = frozenset(info.alias or name for name, info in SPECS[kind].model_fields.items()) - {field}
         found += list(fields_of(SPECS[kind], "", others))
-    return [one for one in found if one.path not in {field for _, field in CARRIERS[page.name]}]
+    return [one for one in found if one.leaf or one.path not in {field for _, field in CARRIERS[page.name]}]
 
 
 TABLES = [

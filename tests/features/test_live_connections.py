@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import grpc
 import httpx
 import pytest
 
-from tests.translate.graphs import backend, forward, gateway, host, route, setting
+from tests.e2e.certificates import self_signed
+from tests.translate.graphs import Plain, backend, forward, gateway, host, route, setting
 from tests.translate.live import Envoy
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.connection import ConnectionSpec
 from xds_server.features.dns import DnsSpec
 from xds_server.features.health import HealthCheckSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
-from xds_server.graph import Backend, Endpoint, Setting
+from xds_server.graph import Backend, BackendTls, Endpoint, Setting
 
 V2 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11"
 EVERY_HTTP2 = {
@@ -82,6 +84,26 @@ class Together(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
+class Greeter(grpc.GenericRpcHandler):
+    """Answers every call at once."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"hello")
+
+
+@pytest.fixture(scope="module")
+def secret() -> Iterator[Backend]:
+    """A gRPC server with TLS, which takes no client that does not offer HTTP/2."""
+    chain, key = self_signed("calls.example")
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((Greeter(),))
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key.encode(), chain.encode())]))
+    server.start()
+    tls = BackendTls(sni="calls.example", san="calls.example", ca=chain)
+    yield replace(backend(("127.0.0.1", port), name="secret"), tls=tls)
+    server.stop(None).wait(5)
+
+
 @pytest.fixture(scope="module")
 def recorder() -> Iterator[Recorder]:
     one = Recorder()
@@ -131,7 +153,9 @@ def proxied(version: str) -> Setting:
 
 
 @pytest.fixture(scope="module")
-def edge(envoy: Envoy, recorder: Recorder, local: Recorder, silent: socket.socket, calls: int) -> Envoy:
+def edge(
+    envoy: Envoy, recorder: Recorder, local: Recorder, silent: socket.socket, calls: int, secret: Backend
+) -> Envoy:
     server = envoy.server("one")
     web, told = backend(server.address), backend(recorder.address, name="told")
     named = Backend("named", (Endpoint("localhost", server.address[1]),), dns=True)
@@ -149,6 +173,8 @@ def edge(envoy: Envoy, recorder: Recorder, local: Recorder, silent: socket.socke
         "plain": (web, http2(**EVERY_HTTP2)),
         "four": (named, lookups("IPv4")),
         "six": (named, lookups("IPv6")),
+        "same": (secret, setting("client_protocol", Plain(), True)),
+        "fixed": (secret, connection(bufferLimit="32Ki")),
         "unix": (backend(local.address, name="unix"), connection(bufferLimit="32Ki")),
         "probed": (backend(local.address, name="unix"), setting("health", HealthCheckSpec, {"active": PROBE})),
     }
@@ -216,3 +242,13 @@ def test_requests_and_probes_go_to_unix_sockets(edge: Envoy, local: Recorder) ->
         assert edge.get(f"{name}.example").status_code == 200
     probes = [one for one in local.begins if one.startswith(b"GET /probe ")]
     assert b"host: localhost\r\n" in probes[0]
+
+
+def test_the_clients_protocol_is_offered_to_backends_with_tls(edge: Envoy) -> None:
+    said = []
+    for name in ("same", "fixed"):
+        options = [("grpc.default_authority", f"{name}.example")]
+        with grpc.insecure_channel(f"127.0.0.1:{edge.port}", options=options) as channel:
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/a.B/C")
+            said.append(call.future(b"", timeout=20).code())
+    assert said == [grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE]

@@ -9,7 +9,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from pydantic import ValidationError
 
-from tests.translate.graphs import Listed, Reporter, feature
+from tests.translate.graphs import Listed, Plain, Reporter, feature
 from xds_server.features import FEATURES
 from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
@@ -72,7 +72,7 @@ SECRETS = {
     "torn": {"credential": "a\nb"},
     "users": {".htpasswd": "ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs="},
 }
-SPECS: dict[str, type[Spec] | Listed] = {
+SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "early_headers": ClientHeadersSpec,
     "http3": Http3Spec,
     "jwt": JwtSpec,
@@ -96,6 +96,7 @@ SPECS: dict[str, type[Spec] | Listed] = {
     "tcp_keepalive": TcpKeepaliveSpec,
     "connection": ConnectionSpec,
     "dns": DnsSpec,
+    "client_protocol": Plain(),
     "backend_http2": Http2SettingsSpec,
     "backend_proxy_protocol": BackendProxyProtocolSpec,
     "retry": RetrySpec,
@@ -462,6 +463,7 @@ def test_values_are_frozen_and_hashable() -> None:
         "compression": [{"type": "Gzip"}],
         "load_balancer": {"type": "Random"},
         "backend_proxy_protocol": {"version": "V1"},
+        "client_protocol": True,
         "url_rewrite": {"hostname": "a.example"},
         "request_header_modifier": {"set": [{"name": "a", "value": "b"}]},
         "response_header_modifier": {"add": [{"name": "a", "value": "b"}]},

@@ -79,7 +79,15 @@ class Listed:
         return tuple(self.item.model_validate(one) for one in written)
 
 
-def setting(name: str, spec: type[Spec] | Listed, written: Any, reporter: Reporter | None = None) -> Setting:
+class Plain:
+    """A field that holds a value without fields of its own."""
+
+    def model_validate(self, written: Any) -> Any:
+        """The value."""
+        return written
+
+
+def setting(name: str, spec: type[Spec] | Listed | Plain, written: Any, reporter: Reporter | None = None) -> Setting:
     """What a spec means, which must be without errors. `reporter` holds what it refers to."""
     reporter = reporter or Reporter()
     value = feature(name).resolve(spec.model_validate(written), reporter)

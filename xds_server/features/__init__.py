@@ -18,6 +18,7 @@ from xds_server.features.backend_proxy_protocol import BACKEND_PROXY_PROTOCOL
 from xds_server.features.bandwidth import BANDWIDTH
 from xds_server.features.basic_auth import BASIC_AUTH
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
+from xds_server.features.client_protocol import CLIENT_PROTOCOL
 from xds_server.features.compression import COMPRESSION
 from xds_server.features.connection import CONNECTION
 from xds_server.features.contract import AnyFeature
@@ -76,6 +77,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     TCP_KEEPALIVE,
     CONNECTION,
     DNS,
+    CLIENT_PROTOCOL,
     BACKEND_HTTP2,
     BACKEND_PROXY_PROTOCOL,
     LOAD_BALANCER,

@@ -26,9 +26,11 @@ class BackendHttp2(Feature[Http2SettingsSpec, Http2Settings]):
 
     def cluster(self, value: Http2Settings, parts: ClusterParts) -> None:
         """Changes a cluster that speaks HTTP/2."""
-        explicit = parts.http.explicit_http_config
+        explicit, downstream = parts.http.explicit_http_config, parts.http.use_downstream_protocol_config
         if explicit.HasField("http2_protocol_options"):
             fill_http2(explicit.http2_protocol_options, value)
+        elif downstream.HasField("http2_protocol_options"):
+            fill_http2(downstream.http2_protocol_options, value)
 
 
 BACKEND_HTTP2 = BackendHttp2()

@@ -41,7 +41,7 @@ from xds_server.features.retry import RetrySpec
 from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.model.namespaces import LabelSelector
-from xds_server.spec import GroupName, KindName, ObjectName, SectionName, Spec
+from xds_server.spec import Bool, GroupName, KindName, ObjectName, SectionName, Spec
 from xds_server.types import GATEWAY_GROUP
 
 
@@ -161,6 +161,7 @@ class BackendTrafficPolicySpec(MergingTargets):
     proxy_protocol: BackendProxyProtocolSpec | None = None
     response_override: Annotated[tuple[ResponseOverrideSpec, ...], Field(min_length=1)] | None = None
     http_upgrade: Annotated[tuple[UpgradeSpec, ...], Field(min_length=1)] | None = None
+    use_client_protocol: Bool | None = None
     fault_injection: FaultSpec | None = None
     request_buffer: RequestBufferSpec | None = None
     bandwidth_limit: BandwidthSpec | None = None
