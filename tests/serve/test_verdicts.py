@@ -12,6 +12,7 @@ import pytest
 
 from tests.serve.fleet import fleet
 from tests.serve.playbook import fake, world
+from xds_server.serve import verdicts
 from xds_server.snapshot.resource import LISTENER, ROUTES, SECRET, Resource, Snapshot, snapshot_of
 
 BOTH = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -209,6 +210,34 @@ def test_streams_of_one_envoy_share_the_order() -> None:
     assert routes.ack("RDS") == []
     assert clusters.wait(0) == []
     assert clusters.wait(5) == ["CDS -b"]
+
+
+def test_an_aggregated_stream_that_was_left_behind_does_not_hold_up_the_next() -> None:
+    server = fleet("CDS a1", "RDS r1")
+    left = server.client("one")
+    left.ask("CDS")
+    left.ask("RDS", "+r")
+    server.change("CDS a1 b1", "RDS r2")
+    again = server.client("one")
+    again.ask("CDS")
+    again.ask("RDS", "+r")
+    assert again.ack("CDS") == []
+    server.change("CDS a1 b1", "RDS r3")
+    assert again.ack("RDS") == ["RDS r3"]
+
+
+def test_names_that_clients_make_up_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdicts, "_WITNESSES", 20)
+    server = fleet("LDS a1")
+    clients = [server.client(f"odd{number}") for number in range(50)]
+    for client in clients:
+        assert client.ask("LDS") == ["LDS a1"]
+    for client in clients:
+        client.nack("LDS", "a is bad")
+    refused = [
+        number for number in range(50) if server.record(f"odd{number}").types[0].standing[0].node == f"odd{number}"
+    ]
+    assert refused == list(range(20))
 
 
 def test_an_unknown_nonce_is_counted_and_acknowledges_nothing() -> None:

@@ -77,7 +77,9 @@ class Sessions:
         verdicts = self._verdicts[session.gateway]
         if not twins:
             session.refused_before = verdicts.refused_by(session.node.id)
-        session.core.peers = lambda: [one.core.channels for one in twins if one is not session]
+        if session.core.only:
+            # An aggregated stream knows all of its Envoy itself, and one that was left behind must not hold up the next.
+            session.core.peers = lambda: [one.core.channels for one in twins if one is not session and one.core.only]
         self._open.add(session)
         twins.add(session)
         session.core.replace_snapshot(verdicts.served(session.node.id))

@@ -16,6 +16,10 @@ from xds_server.snapshot.resource import LISTENER, ROUTES, SECRET, TYPES, Resour
 
 Name = tuple[str, str]
 """The type URL and name of a resource."""
+_WITNESSES = 1000
+"""So many Envoys are remembered to have refused a version; their names are their own words."""
+_VARIANTS = 100
+"""So many different snapshots are kept for Envoys that refused different things."""
 _UNWANTED = 1000
 """Of so many names that nobody wants any more it is remembered what was accepted: Envoys may still use it."""
 _VITAL = (ROUTES, SECRET)
@@ -87,8 +91,9 @@ class Verdicts:
         changed = False
         for verdict in verdicts:
             name = (verdict.resource.type_url, verdict.resource.name)
-            if verdict.resource.version == self._version(name):
-                self._refusals.setdefault(name, {})[verdict.node] = verdict
+            by = self._refusals.setdefault(name, {}) if verdict.resource.version == self._version(name) else None
+            if by is not None and (verdict.node in by or len(by) < _WITNESSES):
+                by[verdict.node] = verdict
                 changed = True
         return changed
 
@@ -115,6 +120,8 @@ class Verdicts:
         if not bad:
             return self.wanted
         if bad not in self._served:
+            if len(self._served) >= _VARIANTS:
+                self._served.clear()
             self._served[bad] = self._without(bad)
         return self._served[bad]
 
