@@ -43,6 +43,7 @@ CARRIERS = {
     "response-override.md": [("BackendTrafficPolicy", "responseOverride")],
     "upgrades.md": [("BackendTrafficPolicy", "httpUpgrade")],
     "credential-injection.md": [("HTTPRouteFilter", "credentialInjection")],
+    "admission-control.md": [("BackendTrafficPolicy", "admissionControl")],
     "csrf.md": [("SecurityPolicy", "csrf")],
     "oidc.md": [("SecurityPolicy", "oidc")],
     "authorization.md": [("SecurityPolicy", "authorization")],

@@ -9,6 +9,7 @@ import pytest
 
 from tests.translate.graphs import Listed, Reporter, backend, forward, gateway, host, route, setting
 from tests.translate.live import Envoy
+from xds_server.features.admission_control import AdmissionControlSpec
 from xds_server.features.credential_injection import CredentialInjectionSpec
 from xds_server.features.fault import FaultSpec
 from xds_server.features.http_upgrade import UpgradeSpec
@@ -46,6 +47,16 @@ def credential(**written: Any) -> Setting:
     )
 
 
+def admission(**written: Any) -> Setting:
+    return setting("admission_control", AdmissionControlSpec, written)
+
+
+ADMISSIONS = {
+    "admit": admission(samplingWindow="60s"),
+    "lenient": admission(successCriteria={"http": {"statusCodes": [500]}, "grpc": {"statusCodes": ["Ok"]}}),
+    "gentle": admission(maxRejectionPercent=0),
+    "quiet": admission(minRequestRate=10_000, minSuccessRate=50, rejectionAggression=2),
+}
 OVERRIDES: dict[str, tuple[Setting, ...]] = {
     "codes": (override({"match": CODES, "response": PAGE}),),
     "headers": (override({"match": CODES, "response": {"header": HEADERS, "body": {"inline": "gone"}}}),),
@@ -70,6 +81,10 @@ def edge(envoy: Envoy) -> Envoy:
     action = forward(web)
     tunnel = route(action, upgrade({"type": "CONNECT", "connect": {"terminate": True}}), method="CONNECT")
     hosts = [host(f"{name}.example", route(action, *here)) for name, here in OVERRIDES.items()]
+    # Each in a cluster of its own, as attachment gives it to a route whose settings touch clusters.
+    hosts += [
+        host(f"{name}.example", route(forward(web, suffix=f"-{name}"), here)) for name, here in ADMISSIONS.items()
+    ]
     envoy.apply(gateway(*hosts, host("tunnel.example", tunnel)))
     return envoy
 
@@ -130,6 +145,18 @@ def test_a_tunnel_ends_at_the_gateway(edge: Envoy) -> None:
         connection.sendall(b"GET /inside HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n")
         inside = b"".join(iter(lambda: connection.recv(4096), b""))
     assert b'"path": "/inside"' in inside
+
+
+def failures(edge: Envoy, name: str) -> set[str]:
+    return {edge.get(f"{name}.example", "/status/500").text[:9] for _ in range(40)}
+
+
+def test_a_failing_backend_is_asked_less(edge: Envoy) -> None:
+    assert failures(edge, "admit") == {'{"server"', ""}, "some reach the backend, some are refused"
+    assert failures(edge, "lenient") == {'{"server"'}, "500 is a success here"
+    assert failures(edge, "gentle") == {'{"server"'}, "none may be refused"
+    assert failures(edge, "quiet") == {'{"server"'}, "too few requests a second"
+    assert failures(edge, "plain") == {'{"server"'}
 
 
 def told(edge: Envoy, name: str, **headers: str) -> dict[str, str]:

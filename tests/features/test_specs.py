@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tests.translate.graphs import Listed, Plain, Reporter, feature
 from xds_server.features import FEATURES
+from xds_server.features.admission_control import AdmissionControlSpec
 from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
@@ -88,6 +89,7 @@ SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "credential_injection": CredentialInjectionSpec,
     "http_upgrade": Listed(UpgradeSpec),
     "response_override": Listed(ResponseOverrideSpec),
+    "admission_control": AdmissionControlSpec,
     "fault": FaultSpec,
     "request_buffer": RequestBufferSpec,
     "bandwidth": BandwidthSpec,
@@ -294,6 +296,8 @@ CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
      "F101", (0, "response", "header", "set", 0)),
     ("response_override", [{"match": BROKEN, "response": {"body": {"type": "ValueRef", "valueRef": {"name": "gone"}}}}],
      "A105", (0, "response", "body", "valueRef")),
+    ("admission_control", {"samplingWindow": "0s"}, "F103", ("samplingWindow",)),
+    ("admission_control", {"samplingWindow": "1500ms"}, "F103", ("samplingWindow",)),
     ("fault", {}, "F103", ()),
     ("fault", {"delay": {"fixedDelay": "0s"}}, "F103", ("delay", "fixedDelay")),
     ("fault", {"delay": {"fixedDelay": "1s", "percentage": 0.00001}}, "F103", ("delay", "percentage")),
@@ -374,6 +378,9 @@ def test_refusals_name_their_place(name: str, written: Any, code: str, path: tup
         ("url_rewrite", {"hostname": "*.example"}),
         ("url_rewrite", {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/a\x00"}}),
         ("jwt", {"providers": []}),
+        ("admission_control", {"minSuccessRate": 0}),
+        ("admission_control", {"maxRejectionPercent": 101}),
+        ("admission_control", {"successCriteria": {"http": {"statusCodes": [600]}}}),
         ("fault", {"abort": {"httpStatus": 600}}),
         ("fault", {"abort": {"grpcStatus": 17}}),
         ("fault", {"abort": {"httpStatus": 500, "percentage": 100.1}}),

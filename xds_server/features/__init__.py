@@ -11,6 +11,7 @@ later one has the last word. A feature is registered here and nowhere else.
 
 from __future__ import annotations
 
+from xds_server.features.admission_control import ADMISSION_CONTROL
 from xds_server.features.api_keys import API_KEYS
 from xds_server.features.authorization import AUTHORIZATION
 from xds_server.features.backend_http2 import BACKEND_HTTP2
@@ -74,6 +75,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     ROUTE_RETRY,
     ROUTE_TIMEOUT,
     CIRCUIT_BREAKER,
+    ADMISSION_CONTROL,
     TCP_KEEPALIVE,
     CONNECTION,
     DNS,

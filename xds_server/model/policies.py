@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from xds_server.diagnostics import Path
+from xds_server.features.admission_control import AdmissionControlSpec
 from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
@@ -159,6 +160,7 @@ class BackendTrafficPolicySpec(MergingTargets):
     dns: DnsSpec | None = None
     http2: Http2SettingsSpec | None = None
     proxy_protocol: BackendProxyProtocolSpec | None = None
+    admission_control: AdmissionControlSpec | None = None
     response_override: Annotated[tuple[ResponseOverrideSpec, ...], Field(min_length=1)] | None = None
     http_upgrade: Annotated[tuple[UpgradeSpec, ...], Field(min_length=1)] | None = None
     use_client_protocol: Bool | None = None
