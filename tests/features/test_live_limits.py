@@ -28,6 +28,7 @@ DISTINCT = {"headers": [{"type": "Distinct", "name": "x-user"}]}
 BASIC = {"name": "x-plan", "value": "basic"}
 PRO = {"name": "x-plan", "value": "pro", "invert": True}
 STARTS_WITH_B = {"type": "RegularExpression", "name": "x-plan", "value": "b.*"}
+SILENT = {"xRateLimitHeaders": "Off"}
 WRITES = [{"value": "POST"}, {"value": "DELETE"}]
 LOOPBACK = {"value": "127.0.0.0/8"}
 A_OR_B = (
@@ -53,6 +54,8 @@ RULES: dict[str, list[dict[str, Any]]] = {
     "shadow": [{"limit": MINUTE, "shadowMode": True}],
     "shadows": [{**selected(DISTINCT), "shadowMode": True}, HOURLY],
     "mixed": [selected(*A_OR_B)],
+    "silent": [{**selected({"headers": [BASIC]}), **SILENT}, {**HOURLY, **SILENT}],
+    "partly": [{**selected({"headers": [BASIC]}), **SILENT}, HOURLY],
 }
 
 
@@ -156,3 +159,11 @@ def test_shadow_mode_refuses_nothing(edge: Envoy) -> None:
     assert codes(edge, "shadow.example", 5) == [200] * 5
     assert codes(edge, "shadows.example", 5, x_user="ann") == [200] * 5
     assert codes(edge, "shadows.example", 4) == [200, 200, 200, 429]
+
+
+def test_a_rule_may_keep_to_itself_how_much_is_left(edge: Envoy) -> None:
+    for name, headers in (("silent", {}), ("silent", {"x_plan": "basic"}), ("partly", {"x_plan": "basic"})):
+        answer = edge.get(f"{name}.example", **headers)
+        assert not [one for one in answer.headers if one.startswith("x-ratelimit")], (name, headers)
+    assert edge.get("partly.example").headers["x-ratelimit-remaining"] == "2"
+    assert codes(edge, "silent.example", 2, x_plan="basic") == [200, 429], "it counts all the same"

@@ -260,6 +260,8 @@ CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
     ("local_rate_limit", {"type": "Global"}, "F102", ("type",)),
     ("local_rate_limit", {}, "F103", ()),
     ("local_rate_limit", rule(limit={"requests": 0, "unit": "Second"}), "F120", ("local", "rules", 0, "limit", "requests")),
+    ("local_rate_limit", rule(shared=True), "F102", ("local", "rules", 0, "shared")),
+    ("local_rate_limit", rule(cost={"request": {"from": "Number", "number": 2}}), "F102", ("local", "rules", 0, "cost")),
     ("local_rate_limit", rule(burst=0), "F120", ("local", "rules", 0, "burst")),
     ("local_rate_limit", selector(), "F120", AT),
     ("local_rate_limit", selector(headers=[{"name": "a"}]), "F103", (*AT, "headers", 0)),

@@ -51,12 +51,18 @@ class LimitSpec(Spec):
 
 
 class RateLimitRuleSpec(Spec):
-    """One limit, for requests that fit any of the selectors. `shadowMode` counts and refuses nothing."""
+    """One limit, for requests that fit any of the selectors. `shadowMode` counts and refuses nothing.
+
+    `shared` and `cost` are for global limits.
+    """
 
     client_selectors: Annotated[tuple[SelectorSpec, ...], Field(max_length=8)] = ()
     limit: LimitSpec
     burst: Count | None = None
     shadow_mode: Bool = False
+    x_rate_limit_headers: Literal["Off", "DraftVersion03"] = "DraftVersion03"
+    shared: Bool = False
+    cost: JsonValue = None
 
 
 class LocalRateLimitSpec(Spec):
@@ -118,6 +124,10 @@ def _rule(spec: RateLimitRuleSpec, context: Context, *path: str | int) -> Rule |
         reason = "a limit of 0 requests is not supported for local limits; answer with a directResponse instead"
         context.problem("F120", *path, *place, reason=reason)
         return None
+    for field, written in (("shared", spec.shared), ("cost", spec.cost)):
+        if written:
+            context.problem("F102", *path, field, field=f"{field} of a local limit")
+            return None
     selectors = [
         resolve_selector(one, context, *path, "clientSelectors", n) for n, one in enumerate(spec.client_selectors)
     ]
@@ -125,7 +135,8 @@ def _rule(spec: RateLimitRuleSpec, context: Context, *path: str | int) -> Rule |
     if len(found) < len(selectors):
         return None
     seconds = _SECONDS[spec.limit.unit]
-    return Rule(spec.limit.requests, seconds, spec.burst or spec.limit.requests, spec.shadow_mode, found)
+    told = spec.x_rate_limit_headers == "DraftVersion03"
+    return Rule(spec.limit.requests, seconds, spec.burst or spec.limit.requests, spec.shadow_mode, found, told)
 
 
 def _defaults_fit(rules: tuple[Rule, ...], context: Context) -> bool:

@@ -30,17 +30,22 @@ _UNLIMITED = 2**32 - 1
 _DISTINCT_VALUES = 10_000
 _ALL = 100
 Action = RateLimit.Action
+Option = RateLimit.XRateLimitOption
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`requests` in `seconds`, in a bucket of `burst`. Without selectors it is for all requests that fit no other rule."""
+    """`requests` in `seconds`, in a bucket of `burst`. Without selectors it is for all requests that fit no other rule.
+
+    `told`: answers say in headers how much is left.
+    """
 
     requests: int
     seconds: int
     burst: int
     shadow: bool
     selectors: tuple[Selector, ...]
+    told: bool = True
 
 
 def filter_config(rules: Sequence[Rule]) -> LocalRateLimit:
@@ -54,7 +59,7 @@ def filter_config(rules: Sequence[Rule]) -> LocalRateLimit:
     config.filter_enabled.default_value.numerator = _ALL
     config.filter_enforced.default_value.numerator = 0 if all(rule.shadow for rule in rules) else _ALL
     config.always_consume_default_token_bucket.value = False
-    if default:
+    if default and default.told:
         config.enable_x_ratelimit_headers = DRAFT_VERSION_03
     for number, rule in enumerate(rules):
         _add_rule(config, f"rule-{number}", rule)
@@ -79,7 +84,7 @@ def _add_rule(config: LocalRateLimit, name: str, rule: Rule) -> None:
         distinct = _distinct(selector, name)
         config.rate_limits.add(
             actions=[*actions, *(action for _, action in distinct)],
-            x_ratelimit_option=RateLimit.XRateLimitOption.DRAFT_VERSION_03,
+            x_ratelimit_option=Option.DRAFT_VERSION_03 if rule.told else Option.OFF,
         )
         entries = [(name, str(place)) for place in range(length)] + [(key, "") for key, _ in distinct]
         if tuple(entries) not in described:
