@@ -50,6 +50,7 @@ _TICK = 0.003
 _RESCAN = 0.2
 _STREAMS_END = 1.0
 _LOOK = 5.0
+_TOGETHER = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +295,7 @@ class Server:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._xds.changed(), _LOOK)
+                await asyncio.sleep(_TOGETHER)
             for event, words in alarms.look(self._xds.proxies(), self._clocks.steady()):
                 _LOG.error(event, **words)
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.serve.playbook import DRAIN, TYPE_URLS, Client, fake
 from xds_server.serve.requests import Request
+from xds_server.snapshot.hosts import Hosts
 from xds_server.snapshot.resource import CLUSTER, ROUTES, Resource, Snapshot, snapshot_of
 
 BOTH = pytest.mark.parametrize("is_delta", [True, False], ids=["delta", "sotw"])
@@ -159,3 +160,34 @@ def test_everything_of_a_type_that_is_not_served_is_nothing_once() -> None:
     url = "type.googleapis.com/envoy.service.load_stats.v3.LoadStatsResponse"
     assert client.ask(url) == [url]
     assert client.ask(url) == []
+
+
+def test_what_was_never_sent_is_never_held() -> None:
+    client = Client(True, state("a1"))
+    client.ask("CDS")
+    assert change(client, state("a1 b1")) == []
+    assert change(client, state("a1")) == []
+    assert client.ack("CDS") == []
+
+
+def test_names_that_are_not_there_leave_nothing_behind() -> None:
+    client = Client(True, state("a1"))
+    client.ask("CDS")
+    client.settle()
+    for number in range(50):
+        client.ask("CDS", f"+n{number}")
+        client.settle()
+        client.ask("CDS", f"-n{number}")
+        client.settle()
+    assert client.stream.channels[CLUSTER].known == {"a": "1"}
+
+
+def test_names_of_types_that_are_not_served_do_not_pile_up() -> None:
+    client = Client(True, state("a1"))
+    for number in range(100):
+        client.stream.receive(Request("x", subscribe=(f"n{number}", "m")), client.now)
+    assert client.stream.subscriptions == 64
+
+
+def test_a_name_of_many_parts_costs_nothing() -> None:
+    assert Hosts().owner("t/" + "a." * 1_000_000) is None

@@ -249,3 +249,51 @@ def test_an_unknown_nonce_is_counted_and_acknowledges_nothing() -> None:
     assert one.stream.unknown_nonces == 2
     assert one.stream.channels[LISTENER].in_flight is not None
     assert world("LDS a1").get(LISTENER).keys() == {"a"}
+
+
+def test_what_others_accepted_stays_accepted_whatever_the_odd_one_takes_later() -> None:
+    server = fleet("LDS a1")
+    one, odd = server.ready("one", "LDS"), server.ready("odd", "LDS")
+    server.change("LDS a2")
+    one.poll()
+    one.settle()
+    odd.poll()
+    odd.nack("LDS", "a bad")
+    odd.settle()
+    server.change("LDS a2", "EDS z1")
+    assert one.poll() == []
+    server.change("LDS a3", "EDS z1")
+    one.poll()
+    assert one.nack("LDS", "a bad") == ["LDS a2"]
+
+
+def test_a_late_acknowledgement_of_an_older_version_makes_it_no_newer() -> None:
+    server = fleet("LDS a1")
+    one, slow = server.ready("one", "LDS"), server.client("slow")
+    slow.ask("LDS")
+    server.change("LDS a2")
+    one.poll()
+    one.settle()
+    slow.ack("LDS")
+    server.change("LDS a3")
+    one.poll()
+    assert one.nack("LDS", "a bad") == ["LDS a2"]
+
+
+def test_a_version_acknowledged_after_the_next_one_is_wanted_is_the_one_to_go_back_to() -> None:
+    server = fleet("LDS a1")
+    one = server.ready("one", "LDS")
+    server.change("LDS a2")
+    one.poll()
+    server.change("LDS a3")
+    assert one.ack("LDS") == ["LDS a3"]
+    assert one.nack("LDS", "a bad") == ["LDS a2"]
+
+
+def test_what_a_returning_client_has_it_has_accepted() -> None:
+    server = fleet("LDS a1")
+    assert server.client("good").ask("LDS", had={"a": "1"}) == []
+    odd = server.client("odd")
+    odd.ask("LDS")
+    odd.nack("LDS", "a bad")
+    assert server.client("new").ask("LDS") == ["LDS a1"]

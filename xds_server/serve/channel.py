@@ -218,6 +218,9 @@ class Channel:
         if response is None or response.beats:
             return ()
         self.acknowledged, self.acknowledged_at = response.version, now
+        for name in response.removed:
+            if self.known.get(name) == "" and name not in self.subscription.names:
+                del self.known[name]
         self.returning = False
         for resource in response.resources:
             self.suspects.discard(resource.name)

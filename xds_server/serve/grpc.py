@@ -62,6 +62,8 @@ _SERVICES = {
     ),
     "envoy.service.runtime.v3.RuntimeDiscoveryService": ("StreamRuntime", "DeltaRuntime", RUNTIME),
 }
+_FIRST_REQUEST = 30.0
+"""Seconds in which a stream has to say who it is."""
 _WARNINGS = 1000
 """So many clients that ask for what is not served are told of."""
 
@@ -211,11 +213,14 @@ class XdsServer:
     async def _serve_peer(
         self, requests: AsyncIterator[bytes], context: Context, core: Stream, names: tuple[str, ...]
     ) -> None:
-        request = await self._next(requests, context, core)
+        try:
+            request = await asyncio.wait_for(self._next(requests, context, core), _FIRST_REQUEST)
+        except TimeoutError:
+            await self._refuse(context, "DEADLINE_EXCEEDED", f"no request in {_FIRST_REQUEST:g} seconds")
         if request is None:
             return
-        secured = context.auth_context().get("transport_security_type") == [b"ssl"]
-        allowed = self._identities.gateways(names) if secured else None
+        plain = context.auth_context().get("transport_security_type") == [b"insecure"]
+        allowed = None if plain else self._identities.gateways(names)
         gateway = gateway_of(request.node, self._sessions.gateways, allowed)
         if isinstance(gateway, Refused):
             await self._refuse(context, gateway.code, gateway.message)
@@ -267,7 +272,7 @@ class XdsServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
         nonces = core.unknown_nonces
         event = self._sessions.receive(session, request, self._clock())
-        if core.subscriptions > self._limits.subscriptions:
+        if max(core.subscriptions, len(request.initial)) > self._limits.subscriptions:
             text = f"more than {self._limits.subscriptions} subscriptions on one stream"
             await self._refuse(context, "RESOURCE_EXHAUSTED", text)
         self.counters.unknown_nonces += core.unknown_nonces - nonces
@@ -281,7 +286,7 @@ class XdsServer:
 
     def _count_unknown_type(self, session: Session, type_url: str) -> None:
         self.counters.unknown_types += 1
-        key = (session.node.id, type_url)
+        key = (session.node.id, type_url[:200])
         if key not in self._warned and len(self._warned) < _WARNINGS:
             self._warned.add(key)
             self._told.warned(f"{session.node.id[:200]} asks for {type_url[:200]!r}, which is not served")

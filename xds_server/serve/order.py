@@ -45,17 +45,37 @@ class Order:
     def replace(self, snapshot: Snapshot, channels: Channels) -> None:
         """A newer snapshot is wanted. What it no longer holds, and the client may have, is held for a while."""
         before, self.snapshot = self.snapshot, snapshot
-        # A client that has a cluster may ask for its endpoints only now, and for the table of a listener just so.
-        begun = any(channel.requested for channel in channels.values())
+        used = self._used(before, snapshot, channels) if before is not None else frozenset()
         for type_url in HELD:
             new, held = snapshot.get(type_url), self.held[type_url]
             for name in [name for name in held if name in new]:
                 del held[name]
                 self._due.pop((type_url, name), None)
-            if before is not None and begun:
-                held.update({name: one for name, one in before.get(type_url).items() if name not in new})
+            if before is not None:
+                gone = (one for name, one in before.get(type_url).items() if name not in new)
+                held.update({one.name: one for one in gone if (type_url, one.name) in used})
         for type_url, channel in channels.items():
             channel.reconsider(self.wanted(type_url))
+
+    def _used(self, before: Snapshot, snapshot: Snapshot, channels: Channels) -> AbstractSet[tuple[str, str]]:
+        """Of a snapshot that goes, what the client may have, and what that refers to.
+
+        A client that has a cluster may ask for its endpoints only now, and for the table of a listener just so.
+        """
+        if all(before.get(type_url).keys() <= snapshot.get(type_url).keys() for type_url in HELD):
+            return frozenset()
+        used: set[tuple[str, str]] = set()
+        pending = [
+            (url, name) for url, channel in channels.items() for name, version in channel.known.items() if version
+        ]
+        while pending:
+            type_url, name = pending.pop()
+            if (type_url, name) not in used:
+                used.add((type_url, name))
+                one = before.get(type_url).get(name) or self.held.get(type_url, {}).get(name)
+                pending += one.needs if one is not None else ()
+                pending += [(ENDPOINTS, name)] if type_url == CLUSTER else []
+        return used
 
     def wanted(self, type_url: str) -> Mapping[str, Resource]:
         """What the client shall have of a type now."""

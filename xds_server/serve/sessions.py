@@ -101,6 +101,11 @@ class Sessions:
         event = session.core.receive(request, now)
         verdicts = self._verdicts.get(session.gateway)
         if verdicts is not None:
+            if request.initial:
+                # What a client has of an earlier stream it accepted then.
+                wanted = verdicts.wanted.get(request.type_url or session.core.only)
+                had = [wanted[name] for name, version in request.initial.items() if name in wanted]
+                verdicts.accept(session.node.id, (one for one in had if one.version == request.initial[one.name]))
             if event is not None and event.resources:
                 self._judge(session, verdicts, event, now)
             self._retry(session, verdicts)
@@ -114,13 +119,13 @@ class Sessions:
             version = session.core.channels[event.type_url].sent_version
             said = [Verdict(node, one, version, event.message, now) for one in event.resources]
             session.retried -= {(one.type_url, one.name) for one in event.resources}
-            changed = verdicts.refuse(said)
+            others = verdicts.refuse(said)
         else:
-            changed = verdicts.accept(node, event.resources)
-        if changed:
-            for one in self._open:
-                if one.gateway == session.gateway:
-                    self._serve(one)
+            others = verdicts.accept(node, event.resources)
+        concerned = self._open if others else self._of_node[session.gateway, node] if event.refused else ()
+        for one in concerned:
+            if one.gateway == session.gateway:
+                self._serve(one)
 
     def _retry(self, session: Session, verdicts: Verdicts) -> None:
         """An Envoy that came back and has a set that works is sent once more what it refused before."""

@@ -32,6 +32,7 @@ _FULL_TYPES = (CLUSTER, LISTENER, SCOPES)
 """The types of which a response in the state of the world must hold everything."""
 _WILDCARD_TYPES = (*_FULL_TYPES, HOST)
 """The types of which a first request without names asks for everything."""
+_TYPE_LENGTH = 256
 _PORTION = 4 * 1024 * 1024
 """Bytes of resources that go into one response, where a change may be sent in several."""
 _UNSERVED_LIMIT = 32
@@ -102,7 +103,9 @@ class Stream:
     def subscriptions(self) -> int:
         """How many names the client has asked for, over all types."""
         hosts = self.channels[HOST].on_demand
-        return sum(len(one.subscription.names) for one in self.channels.values()) + (len(hosts.asked) if hosts else 0)
+        unserved = sum(len(names) for _, names in self._unserved)
+        named = sum(len(one.subscription.names) for one in self.channels.values())
+        return named + unserved + (len(hosts.asked) if hosts else 0)
 
     def replace_snapshot(self, snapshot: Snapshot) -> None:
         """A newer state is wanted."""
@@ -118,7 +121,7 @@ class Stream:
         channel = self.channels.get(request.type_url or self.only)
         if channel is None or not self.serves(channel.type_url):
             first = request.type_url not in self._asked and len(self._asked) < _UNSERVED_LIMIT
-            if self.delta and (first or request.subscribe):
+            if self.delta and (first or request.subscribe) and len(self._unserved) < _UNSERVED_LIMIT:
                 self._asked.add(request.type_url)
                 self._unserved.append((request.type_url, request.subscribe))
             return None
@@ -133,17 +136,18 @@ class Stream:
 
     def _change_names(self, channel: Channel, request: Request, *, first: bool) -> None:
         had: Mapping[str, str] = request.initial if first else {}
-        if had:
-            # A client that comes back says what it has: that is neither sent again nor answered with nothing.
-            channel.answered = True
-            channel.known.update(had)
-            if channel.type_url in HELD and self.snapshot is not None:
-                channel.lingering = set(had) - set(self.wanted(channel.type_url))
+        # A client that comes back says what it has: that is neither sent again nor answered with nothing.
+        channel.answered = channel.answered or bool(had)
         if channel.on_demand is not None:
+            channel.known.update(had)
             self._change_hosts(channel, channel.on_demand, request, had)
             return
         named, everything = set(channel.subscription.names), channel.subscription.wildcard
         channel.subscription.change(request.subscribe, request.unsubscribe)
+        # What it has and does not ask for is no business of this stream.
+        channel.known.update({name: version for name, version in had.items() if channel.wants(name)})
+        if channel.type_url in HELD and had and self.snapshot is not None:
+            channel.lingering = {name for name in channel.known if name not in self.wanted(channel.type_url)}
         channel.forced |= {name for name in request.subscribe if name != WILDCARD and name not in had}
         channel.forget(list(channel.known) if everything else request.unsubscribe)
         if channel.subscription.wildcard:
@@ -199,6 +203,8 @@ class Stream:
         type_url = request.type_url or self.only
         if not type_url:
             return "type_url is empty"
+        if len(type_url) > _TYPE_LENGTH:
+            return f"type_url is longer than {_TYPE_LENGTH} characters"
         if self.only and type_url != self.only:
             return f"this service is for {self.only}"
         return ""

@@ -18,7 +18,9 @@ Name = tuple[str, str]
 """The type URL and name of a resource."""
 _WITNESSES = 1000
 """So many Envoys are remembered to have refused a version; their names are their own words."""
-_VARIANTS = 100
+_PAST = 8
+"""So many versions of a name are known to have been wanted, one after the other."""
+_VARIANTS = 16
 """So many different snapshots are kept for Envoys that refused different things."""
 _UNWANTED = 1000
 """Of so many names that nobody wants any more it is remembered what was accepted: Envoys may still use it."""
@@ -46,13 +48,23 @@ class Verdicts:
     _approved: set[Name] = field(default_factory=set)
     """Names whose wanted version somebody accepted."""
     _taken: dict[Name, Resource] = field(default_factory=dict)
-    """What was last accepted of each name, in whatever version."""
+    """The newest version of each name that somebody accepted; newer is what was wanted later."""
     _before: dict[Name, Resource] = field(default_factory=dict)
     """What was accepted before that: for those who refuse what others accept."""
+    _past: dict[Name, tuple[str, ...]] = field(default_factory=dict)
+    """The versions that were wanted before, oldest first."""
     _served: dict[frozenset[Name], Snapshot] = field(default_factory=dict)
 
     def replace(self, wanted: Snapshot) -> None:
         """Something else is wanted. What was said of other versions is over, and may be tried again one day."""
+        for type_url, named in self.wanted.resources.items():
+            later = wanted.get(type_url)
+            for one in named.values():
+                if one.name not in later or later[one.name].version != one.version:
+                    past = self._past.get((type_url, one.name), ())
+                    self._past[type_url, one.name] = (*(old for old in past if old != one.version), one.version)[
+                        -_PAST:
+                    ]
         self.wanted = wanted
         self._served.clear()
         for name, by in list(self._refusals.items()):
@@ -62,7 +74,8 @@ class Verdicts:
                 self._refusals[name] = kept
             else:
                 del self._refusals[name]
-        self._approved = {name for name in self._approved if self._taken[name].version == self._version(name)}
+        accepted = [*self._taken.items(), *self._before.items()]
+        self._approved = {name for name, one in accepted if one.version == self._version(name)}
         self._forget()
 
     def accept(self, node: str, resources: Iterable[Resource]) -> bool:
@@ -70,10 +83,7 @@ class Verdicts:
         changed = False
         for one in resources:
             name = (one.type_url, one.name)
-            last = self._taken.get(name)
-            if last is not None and last.version != one.version:
-                self._before[name] = last
-            self._taken[name] = one
+            self._remember(name, one)
             if one.version == self._version(name):
                 self._approved.add(name)
                 by = self._refusals.get(name)
@@ -86,15 +96,31 @@ class Verdicts:
             self._served.clear()
         return changed
 
+    def _remember(self, name: Name, one: Resource) -> None:
+        """Keep the two newest versions that were accepted: ACKs of older ones may come late."""
+        last = self._taken.get(name)
+        if last is None or last.version == one.version or self._rank(name, one) > self._rank(name, last):
+            if last is not None and last.version != one.version:
+                self._before[name] = last
+            self._taken[name] = one
+        elif name not in self._before or self._rank(name, one) > self._rank(name, self._before[name]):
+            self._before[name] = one
+
+    def _rank(self, name: Name, one: Resource) -> int:
+        if one.version == self._version(name):
+            return _PAST
+        past = self._past.get(name, ())
+        return past.index(one.version) if one.version in past else -1
+
     def refuse(self, verdicts: Iterable[Verdict]) -> bool:
-        """An Envoy refused these. True if somebody may be served something else now."""
+        """An Envoy refused these. True if others may be served something else now, too."""
         changed = False
         for verdict in verdicts:
             name = (verdict.resource.type_url, verdict.resource.name)
             by = self._refusals.setdefault(name, {}) if verdict.resource.version == self._version(name) else None
             if by is not None and (verdict.node in by or len(by) < _WITNESSES):
+                changed = changed or (not by and name not in self._approved)
                 by[verdict.node] = verdict
-                changed = True
         return changed
 
     def refused_by(self, node: str) -> frozenset[Name]:
@@ -176,3 +202,4 @@ class Verdicts:
                 ]
         self._taken = {name: one for name, one in self._taken.items() if name in kept}
         self._before = {name: one for name, one in self._before.items() if name in kept}
+        self._past = {name: past for name, past in self._past.items() if name in kept}

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+_LONGEST = 261
+"""Characters of the longest host name, and of a port."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
@@ -21,6 +24,8 @@ class Hosts:
     def owner(self, asked: str) -> str | None:
         """The virtual host for `TABLE/HOST`, with or without a port: the host itself, its longest wildcard, or `*`."""
         table, _, host = asked.rpartition("/")
+        if len(host) > _LONGEST:
+            return None
         host = _without_port(host.lower())
         return next((self.owners[name] for name in _candidates(table, host) if name in self.owners), None)
 
