@@ -223,7 +223,10 @@ def read_certificate(ref: ObjectRef, owner: Object, index: Index) -> Certificate
     if not index.permitted(owner.key, target):
         return "RefNotPermitted", f"{target} is in another namespace and no ReferenceGrant permits it"
     if (target.group, target.kind) != (CORE_GROUP, "Secret"):
-        return "InvalidCertificateRef", f"a certificate must be a Secret, not {target.kind}"
+        return (
+            "InvalidCertificateRef",
+            f"a certificate must be a Secret of the core group, not {target.kind} of '{target.group}'",
+        )
     if secret is None:
         return "InvalidCertificateRef", f"there is no {target}"
     assert isinstance(secret.spec, SecretBody)
