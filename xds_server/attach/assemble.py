@@ -125,9 +125,10 @@ def _attach_one(route: Object, tables: _Tables) -> None:
         for attachment in parent.attachments:
             tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
             for rule in rules:
-                policies = effective(route, rule, attachment, tables.policies, by_name)
+                scopes = scopes_of(route, rule.spec.name, attachment)
+                policies = effective(scopes, attachment, tables.policies, by_name)
                 _place(route, rule, attachment, policies, tables)
-                lost = lost_guards(scopes_of(route, rule, attachment), tables.policies, tables.features)
+                lost = lost_guards(scopes, tables.policies, tables.features)
                 tables.warnings |= [lost] if lost else []
     if parents:
         tables.statuses[route.key] = route_status(route, parents, rules)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from xds_server.diagnostics import Diagnostic, diagnose
-from xds_server.model.namespaces import ReferenceGrantSpec
+from xds_server.model.namespaces import LabelSelector, ReferenceGrantSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
 from xds_server.types import CORE_GROUP, DISCOVERY_GROUP, GATEWAY_GROUP, Key
@@ -37,6 +38,15 @@ def unique(objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnos
     return tuple(chosen.values()), tuple(problems)
 
 
+class Namespaces(Protocol):
+    """Which namespaces are meant: `All`, `Same`, those of a `Selector`, or None of them."""
+
+    @property
+    def from_(self) -> str: ...
+    @property
+    def selector(self) -> LabelSelector | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """Look-ups over one set of objects."""
@@ -60,6 +70,12 @@ class Index:
         """A namespace's labels; the one with its name is always there, as in Kubernetes."""
         item = self.get(CORE_GROUP, "Namespace", "", name)
         return {"kubernetes.io/metadata.name": name, **(item.meta.labels if item else {})}
+
+    def selects(self, where: Namespaces, namespace: str, own: str) -> bool:
+        """True if `where`, written in the namespace `own`, means this namespace."""
+        if where.from_ == "Selector":
+            return where.selector is not None and where.selector.matches(self.labels_of_namespace(namespace))
+        return where.from_ == "All" or (where.from_ == "Same" and namespace == own)
 
     def permitted(self, source: Key, target: Key) -> bool:
         """True if `source` may refer to `target`: same namespace, or a ReferenceGrant in the target's."""

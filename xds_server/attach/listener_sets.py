@@ -56,14 +56,7 @@ def _accepted(item: Object, parent: Key, gateways: Mapping[Key, Object], index: 
         return Condition("Accepted", False, "ParentNotAccepted", f"there is no {parent}")
     assert isinstance(gateway.spec, GatewaySpec)
     allowed = gateway.spec.allowed_listeners.namespaces
-    labels = index.labels_of_namespace(item.namespace)
-    admitted = {
-        "All": True,
-        "Same": item.namespace == gateway.namespace,
-        "Selector": allowed.selector is not None and allowed.selector.matches(labels),
-        "None": False,
-    }[allowed.from_]
-    if not admitted:
+    if not index.selects(allowed, item.namespace, gateway.namespace):
         message = f"{parent} admits no listeners of namespace {item.namespace}: allowedListeners is {allowed.from_}"
         return Condition("Accepted", False, "NotAllowed", message)
     return Condition("Accepted", True, "Accepted")

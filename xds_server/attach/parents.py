@@ -140,8 +140,4 @@ def shared_hostnames(listener: str, route: tuple[str, ...]) -> tuple[str, ...]:
 def _is_allowed(route: Object, listener: ListenerState, index: Index) -> bool:
     if route.key.kind not in listener.kinds:
         return False
-    namespaces = listener.spec.allowed_routes.namespaces
-    if namespaces.from_ == "Selector":
-        labels = index.labels_of_namespace(route.namespace)
-        return namespaces.selector is not None and namespaces.selector.matches(labels)
-    return namespaces.from_ == "All" or route.namespace == listener.owner.namespace
+    return index.selects(listener.spec.allowed_routes.namespaces, route.namespace, listener.owner.namespace)

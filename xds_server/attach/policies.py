@@ -22,7 +22,7 @@ from xds_server.model.gateway_api import HttpRouteSpec
 from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.object import Object
-from xds_server.model.policies import Targets, TargetSelector
+from xds_server.model.policies import Targets
 from xds_server.model.stream_routes import StreamRouteSpec
 from xds_server.spec import Spec
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Condition, Key
@@ -138,7 +138,7 @@ def _aims(item: Object, kind: str, index: Index) -> tuple[dict[Scope, Path], tup
         labelled = [
             one for one in index.of_kind(selector.group, selector.kind) if selector.matches(dict(one.meta.labels))
         ]
-        found = [one.key for one in labelled if _is_within(one.namespace, item.namespace, selector, index)]
+        found = [one.key for one in labelled if index.selects(selector.namespaces, one.namespace, item.namespace)]
         granted = [key for key in found if index.permitted(item.key, key)]
         aims.update({(key, ""): path for key in granted})
         if not granted:
@@ -148,13 +148,6 @@ def _aims(item: Object, kind: str, index: Index) -> tuple[dict[Scope, Path], tup
         scope = (Key(target.group, target.kind, item.namespace, target.name), target.section_name or "")
         aims.setdefault(scope, item.spec.target_path(number))
     return aims, tuple(problems)
-
-
-def _is_within(namespace: str, own: str, selector: TargetSelector, index: Index) -> bool:
-    where = selector.namespaces
-    if where.from_ == "Selector":
-        return where.selector is not None and where.selector.matches(index.labels_of_namespace(namespace))
-    return where.from_ == "All" or namespace == own
 
 
 def _read(

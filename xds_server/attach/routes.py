@@ -6,7 +6,7 @@ clusters and the action. A rule under a broken policy answers 500.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xds_server.attach.index import age
@@ -48,17 +48,16 @@ class Effective:
         return tuple(origin for policy, _ in self.policies for origin in policy.item.origins)
 
 
-def scopes_of(route: Object, rule: Rule, attachment: Attachment) -> tuple[Scope, ...]:
-    """Where a policy for this rule may be attached, nearest first."""
-    section = ((route.key, rule.spec.name),) if rule.spec.name else ()
+def scopes_of(route: Object, rule: str | None, attachment: Attachment) -> tuple[Scope, ...]:
+    """Where a policy for a rule of this name may be attached, nearest first."""
+    section = ((route.key, rule),) if rule else ()
     return (*section, (route.key, ""), *attachment.listener.scopes(attachment.gateway.key))
 
 
 def effective(
-    route: Object, rule: Rule, attachment: Attachment, table: PolicyTable, features: Mapping[str, AnyFeature]
+    scopes: Sequence[Scope], attachment: Attachment, table: PolicyTable, features: Mapping[str, AnyFeature]
 ) -> Effective:
-    """The policies that count for a rule on a listener."""
-    scopes = scopes_of(route, rule, attachment)
+    """The policies that count for a rule on a listener, given its scopes."""
     above = attachment.listener.scopes(attachment.gateway.key)
     found = (table.counting(kind, scopes, above) for kind in ROUTE_POLICIES)
     return Effective(tuple(item for items in found for item in items), features)

@@ -18,9 +18,9 @@ from xds_server.attach.hostnames import owner
 from xds_server.attach.index import Index, age
 from xds_server.attach.listeners import ListenerState
 from xds_server.attach.parents import Attachment, Parent, attach_route
-from xds_server.attach.policies import ROUTE_POLICIES, PolicyTable, Scope
+from xds_server.attach.policies import PolicyTable
 from xds_server.attach.protocols import passes_through
-from xds_server.attach.routes import Effective
+from xds_server.attach.routes import Effective, effective, scopes_of
 from xds_server.attach.stream_rules import StreamRule, read_stream_rule, tcp_destinations, udp_destinations
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature, Transport
@@ -96,8 +96,9 @@ def _claim(
     route: Object, rule: StreamRule, parent: Parent, attachment: Attachment, known: Known, streams: Streams
 ) -> list[str]:
     """Take the hostnames that nobody has taken yet. The answer is who has the others."""
-    scopes = _scopes(route, attachment)
-    policies = _effective(scopes, attachment, known)
+    assert isinstance(route.spec, StreamRouteSpec)
+    scopes = scopes_of(route, route.spec.rules[0].name, attachment)
+    policies = effective(scopes, attachment, known.policies, {feature.name: feature for feature in known.features})
     lost = lost_guards(scopes, known.policies, known.features)
     streams.warnings |= [lost] if lost else []
     refused = _unkept(policies, _transport(route))
@@ -116,22 +117,6 @@ def _claim(
 
 def _transport(route: Object) -> Transport:
     return "udp" if route.key.kind == "UDPRoute" else "tcp"
-
-
-def _scopes(route: Object, attachment: Attachment) -> tuple[Scope, ...]:
-    """Where a policy for a route on a listener may be attached, nearest first."""
-    assert isinstance(route.spec, StreamRouteSpec)
-    name = route.spec.rules[0].name
-    section: tuple[Scope, ...] = ((route.key, name),) if name else ()
-    return (*section, (route.key, ""), *attachment.listener.scopes(attachment.gateway.key))
-
-
-def _effective(scopes: Sequence[Scope], attachment: Attachment, known: Known) -> Effective:
-    """The policies that count for a route on a listener."""
-    above = attachment.listener.scopes(attachment.gateway.key)
-    found = (known.policies.counting(kind, scopes, above) for kind in ROUTE_POLICIES)
-    by_name = {feature.name: feature for feature in known.features}
-    return Effective(tuple(item for items in found for item in items), by_name)
 
 
 def _unkept(policies: Effective, transport: Transport) -> str:
