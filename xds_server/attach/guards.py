@@ -12,7 +12,6 @@ from xds_server.attach.merging import Policy
 from xds_server.attach.policies import PolicyTable, Scope
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
-from xds_server.model.policies import Targets
 from xds_server.types import Key
 
 _KIND = "SecurityPolicy"
@@ -39,20 +38,9 @@ def lost_guards(
     place = far.item.source.value(*far.item.body, fields[0])
     words = {"fields": " and ".join(f"'{field}'" for field in fields), "other": far.item.key, "place": place}
     hint = f"write {' and '.join(fields)} here too if it shall still count"
-    warning = near.item.diagnose("A122", *_target_path(near, scope), hint=hint, **words)
+    warning = near.item.diagnose("A122", *table.places[near.item.key, scope], hint=hint, **words)
     return (near.item.key, far.item.key), warning
 
 
 def _settings(policy: Policy) -> set[str]:
     return {setting.feature for setting in policy.settings}
-
-
-def _target_path(policy: Policy, scope: Scope) -> tuple[str | int, ...]:
-    """Where the policy names this scope."""
-    spec = policy.item.spec
-    assert isinstance(spec, Targets)
-    for number, target in enumerate(spec.targets):
-        key = Key(target.group, target.kind, policy.item.namespace, target.name)
-        if (key, target.section_name or "") == scope:
-            return spec.target_path(number)
-    return ()

@@ -8,21 +8,23 @@ says keeps its own meaning, references in its own namespace included. If either 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from xds_server.attach.context import Reading
 from xds_server.attach.index import Index
+from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Setting
 from xds_server.model.object import Object
+from xds_server.model.policies import MergingTargets
 from xds_server.spec import Spec
 from xds_server.types import Key
 
 _SIDE_BY_SIDE = {("rateLimit", "local", "rules"), ("rateLimit", "global", "rules")}
+_ATTACHED_BY = frozenset(info.alias or name for name, info in MergingTargets.model_fields.items())
 _BY_NAME = {("extAuth", "contextExtensions")}
 
 
@@ -59,56 +61,40 @@ class Merging:
     def _merge(self, child: Policy, parent: Policy) -> Policy:
         if child.broken or parent.broken:
             return Policy(child.item, (), child.broken or f"{parent.item.key}, which it is merged into, has errors")
-        settings: list[Setting] = []
-        failed: list[Diagnostic] = []
-        for feature in self.features:
-            fields = [one for kind, one in feature.carriers if kind == child.item.key.kind]
-            own, theirs = (any(_written(policy, one) is not None for one in fields) for policy in (child, parent))
-            if own and theirs:
-                found, problems = self._joined(feature, fields, child, parent)
-                settings += found
-                failed += problems
-            else:
-                policy = child if own else parent
-                settings += [one for one in policy.settings if one.feature == feature.name]
-        self.problems += failed
-        return Policy(child.item, tuple(settings), "; ".join(one.message for one in failed))
-
-    def _joined(
-        self, feature: AnyFeature, fields: list[str], child: Policy, parent: Policy
-    ) -> tuple[list[Setting], list[Diagnostic]]:
-        """The settings of a feature of which both say something."""
+        kind = child.item.key.kind
+        own, theirs = _written(child), _written(parent)
+        both = own.keys() & theirs.keys()
+        joined = {name: _join(own[name], theirs[name], (name,)) for name in both}
+        spec = _parsed(child.item, joined)
+        if isinstance(spec, str):
+            problem = child.item.diagnose("F103", reason=f"merged with {parent.item.key} it means nothing: {spec}")
+            self.problems.append(problem)
+            return Policy(child.item, (), problem.message)
+        shared = [one for one in self.features if any((kind, name) in one.carriers for name in both)]
+        found, problems, failed = settings_of(child.item, kind, spec, (), shared, self.index)
+        if failed:
+            self.problems += problems
+            return Policy(child.item, (), "; ".join(one.message for one in problems))
         origins = (*child.item.origins, *parent.item.origins)
-        settings = []
-        for name in fields:
-            written = _join(_written(child, name), _written(parent, name), (name,))
-            reading = Reading(child.item, (name,), self.index)
-            spec = _parsed(child.item, name, written)
-            if isinstance(spec, str):
-                reading.problem("F103", reason=f"merged with {parent.item.key} it means nothing: {spec}")
-            elif (value := feature.resolve(spec, reading)) is not None:
-                settings.append(Setting(feature.name, value, origins))
-            if reading.failed:
-                return [], reading.problems
-        return settings, []
+        names = {one.name for one in shared}
+        settings = [replace(one, origins=origins) for one in found]
+        settings += [one for policy in (child, parent) for one in policy.settings if one.feature not in names]
+        return Policy(child.item, tuple(settings))
 
 
-def _written(policy: Policy, name: str) -> Any:
-    return policy.item.document["spec"].get(name)
+def _written(policy: Policy) -> dict[str, Any]:
+    """The fields of a policy's spec that say something, without what it is attached to."""
+    spec = policy.item.document["spec"]
+    return {name: value for name, value in spec.items() if value is not None and name not in _ATTACHED_BY}
 
 
-def _parsed(item: Object, name: str, written: Any) -> Spec | str:
-    """One field of the kind's spec, or why it cannot be read."""
-    kind = type(item.spec)
-    targets = {key: value for key, value in item.document["spec"].items() if key in ("targetRef", "targetRefs")}
+def _parsed(item: Object, fields: Mapping[str, Any]) -> Spec | str:
+    """These fields as the spec of a policy with the targets of `item`, or why they cannot be read."""
+    targets = {name: value for name, value in item.document["spec"].items() if name in _ATTACHED_BY}
     try:
-        whole = kind.model_validate({**targets, name: written})
+        return type(item.spec).model_validate({**targets, **fields})
     except ValidationError as error:
         return error.errors()[0]["msg"]
-    attribute = next(key for key, info in kind.model_fields.items() if (info.alias or key) == name)
-    value = getattr(whole, attribute)
-    assert value is not None
-    return value  # type: ignore[no-any-return]
 
 
 def _join(own: Any, theirs: Any, path: tuple[str, ...]) -> Any:

@@ -11,13 +11,12 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xds_server.attach.context import Reading
 from xds_server.attach.index import Index
 from xds_server.attach.merging import Merging, Policy
 from xds_server.attach.misfits import misfits
+from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Setting
 from xds_server.model.gateway_api import HttpRouteSpec
 from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
@@ -47,9 +46,10 @@ Scope = tuple[Key, str]
 
 @dataclass(frozen=True, slots=True)
 class PolicyTable:
-    """Which policy is attached to which target, and the Accepted condition of each (policy, target) pair."""
+    """Which policy is attached to which target, where it says so, and the Accepted condition of each such pair."""
 
     attached: Mapping[tuple[str, Scope], Policy]
+    places: Mapping[tuple[Key, Scope], Path]
     accepted: Mapping[Key, tuple[tuple[Scope, Condition], ...]]
     merging: Merging
 
@@ -77,35 +77,13 @@ class PolicyTable:
         return (self.merging.merge(policy, parent[0]), scope), (Policy(parent[0].item, ()), parent[1])
 
 
-def settings_of(
-    item: Object, kind: str, spec: Spec, path: Path, features: Sequence[AnyFeature], index: Index
-) -> tuple[tuple[Setting, ...], tuple[Diagnostic, ...], bool]:
-    """The settings that the fields of one spec mean; the flag is True when one of them is in error.
-
-    `path` is where the spec is written below the object's body.
-    """
-    aliases = {info.alias or name: name for name, info in type(spec).model_fields.items()}
-    settings, problems, failed = [], [], False
-    for feature in features:
-        for carrier, field in feature.carriers:
-            written = getattr(spec, aliases[field]) if carrier == kind and field in aliases else None
-            if written is None:
-                continue
-            reading = Reading(item, (*path, field), index)
-            value = feature.resolve(written, reading)
-            problems += reading.problems
-            failed = failed or reading.failed
-            if value is not None:
-                settings.append(Setting(feature.name, value, item.origins))
-    return tuple(settings), tuple(problems), failed
-
-
 def read_policies(
     index: Index, features: Sequence[AnyFeature], foreign: frozenset[Key]
 ) -> tuple[PolicyTable, tuple[Diagnostic, ...]]:
     """All policies, oldest first: of two for one target the older counts."""
     attached: dict[tuple[str, Scope], Policy] = {}
     accepted: dict[Key, tuple[tuple[Scope, Condition], ...]] = {}
+    places: dict[tuple[Key, Scope], Path] = {}
     problems: list[Diagnostic] = []
     for kind in TARGETS:
         for item in index.of_kind(ENVOY_GATEWAY_GROUP, kind):
@@ -115,6 +93,7 @@ def read_policies(
             results = []
             aims, found = _aims(item, kind, index)
             problems += found
+            places.update({(item.key, scope): path for scope, path in aims.items()})
             for scope, path in aims.items():
                 if scope[0] in foreign:
                     continue
@@ -125,7 +104,7 @@ def read_policies(
                 problems += more
                 results.append((scope, condition))
             accepted[item.key] = tuple(results)
-    return PolicyTable(attached, accepted, Merging(features, index)), tuple(problems)
+    return PolicyTable(attached, places, accepted, Merging(features, index)), tuple(problems)
 
 
 def _aims(item: Object, kind: str, index: Index) -> tuple[dict[Scope, Path], tuple[Diagnostic, ...]]:

@@ -14,7 +14,7 @@ from xds_server.attach.backends import Unresolved, resolve_backend
 from xds_server.attach.index import Index
 from xds_server.attach.joined import apart, is_fallback, with_fallback
 from xds_server.attach.matches import Rank, read_matches
-from xds_server.attach.policies import settings_of
+from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
 from xds_server.features.grpc_web import GRPC_WEB, GrpcWeb
