@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from xds_server.serve.channel import DOUBTFUL, Channel, Sent
-from xds_server.serve.on_demand import NO_ANSWERS, Answers, OnDemand
+from xds_server.serve.on_demand import NO_ANSWERS, OnDemand
 from xds_server.serve.order import HELD, Channels, Order
 from xds_server.serve.requests import Request
 from xds_server.serve.subscription import WILDCARD, Subscription
@@ -257,27 +257,21 @@ class Stream:
         if channel.full:
             return self._next_full(channel, wanted, peers, now)
         hosts = channel.on_demand
-        if hosts is not None:
-            channel.forced |= hosts.owners(hosts.asked, wanted, self.snapshot.hosts)  # asked for is asked for
+        asked = hosts.owners(hosts.asked, wanted, self.snapshot.hosts) if hosts is not None else set()
+        channel.forced |= asked
         lacking = channel.lacking(wanted)
         ready = channel.portion(self._order.ready(channel, lacking, self.channels, peers), self.portion)
-        answers = self._answers(hosts, channel, wanted, ready) if hosts is not None else NO_ANSWERS
+        answers = NO_ANSWERS
+        if hosts is not None:
+            hopeless = [name for name in asked if not channel.lacks(wanted[name])]
+            answers = hosts.answers({one.name: one for one in ready}, hopeless, self.snapshot.hosts)
         removed = channel.surplus(wanted) if self.delta else []
         if len(ready) < len(lacking):
             removed = [name for name in removed if not channel.known.get(name)]  # what goes away goes after what comes
         empty_first = self.delta and not channel.answered and channel.subscription.wildcard and not lacking
         if not ready and not removed and not answers.absent and not empty_first:
             return None
-        return replace(self._response(channel, tuple(ready), tuple(removed), now), answers=answers)
-
-    def _answers(
-        self, hosts: OnDemand, channel: Channel, wanted: Mapping[str, Resource], ready: list[Resource]
-    ) -> Answers:
-        assert self.snapshot is not None
-        refused = (
-            name for name in hosts.owners(hosts.asked, wanted, self.snapshot.hosts) if not channel.lacks(wanted[name])
-        )
-        return hosts.answers({one.name: one for one in ready}, refused, self.snapshot.hosts)
+        return replace(self._response(channel, wanted, tuple(ready), tuple(removed), now), answers=answers)
 
     def _next_full(
         self, channel: Channel, wanted: Mapping[str, Resource], peers: tuple[Channels, ...], now: float
@@ -290,7 +284,7 @@ class Stream:
             return None
         if len(self._order.ready(channel, lacking, self.channels, peers)) < len(lacking):
             return None
-        return self._response(channel, tuple(channel.everything(wanted)), tuple(sorted(gone)), now)
+        return self._response(channel, wanted, tuple(channel.everything(wanted)), tuple(sorted(gone)), now)
 
     def _beat(self, channel: Channel, now: float) -> Sent | None:
         """A sign of life for resources that the client would drop else."""
@@ -298,10 +292,14 @@ class Stream:
         return Sent(self._nonce(), channel.sent_version, now, (), (), beats=due) if due else None
 
     def _response(
-        self, channel: Channel, resources: tuple[Resource, ...], removed: tuple[str, ...], now: float
+        self,
+        channel: Channel,
+        wanted: Mapping[str, Resource],
+        resources: tuple[Resource, ...],
+        removed: tuple[str, ...],
+        now: float,
     ) -> Sent:
-        current = self.wanted(channel.type_url)
-        substitutes = frozenset(one.name for one in resources if current[one.name].version != one.version)
+        substitutes = frozenset(one.name for one in resources if wanted[one.name].version != one.version)
         version = self._version(channel, resources)
         news = frozenset(
             one.name for one in resources if one.name in channel.forced or channel.known.get(one.name) != one.version
