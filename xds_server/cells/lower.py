@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from xds_server.cells.attachments import add_policies, policy_statuses, take_policies
 from xds_server.cells.classes import check_classes
 from xds_server.cells.derive import Output
-from xds_server.cells.egress import add_east, add_south
+from xds_server.cells.east import add_east
 from xds_server.cells.ingress import add_north, add_west
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.names import check_names
@@ -20,6 +20,7 @@ from xds_server.cells.plan import Plan, make_plan
 from xds_server.cells.providers import fill_providers
 from xds_server.cells.routes import take_routes
 from xds_server.cells.sections import Sections, check_overrides, read_sections
+from xds_server.cells.south import add_south
 from xds_server.cells.statuses import cell_statuses, exits_of
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import CellSpec
