@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from xds_server.attach.backend_tls import tls_policy_statuses
 from xds_server.attach.conditions import gateway_statuses, policy_statuses, route_status, simple_statuses
+from xds_server.attach.exclusive import Attaching, exclusive
 from xds_server.attach.gateways import GatewayState, read_gateways
 from xds_server.attach.guards import lost_guards
 from xds_server.attach.hostnames import owner
@@ -19,7 +20,7 @@ from xds_server.attach.index import Index, build_index, unique
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
 from xds_server.attach.listeners import ListenerState
 from xds_server.attach.merging import Policy
-from xds_server.attach.parents import Attachment, attach_route
+from xds_server.attach.parents import Attachment, Parent, attach_route
 from xds_server.attach.policies import PolicyTable, read_policies
 from xds_server.attach.protocols import family_of, transport_of
 from xds_server.attach.quic import with_quic
@@ -95,9 +96,7 @@ def attach_objects(
     table, found = read_policies(index, features, foreign)
     tables = _Tables(index, features, parents, foreign, table)
     tables.problems += [*problems, *more, *found]
-    for kind in ("HTTPRoute", "GRPCRoute"):
-        for route in index.of_kind(GATEWAY_GROUP, kind):
-            _attach_one(route, tables)
+    _attach_routes(tables)
     tables.streams = attach_streams(Known(index, features, parents, foreign, table))
     tables.problems += (tables.streams.warnings | tables.warnings).values()
     tables.attached_routes.update(tables.streams.attached)
@@ -114,10 +113,22 @@ def attach_objects(
     return Attached(gateways, tables.statuses, tuple(tables.problems))
 
 
-def _attach_one(route: Object, tables: _Tables) -> None:
-    parents, problems = attach_route(route, tables.states, tables.foreign, tables.index)
+def _attach_routes(tables: _Tables) -> None:
+    attaching: list[Attaching] = []
+    for kind in ("HTTPRoute", "GRPCRoute"):
+        for route in tables.index.of_kind(GATEWAY_GROUP, kind):
+            parents, problems = attach_route(route, tables.states, tables.foreign, tables.index)
+            attaching.append((route, parents))
+            tables.problems += problems
+    kept, problems = exclusive(attaching)
+    tables.problems += problems
+    for route, parents in kept:
+        _attach_one(route, parents, tables)
+
+
+def _attach_one(route: Object, parents: tuple[Parent, ...], tables: _Tables) -> None:
     rules = read_rules(route, tables.features, tables.index)
-    tables.problems += [*problems, *(problem for rule in rules for problem in rule.problems)]
+    tables.problems += (problem for rule in rules for problem in rule.problems)
     by_name = {feature.name: feature for feature in tables.features}
     for parent in parents:
         for attachment in parent.unserved:
