@@ -63,6 +63,22 @@ def test_what_is_wrong_is_said(old: str, new: str, expected: str) -> None:
     assert expected in findings(ROUTE.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    ("version", "kind", "said"),
+    [
+        ("apps/v1", "Deployment", "warning M107 Deployment of API group apps is not read"),
+        ("v1", "ServiceAccount", "warning M107 ServiceAccount of API group v1 is not read"),
+        ("v1", "Sercet", "error M102 there is no kind Sercet in API group v1 (did you mean 'Secret'?)"),
+        ("gateway.networking.x-k8s.io/v1alpha1", "XMesh", "error M102 there is no kind XMesh in API group"),
+        ("gateway.envoyproxy.io/v1alpha1", "EnvoyPolicy", "error M102 there is no kind EnvoyPolicy in API group"),
+        ("x.example/v1", "HTTPRoute", "error M102 there is no kind HTTPRoute in API group x.example"),
+    ],
+)
+def test_what_is_foreign_is_told_from_what_is_mistaken(version: str, kind: str, said: str) -> None:
+    (found,) = findings(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\n")
+    assert said in found
+
+
 @pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha2"])
 def test_older_versions_load(version: str) -> None:
     text = ROUTE.replace("Prefix,", "PathPrefix,").replace(", wieght: 3", "").replace("k8s.io/v1", f"k8s.io/{version}")

@@ -20,7 +20,16 @@ from xds_server.diagnostics import Diagnostic, Path, Positions, Severity, diagno
 from xds_server.model.kinds import KINDS, Kind
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
-from xds_server.types import DEFAULT_NAMESPACE, Key, Meta, Origin, Source
+from xds_server.types import (
+    CELLWAY_GROUP,
+    DEFAULT_NAMESPACE,
+    ENVOY_GATEWAY_GROUP,
+    GATEWAY_GROUP,
+    Key,
+    Meta,
+    Origin,
+    Source,
+)
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
@@ -30,6 +39,9 @@ _METADATA_READ = ("name", "namespace", "labels", "annotations", "creationTimesta
 _METADATA_TOLERATED = (
     "uid", "resourceVersion", "managedFields", "selfLink", "finalizers", "ownerReferences", "generateName",
 )  # fmt: skip
+# Groups whose every kind says something about traffic: what is not known there must not go unread.
+_GROUPS = (GATEWAY_GROUP, ENVOY_GATEWAY_GROUP, CELLWAY_GROUP)
+_EXPERIMENTAL = ".x-k8s.io"
 _ENVELOPE = ("apiVersion", "kind", "metadata", "status")
 
 
@@ -105,14 +117,17 @@ def _kind_of(document: Mapping[str, Any], place: _Place) -> tuple[Kind | None, t
 
 
 def _unknown_kind(group: str, name: str, place: _Place) -> Diagnostic:
-    for known_group, known in KINDS:
-        if known == name:
-            kind = KINDS[known_group, known]
+    for known_group, one in KINDS:
+        if one == name:
+            kind = KINDS[known_group, one]
             wanted = f"{known_group}/{kind.versions[0]}".lstrip("/")
             hint = f"{name} is in apiVersion {wanted}"
             return place.report("M102", ("apiVersion",), hint=hint, kind=name, group=group or "v1")
-    close = difflib.get_close_matches(name, [known for _, known in KINDS], n=1)
-    return place.report("M102", ("kind",), hint=_did_you_mean(close), kind=name, group=group or "v1")
+    ours = group in _GROUPS or group.endswith(_EXPERIMENTAL)
+    known = [one for at, one in KINDS if ours or at == group]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6 if ours else 0.8)
+    code = "M102" if ours or close else "M107"
+    return place.report(code, ("kind",), hint=_did_you_mean(close), kind=name, group=group or "v1")
 
 
 def _did_you_mean(close: list[str]) -> str:
