@@ -23,7 +23,7 @@ from xds_server.model.object import Object
 from xds_server.rules import Rules
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
-from xds_server.status import Status
+from xds_server.status import Status, aggregated
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
 from xds_server.types import Condition, Key
@@ -99,7 +99,7 @@ def _joined(
         if refused is not None:
             ancestors = tuple(replace(place, conditions=(refused,)) for place in ancestors)
         statuses[written] = replace(known, parents=parents or known.parents, ancestors=ancestors)
-    return statuses
+    return {key: aggregated(status) for key, status in statuses.items()}
 
 
 def _is_good(condition: Condition) -> bool:

@@ -5,7 +5,7 @@ In: what `cells/` and `attach/` decided. Out: frozen values; `observe/` adds tim
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xds_server.types import Condition
 
@@ -46,3 +46,24 @@ class Status:
     listeners: tuple[ListenerStatus, ...] = ()
     listener_sets: int = 0
     addresses: tuple[str, ...] = ()
+
+
+_MOST_ANCESTORS = 16
+"""What PolicyStatus of Gateway API holds."""
+
+
+def aggregated(status: Status) -> Status:
+    """A status with at most 16 ancestors: first those that refuse the policy, then those where it is overridden."""
+    if len(status.ancestors) <= _MOST_ANCESTORS:
+        return status
+    kept = sorted(status.ancestors, key=_urgency)[:_MOST_ANCESTORS]
+    message = f"{len(status.ancestors) - _MOST_ANCESTORS} more ancestors are not listed"
+    extra = Condition("Aggregated", True, "Aggregated", message)
+    kept[-1] = replace(kept[-1], conditions=(*kept[-1].conditions, extra))
+    return replace(status, ancestors=tuple(kept))
+
+
+def _urgency(place: ParentStatus) -> tuple[bool, bool, str, str, str]:
+    accepted = all(one.status for one in place.conditions if one.type == "Accepted")
+    overridden = any(one.status for one in place.conditions if one.type == "Overridden")
+    return accepted, not overridden, place.namespace, place.name, place.section
