@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import json
 import os
 import subprocess
@@ -12,10 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from tests.e2e.certificates import self_signed
 
 ROOT = Path(__file__).parents[2]
 BINARY = Path(os.environ.get("CELLWAY_ENVOY") or ROOT / ".envoy" / "bin" / "envoy").resolve()
@@ -58,21 +55,6 @@ def envoy_accepts(text: str, folder: Path) -> str:
     line = [str(BINARY), "--mode", "validate", "--disable-hot-restart", "-l", "warning", "-c", str(path)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     return done.stderr if done.returncode else ""
-
-
-def key_pair() -> tuple[bytes, bytes]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge.example")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    form = serialization.Encoding.PEM
-    chain = certificate.public_bytes(form)
-    return chain, key.private_bytes(form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def test_validate_says_how_much_it_read() -> None:
@@ -216,7 +198,7 @@ def test_streams_are_validated_rendered_and_have_a_status(tmp_path: Path) -> Non
 
 
 def test_secrets_are_printed_only_when_asked_for(tmp_path: Path) -> None:
-    chain, key = key_pair()
+    chain, key = (text.encode() for text in self_signed("edge.example"))
     encoded = base64.b64encode(key).decode()
     (tmp_path / "tls.yaml").write_text(
         TLS.replace("CHAIN", base64.b64encode(chain).decode()).replace("KEY", encoded), encoding="utf-8"

@@ -1,74 +1,71 @@
-"""Self-made server certificates for tests."""
+"""Certificates for tests: an authority that signs them, and one that signs itself."""
 
 from __future__ import annotations
 
 import datetime
+import ipaddress
+import re
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+DAY = datetime.timedelta(days=1)
+
 
 def self_signed(*names: str) -> tuple[str, str]:
     """Certificate and private key as PEM, valid for these DNS names."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
+    subject = _subject(names[0])
+    built = _dated(subject, subject, key.public_key(), DAY)
+    built = built.add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
+    built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return _pem(built.sign(key, hashes.SHA256())), _key_pem(key)
 
 
 class Authority:
-    """A certificate authority that signs certificates for names."""
+    """A certificate authority that signs certificates for names. `certificate` is its own as PEM."""
 
     def __init__(self, name: str = "test authority") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        built = _dated(self._name, self._name, self._key.public_key())
+        self._name = _subject(name)
+        built = _dated(self._name, self._name, self._key.public_key(), DAY)
         built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         self.certificate = _pem(built.sign(self._key, hashes.SHA256()))
 
-    def issue(self, *names: str) -> tuple[str, str]:
-        """Certificate and private key as PEM. A name with `://` is a URI, any other a DNS name."""
+    def issue(self, *names: str, life: datetime.timedelta = DAY) -> tuple[str, str]:
+        """Certificate and private key as PEM. A name with `://` is a URI, one of digits an address, others are DNS."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:60])])
-        known: list[x509.GeneralName] = [
-            x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name) for name in names
-        ]
-        built = _dated(subject, self._name, key.public_key())
-        built = built.add_extension(x509.SubjectAlternativeName(known), critical=False)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return _pem(built.sign(self._key, hashes.SHA256())), private.decode()
+        built = _dated(_subject(names[0]), self._name, key.public_key(), life)
+        built = built.add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
+        return _pem(built.sign(self._key, hashes.SHA256())), _key_pem(key)
 
 
-def _dated(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:60])])
+
+
+def _name(name: str) -> x509.GeneralName:
+    if "://" in name:
+        return x509.UniformResourceIdentifier(name)
+    if re.fullmatch(r"[0-9.]+|[0-9a-f]*:[0-9a-f:]*", name):
+        return x509.IPAddress(ipaddress.ip_address(name))
+    return x509.DNSName(name)
+
+
+def _dated(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, life: datetime.timedelta
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
-    return x509.CertificateBuilder(
-        issuer,
-        subject,
-        key,
-        x509.random_serial_number(),
-        now - datetime.timedelta(hours=1),
-        now + datetime.timedelta(days=1),
-    )
+    # The start lies before the end of one that is over already.
+    return x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), now - 2 * DAY, now + life)
 
 
 def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, *form).decode()
