@@ -31,6 +31,7 @@ from xds_server.observe.alarms import Alarms
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
 from xds_server.observe.metrics import Metrics, State
 from xds_server.observe.proxies_view import Fleet, programming, rejections
+from xds_server.observe.settings_view import settings_view
 from xds_server.observe.status_view import Live, objects_view
 from xds_server.reload import GRACE, Policies, Source, reload
 from xds_server.serve.grpc import Listeners, XdsServer
@@ -43,7 +44,7 @@ from xds_server.supervise.bootstrap import Address, is_ip_address
 from xds_server.supervise.envoys import Envoys
 from xds_server.supervise.process import is_settled
 from xds_server.supervise.records import StateFolder
-from xds_server.types import Condition, Key
+from xds_server.types import CELLWAY_GROUP, Condition, Key
 
 _LOG = structlog.get_logger("cellway")
 _TICK = 0.003
@@ -320,6 +321,13 @@ class Server:
     def diagnostics(self) -> list[dict[str, Any]]:
         """All findings."""
         return [diagnostic_json(diagnostic) for diagnostic in self._policies.diagnostics]
+
+    def effective(self, cell: str, stage: str | None) -> list[dict[str, Any]] | None:
+        """The settings that count in a cell, by stage, and who set each; None if there is no such cell."""
+        compiled = self._policies.compiled
+        if Key(CELLWAY_GROUP, "Cell", "", cell) not in compiled.statuses:
+            return None
+        return settings_view(one for one in compiled.settings if one.cell == cell and stage in (None, one.stage))
 
     def metrics(self) -> bytes:
         """The text for Prometheus."""

@@ -17,6 +17,7 @@ from xds_server import graph
 from xds_server.attach.assemble import attach_objects
 from xds_server.attach.index import unique
 from xds_server.cells.lower import lower_cells
+from xds_server.cells.origins import SectionSettings
 from xds_server.diagnostics import Diagnostic, sort_key
 from xds_server.features import FEATURES
 from xds_server.model.object import Object
@@ -46,7 +47,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """All that follows from one set of objects. `lowered` is what attachment saw: Gateway API objects only."""
+    """All that follows from one set of objects. `lowered` is what attachment saw: Gateway API objects only.
+
+    `settings`: what counts in every section of every cell, and who set it.
+    """
 
     objects: tuple[Object, ...] = ()
     lowered: tuple[Object, ...] = ()
@@ -54,6 +58,7 @@ class Compiled:
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     statuses: Mapping[Key, Status] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
+    settings: tuple[SectionSettings, ...] = ()
 
 
 def compile_objects(
@@ -79,6 +84,7 @@ def compile_objects(
         snapshots,
         _joined(attached.statuses, lowered.statuses, lowered.made),
         tuple(reversed(once.values())),
+        lowered.settings,
     )
 
 

@@ -154,6 +154,7 @@ CATALOGUE: Mapping[str, Code] = {
     "C108": _error("this is not attached: {reason}"),
     "C109": _error("the policy is not attached, another one is: {reason}"),
     "C110": _error("{reason}"),
+    "C130": _warning("{field} has no effect on {sections}: {by} overrides it"),
     # -- attach --------------------------------------------------------------------------------------
     "A101": _error("{name} is already defined at {first}; this one is not used"),
     "A102": _error("this address cannot be used: {reason}"),

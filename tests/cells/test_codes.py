@@ -27,6 +27,11 @@ TIMEOUT = "timeout: {http: {requestTimeout: 1s}}"
 RULES = "rules: [{backendRefs: [{group: cellway.dev, kind: Endpoint, name: nowhere.http}]}]"
 WEB = "{components: [{name: web, endpoints: [{name: http, port: 80, visibility: [public]}]}]"
 HOSTS = "gateways: {north: {hostnames: [front.example]}}"
+STRICT = "---\n".join((
+    cell("x", "{class: s, components: [{name: a}], dependencies: [{name: d, cell: back, component: api}]}"),
+    cell_class("s", f"{{overrides: {{east: {{traffic: {{{TIMEOUT.replace('1s', '2s')}}}}}}}}}"),
+    binding("x", 64),
+))  # fmt: skip
 
 # One document added to the shop each: the code, the line, the document.
 MISTAKES = {
@@ -48,6 +53,7 @@ MISTAKES = {
     ),
     "no such section": ("C108", 5, policy("x", "front", "east.nowhere", TIMEOUT)),
     "no such endpoint": ("C110", 6, route("x", "front", "{name: front-north}", RULES)),
+    "what a class overrides": ("C130", 6, policy("x", "x", "east.d", TIMEOUT) + "---\n" + STRICT),
     "a name twice": ("C110", 4, cell("x", "{components: [{name: a}, {name: a}]}")),
 }  # fmt: skip
 
@@ -55,7 +61,9 @@ MISTAKES = {
 @pytest.mark.parametrize("what", MISTAKES)
 def test_a_mistake_has_a_code_and_a_place(what: str) -> None:
     code, line, text = MISTAKES[what]
-    assert places(lower(zz=text).diagnostics) == [(code, "zz", line)]
+    found = places(lower(zz=text).diagnostics)
+    assert (code, "zz", line) in found
+    assert len(found) == (2 if what == "what a class overrides" else 1), "back does not allow the cell x"
 
 
 def test_two_policies_for_one_field_are_c109() -> None:

@@ -148,6 +148,20 @@ def test_render_of_a_cell_is_one_document_for_each_gateway_and_all_of_them_if_as
     assert len(whole["resources"]["Listener"]) > 1
 
 
+def test_render_of_effective_settings_says_who_set_each() -> None:
+    shop = str(ROOT / "policies" / "shop")
+    lines = cellway("render", shop, "--as", "effective", "--cell", "payments", "--stage", "dev").stdout.splitlines()
+    assert lines[:2] == ["payments (dev)", "  south.card-processor"]
+    assert any("= 20  <- class override, CellClass pci (" in line for line in lines), lines
+    (found,) = json.loads(cellway("render", shop, "--as", "effective", "--cell", "payments", "-o", "json").stdout)
+    timeout = next(one for one in found["sections"][0]["settings"] if one["field"].endswith("requestTimeout"))
+    assert (timeout["value"], timeout["setBy"]["object"]) == ("10s", "CellBinding payments-dev")
+    assert [(one["value"], one["object"]) for one in timeout["overridden"]] == [("5s", "CellClass standard")]
+    done = cellway("render", shop, "--as", "effective", "--cell", "paymnets")
+    assert (done.returncode, "there is no cell paymnets" in done.stderr) == (2, True)
+    assert cellway("render", shop, "--cell", "payments").returncode == 2
+
+
 def test_a_static_bootstrap_is_one_that_envoy_takes(tmp_path: Path) -> None:
     done = cellway("render", QUICKSTART, "--as", "bootstrap")
     assert done.returncode == 0

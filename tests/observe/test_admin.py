@@ -28,6 +28,9 @@ class Fake:
     def diagnostics(self) -> list[dict[str, Any]]:
         return [{"code": "M110"}]
 
+    def effective(self, cell: str, stage: str | None) -> list[dict[str, Any]] | None:
+        return [{"cell": cell, "stage": stage}] if cell == "orders" else None
+
     def metrics(self) -> bytes:
         return b"cellway_build_info 1\n"
 
@@ -50,6 +53,13 @@ async def test_views_are_json_with_items() -> None:
     assert (await ask(Fake(), "/api/v1/objects?derived")).json()["items"][0]["derived"]
     assert (await ask(Fake(), "/api/v1/diagnostics")).json() == {"items": [{"code": "M110"}]}
     assert (await ask(Fake(), "/api/v1/proxies")).json()["synced"]
+
+
+async def test_effective_settings_are_those_of_a_cell() -> None:
+    answer = await ask(Fake(), "/api/v1/cells/orders/effective?stage=dev")
+    assert answer.json() == {"items": [{"cell": "orders", "stage": "dev"}]}
+    answer = await ask(Fake(), "/api/v1/cells/nowhere/effective")
+    assert (answer.status_code, answer.json()) == (404, {"message": "there is no cell nowhere"})
 
 
 async def test_metrics_are_prometheus_text() -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from xds_server.cells.derive import Output
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.merge import Layer, merge_layers, override_layers
+from xds_server.cells.origins import SectionSettings, Setter, Taken, taken, trace
 from xds_server.cells.plan import Bound, close
 from xds_server.cells.sections import Added, Door, Exit, Sections
-from xds_server.diagnostics import Path
+from xds_server.diagnostics import Diagnostic, Path, Span, diagnose
 from xds_server.model.object import Object
 from xds_server.model.policies import TargetRef, Targets
 from xds_server.status import ParentStatus, Status
@@ -28,10 +29,16 @@ _TARGET_FIELDS = ("targetRef", "targetRefs")
 
 @dataclass(slots=True)
 class Attached:
-    """Policies by cell, kind and section, oldest first, and the status of each."""
+    """Policies by cell, kind and section, oldest first, and the status of each.
+
+    `settings` says what counts in every section; `taken`, by object, what overrides of classes took away from it, each
+    with the section and the field (`traffic`) it would have counted for.
+    """
 
     policies: dict[tuple[str, str, str], list[Object]] = field(default_factory=dict)
     ancestors: dict[Key, list[ParentStatus]] = field(default_factory=dict)
+    settings: list[SectionSettings] = field(default_factory=list)
+    taken: dict[Key, list[tuple[str, str, Taken]]] = field(default_factory=dict)
 
 
 def sections_of(target: TargetRef, namespace: str, lowering: Lowering) -> list[str] | None:
@@ -129,19 +136,28 @@ def _add_policy(
     cell: Bound, one: Door | Exit | Added, field_of: tuple[str, str], attached: Attached, output: Output
 ) -> None:
     kind, name = field_of
-    places = ("", one.direction, one.section)
-    policies = [item for place in places for item in reversed(attached.policies.get((cell.name, kind, place), []))]
-    merged = merge_layers(_layers(cell, one, name, [item for item in policies if not item.broken]))
-    over = [piece(item, ("spec", "overrides", one.direction, name)) for item in cell.classes]
-    override_layers(merged, over, whole=kind == "SecurityPolicy")
+    policies = [
+        (place, item)
+        for place in ("", one.direction, one.section)
+        for item in reversed(attached.policies.get((cell.name, kind, place), []))
+    ]
+    weak = _layers(cell, one, name, [(place, item) for place, item in policies if not item.broken])
+    strong = [piece(item, ("spec", "overrides", one.direction, name), "class override") for item in cell.classes]
+    merged, whole = merge_layers(weak), kind == "SecurityPolicy"
+    override_layers(merged, strong, whole=whole)
     if not merged.value and not policies:
         return
-    broken = next((item for item in policies if item.broken), None)
+    for loss in taken(merged, weak[len(cell.classes) :], strong, whole=whole):
+        attached.taken.setdefault(loss.setter.key, []).append((one.section, name, loss))
+    broken = next((item for _, item in policies if item.broken), None)
+    closed_by = broken.key if broken is not None else None
+    leaves = trace(merged, weak, strong)
+    attached.settings.append(SectionSettings(cell.name, cell.bound.stage, one.section, name, leaves, closed_by))
     for route in _routes_of(cell, one, output):
         key = output.add_policy(kind, cell.name, route, merged, one.at)
         if broken is not None:
             _close(key, broken, route, output)
-        for policy in policies:
+        for _, policy in policies:
             output.became(policy.key, key)
 
 
@@ -162,22 +178,55 @@ def _close(key: Key, broken: Object, route: str, output: Output) -> None:
     output.objects[key] = replace(broken, key=key, meta=meta, spec=spec, made_from=broken.origins)
 
 
-def _layers(cell: Bound, one: Door | Exit | Added, name: str, policies: Iterable[Object]) -> list[Layer]:
-    """What applies to a section below the overrides of classes, the weakest first."""
-    layers = [piece(item, ("spec", "defaults", one.direction, name)) for item in cell.classes]
-    layers += [Layer(_spec(item), item.source.positions, ("spec",), item.origins[0]) for item in policies]
-    return [*layers, piece(cell.binding, ("spec", "overrides", "sections", one.section, name))]
+def _layers(cell: Bound, one: Door | Exit | Added, name: str, policies: Iterable[tuple[str, Object]]) -> list[Layer]:
+    """What applies to a section below the overrides of classes, the weakest first: classes, policies, the binding."""
+    own = "endpoint" if isinstance(one, Door) else "dependency" if isinstance(one, Exit) else "route"
+    places = {"": "cell", one.direction: "direction", one.section: own}
+    layers = [piece(item, ("spec", "defaults", one.direction, name), "class default") for item in cell.classes]
+    layers += [
+        Layer(_spec(item), item.source.positions, ("spec",), item.origins[0], f"policy on {places[place]}")
+        for place, item in policies
+    ]
+    return [*layers, piece(cell.binding, ("spec", "overrides", "sections", one.section, name), "binding override")]
 
 
-def piece(item: Object, path: Path) -> Layer:
+def piece(item: Object, path: Path, name: str = "") -> Layer:
     """What an object sets at a path, as a layer; empty if it sets nothing there."""
     value: Any = item.document
     for step in path:
         value = value.get(step, {}) if isinstance(value, Mapping) else {}
     origin = Origin(item.key, item.source.value(*path))
-    return Layer(value if isinstance(value, Mapping) else {}, item.source.positions, path, origin)
+    return Layer(value if isinstance(value, Mapping) else {}, item.source.positions, path, origin, name)
 
 
 def policy_statuses(attached: Attached) -> dict[Key, Status]:
-    """The statuses of policies on cells."""
-    return {key: Status(ancestors=tuple(ancestors)) for key, ancestors in attached.ancestors.items()}
+    """The statuses of policies on cells; where a class took something away from one, that is said, too."""
+    statuses = {}
+    for key, ancestors in attached.ancestors.items():
+        losses = [
+            f"{by.key} overrides {name} ({', '.join(sections)})" for name, _, by, sections in _losses(attached, key)
+        ]
+        more = (Condition("Overridden", True, "Overridden", "; ".join(losses)),) if losses else ()
+        places = [replace(one, conditions=(*one.conditions, *more)) for one in ancestors]
+        statuses[key] = Status(ancestors=tuple(places))
+    return statuses
+
+
+def overridden_fields(attached: Attached) -> list[Diagnostic]:
+    """Fields of policies and bindings that have no effect, because a class overrides them."""
+    found = []
+    for key in attached.taken:
+        for name, span, by, sections in _losses(attached, key):
+            words = {"field": name, "sections": ", ".join(sections), "by": f"{by.key} ({by.span})"}
+            found.append(diagnose("C130", span, subject=str(key), **words))
+    return found
+
+
+def _losses(attached: Attached, key: Key) -> list[tuple[str, Span, Setter, list[str]]]:
+    """What was taken away from an object: the field, its place, by whom, and in which sections."""
+    found: dict[tuple[str, Span], tuple[Setter, list[str]]] = {}
+    for section, name, loss in attached.taken.get(key, ()):
+        path = ".".join(str(step) for step in (name, *loss.path))
+        _, sections = found.setdefault((path, loss.setter.span), (loss.by, []))
+        sections.append(section)
+    return [(path, span, by, sections) for (path, span), (by, sections) in found.items()]

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from xds_server.cells.attachments import add_policies, policy_statuses, take_policies
+from xds_server.cells.attachments import add_policies, overridden_fields, policy_statuses, take_policies
 from xds_server.cells.classes import check_classes
 from xds_server.cells.derive import Output
 from xds_server.cells.east import add_east
 from xds_server.cells.ingress import add_north, add_west
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.names import check_names
+from xds_server.cells.origins import SectionSettings
 from xds_server.cells.plan import Plan, make_plan
 from xds_server.cells.providers import fill_providers
 from xds_server.cells.routes import take_routes
@@ -31,12 +32,16 @@ from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, Key
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """Objects without cells. `made` says which derived objects carry on what a written one says."""
+    """Objects without cells. `made` says which derived objects carry on what a written one says.
+
+    `settings` says what counts in every section of every cell, and who set it.
+    """
 
     objects: tuple[Object, ...]
     statuses: Mapping[Key, Status] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     made: Mapping[Key, tuple[Key, ...]] = field(default_factory=dict)
+    settings: tuple[SectionSettings, ...] = ()
 
 
 def lower_cells(objects: Iterable[Object]) -> Lowered:
@@ -55,11 +60,12 @@ def lower_cells(objects: Iterable[Object]) -> Lowered:
     others, attached = take_policies(others, lowering)
     for one in sections.values():
         add_policies(one, lowering.added.get(one.cell.name, ()), attached, output)
+    output.problems += overridden_fields(attached)
     done = _with_providers([*_without_derived(others, output), *output.objects.values()], plan, output)
     problems = list({(one.code, one.message, one.span): one for one in reversed(output.problems)}.values())[::-1]
     statuses = {**cell_statuses(ordered, plan, sections, problems), **policy_statuses(attached)}
     made = {key: tuple(derived) for key, derived in output.made.items()}
-    return Lowered(tuple(done), statuses, tuple(problems), made)
+    return Lowered(tuple(done), statuses, tuple(problems), made, tuple(attached.settings))
 
 
 def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) -> None:

@@ -16,12 +16,13 @@ from xds_server.types import Origin
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A piece of a document: the value, and where it stands in it."""
+    """A piece of a document: the value, where it stands in it, and what kind of layer it is (`class default`)."""
 
     value: Mapping[str, Any]
     positions: Positions
     path: Path
     origin: Origin
+    name: str = ""
 
 
 @dataclass(slots=True)

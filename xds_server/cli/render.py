@@ -14,7 +14,7 @@ from xds_server.cli.output import FOUND, trouble
 if TYPE_CHECKING:
     from xds_server.cli.reading import Reading
 
-Form = Literal["resources", "bootstrap", "objects", "status"]
+Form = Literal["resources", "bootstrap", "objects", "status", "effective"]
 
 
 def render(  # noqa: PLR0913, PLR0917 (options of a command)
@@ -23,13 +23,21 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
         Form,
         typer.Option(
             "--as",
-            help="Envoy resources; bootstraps that need no control plane; the objects that cells mean; statuses.",
+            help="Envoy resources; bootstraps that need no control plane; the objects that cells mean; statuses; the"
+            " effective settings of cells and who set each.",
         ),
     ] = "resources",
     gateway: Annotated[
         str | None, typer.Option(metavar="NAMESPACE/NAME", help="Only this gateway.", show_default=False)
     ] = None,
-    output: Annotated[Literal["yaml", "json"], typer.Option("--output", "-o", help="How to print it.")] = "yaml",
+    cell: Annotated[str | None, typer.Option(help="With --as effective: only this cell.", show_default=False)] = None,
+    stage: Annotated[str | None, typer.Option(help="With --as effective: only this stage.", show_default=False)] = None,
+    output: Annotated[
+        Literal["text", "yaml", "json"] | None,
+        typer.Option(
+            "--output", "-o", help="How to print it. Default: yaml; effective settings as text.", show_default=False
+        ),
+    ] = None,
     show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Print private keys and the like.")] = False,
     address_pool: AddressPool = None,
     controller_name: Controllers = None,
@@ -41,14 +49,35 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
 
     options = options_of(controller_name, address_pool)
     reading = read(paths, options)
+    if output == "text" and form != "effective":
+        trouble(f"--as {form} is printed as yaml or json")
+    if (cell or stage) and form != "effective":
+        trouble("--cell and --stage choose among effective settings: add --as effective")
     if gateway is not None and gateway not in reading.compiled.snapshots:
         trouble(f"there is no gateway {gateway}; there are: {', '.join(sorted(reading.compiled.snapshots)) or 'none'}")
-    documents = _documents(form, reading, gateway, options.controllers[0], show_secrets=show_secrets)
-    print(to_json(documents) if output == "json" else to_yaml(documents), end="")
+    if form == "effective":
+        _print_effective(reading, cell, stage, output or "text")
+    else:
+        documents = _documents(form, reading, gateway, options.controllers[0], show_secrets=show_secrets)
+        print(to_json(documents) if output == "json" else to_yaml(documents), end="")
     if has_errors(reading.diagnostics):
         for diagnostic in reading.diagnostics:
             print(diagnostic, file=sys.stderr)
         raise typer.Exit(FOUND)
+
+
+def _print_effective(reading: Reading, cell: str | None, stage: str | None, output: str) -> None:
+    from xds_server.observe.resources_view import to_json, to_yaml
+    from xds_server.observe.settings_view import settings_text, settings_view
+
+    known = {item.name for item in reading.compiled.objects if item.key.kind == "Cell"}
+    if cell is not None and cell not in known:
+        trouble(f"there is no cell {cell}; there are: {', '.join(sorted(known)) or 'none'}")
+    settings = [one for one in reading.compiled.settings if cell in (None, one.cell) and stage in (None, one.stage)]
+    if output == "text":
+        print(settings_text(settings), end="")
+    else:
+        print(to_json(settings_view(settings)) if output == "json" else to_yaml(settings_view(settings)), end="")
 
 
 def _documents(

@@ -42,6 +42,10 @@ class Watched(Protocol):
         """All findings."""
         ...
 
+    def effective(self, cell: str, stage: str | None) -> list[dict[str, Any]] | None:
+        """The settings that count in a cell, by stage, and who set each; None if there is no such cell."""
+        ...
+
     def metrics(self) -> bytes:
         """The text for Prometheus."""
         ...
@@ -95,6 +99,7 @@ def admin_application(watched: Watched, *, loopback: bool) -> Starlette:
             Route("/api/v1/objects", _objects(watched)),
             Route("/api/v1/diagnostics", _json(lambda: {"items": watched.diagnostics()})),
             Route("/api/v1/proxies", _json(watched.proxies)),
+            Route("/api/v1/cells/{cell}/effective", _effective(watched)),
             Route("/api/v1/wait", _waiting(watched)),
             Route("/metrics", _metrics(watched)),
             Route("/livez", _livez),
@@ -120,6 +125,17 @@ def _objects(watched: Watched) -> Handler:
         items = await watched.objects(derived="derived" in request.query_params)
         # There may be thousands: other requests, and Envoys, are not held up meanwhile.
         return await asyncio.to_thread(JSONResponse, {"items": items})
+
+    return handle
+
+
+def _effective(watched: Watched) -> Handler:
+    async def handle(request: Request) -> Response:
+        cell = request.path_params["cell"]
+        items = watched.effective(cell, request.query_params.get("stage"))
+        if items is None:
+            return JSONResponse({"message": f"there is no cell {cell}"}, 404)
+        return JSONResponse({"items": items})
 
     return handle
 
