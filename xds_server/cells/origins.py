@@ -118,7 +118,7 @@ def _setters(layer: Layer, path: Path) -> Iterator[_Said]:
 def _owner(layer: Layer, path: Path, *, whole: bool) -> Iterator[Setter]:
     """The setter in an override because of which a weaker leaf at `path` does not count."""
     if whole and path[0] in layer.value:
-        yield _setter(layer, path[:1], layer.value[path[0]])
+        yield _setter(layer, path[:1], layer.value[str(path[0])])
         return
     for depth in range(1, len(path) + 1):
         there, value = _at(layer.value, path[:depth])
