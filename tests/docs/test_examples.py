@@ -49,6 +49,7 @@ CARRIERS = {
     "authorization.md": [("SecurityPolicy", "authorization")],
     "jwt.md": [("SecurityPolicy", "jwt")],
     "local-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],
+    "global-rate-limit.md": [("BackendTrafficPolicy", "rateLimit")],
     "timeouts.md": [("BackendTrafficPolicy", "timeout"), ("HTTPRoute.rule", "timeouts")],
     "retries.md": [("BackendTrafficPolicy", "retry"), ("HTTPRoute.rule", "retry")],
     "cors.md": [("SecurityPolicy", "cors"), ("HTTPRoute.filter", "cors")],
@@ -80,6 +81,8 @@ CARRIERS = {
 """What each page under docs/policies is about: fields of policies, of filters and of rules."""
 
 _ELSEWHERE = frozenset({"rules[].filters", "rules[].backendRefs[].filters", "rules[].sessionPersistence"})
+_HALVES = {"local-rate-limit.md": "rateLimit.global", "global-rate-limit.md": "rateLimit.local"}
+"""A field with two pages: what the other one is about."""
 _ROUTES = ("routes.md", "grpc.md")
 YAML = [
     pytest.param(page, text, id=f"{page.name}-{n}") for page in PAGES for n, text in enumerate(blocks(page, "yaml"))
@@ -105,6 +108,7 @@ def fields_on(page: Path) -> list[Field]:
     found = []
     for kind, field in CARRIERS[page.name]:
         others = frozenset(info.alias or name for name, info in SPECS[kind].model_fields.items()) - {field}
+        others |= {_HALVES.get(page.name, field)} - {field}
         found += list(fields_of(SPECS[kind], "", others))
     return [one for one in found if one.leaf or one.path not in {field for _, field in CARRIERS[page.name]}]
 

@@ -13,7 +13,7 @@ from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.jwt import JwtSpec
-from xds_server.features.local_rate_limit import RateLimitSpec
+from xds_server.features.parts.rate_limits import RateLimitSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
 from xds_server.graph import PathType, Respond, Route, Setting, ValueMatch
 

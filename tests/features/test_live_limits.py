@@ -9,7 +9,7 @@ import pytest
 
 from tests.translate.graphs import backend, forward, gateway, host, route, setting
 from tests.translate.live import Envoy
-from xds_server.features.local_rate_limit import RateLimitSpec
+from xds_server.features.parts.rate_limits import RateLimitSpec
 from xds_server.graph import Setting
 
 MINUTE = {"requests": 2, "unit": "Minute"}

@@ -15,7 +15,7 @@ from tests.translate.live import Envoy
 from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.jwt import JwtSpec
-from xds_server.features.local_rate_limit import RateLimitSpec
+from xds_server.features.parts.rate_limits import RateLimitSpec
 from xds_server.graph import Gateway, Respond, Setting, ValueMatch
 
 IDP: dict[str, Any] = {

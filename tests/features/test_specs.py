@@ -36,9 +36,9 @@ from xds_server.features.http3 import Http3Spec
 from xds_server.features.http_upgrade import UpgradeSpec
 from xds_server.features.jwt import Jwt, JwtSpec, RemoteKeys
 from xds_server.features.load_balancer import LoadBalancerSpec
-from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
+from xds_server.features.parts.rate_limits import RateLimitSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import Retry, RetrySpec
@@ -83,6 +83,7 @@ SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "oidc": OidcSpec,
     "ext_auth": ExtAuthSpec,
     "local_rate_limit": RateLimitSpec,
+    "global_rate_limit": RateLimitSpec,
     "grpc_web": GrpcWebSpec,
     "credential_injection": CredentialInjectionSpec,
     "http_upgrade": Listed(UpgradeSpec),
@@ -119,6 +120,13 @@ def resolve(name: str, written: Any, **config_maps: dict[str, str]) -> tuple[Any
         {key.replace("_", "-"): data for key, data in config_maps.items()}, secrets=SECRETS, backends=BACKENDS
     )
     return feature(name).resolve(SPECS[name].model_validate(written), reporter), reporter
+
+
+LIMIT = {"requests": 2, "unit": "Minute"}
+
+
+def asked(rule: Any = None, service: Any = None) -> dict[str, Any]:
+    return {"global": {"service": service or AUTH, "rules": [{"limit": LIMIT, **(rule or {})}]}}
 
 
 def provider(**changes: Any) -> dict[str, Any]:
@@ -256,12 +264,22 @@ CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
     ("ext_auth", {"grpc": AUTH, "contextExtensions": [
         {"name": "a", "type": "ValueRef", "valueRef": {"kind": "Secret", "name": "keys", "key": "ann"}}]},
      "F102", ("contextExtensions", 0, "valueRef", "kind")),
-    ("local_rate_limit", {"global": {"rules": []}}, "F102", ("global",)),
-    ("local_rate_limit", {"type": "Global"}, "F102", ("type",)),
+    ("global_rate_limit", {"type": "Global"}, "F103", ()),
+    ("local_rate_limit", {"type": "Local", **asked()}, "F103", ()),
+    ("global_rate_limit", {"global": {"rules": [{"limit": LIMIT}]}}, "F103", ("global",)),
+    ("global_rate_limit", asked(service={"backendRefs": [{"name": "gone"}]}),
+     "A105", ("global", "service", "backendRefs", 0)),
+    ("global_rate_limit", asked(service={**AUTH, "timeout": "0s"}), "F103", ("global", "service", "timeout")),
+    ("global_rate_limit", asked({"burst": 3}), "F103", ("global", "rules", 0, "burst")),
+    ("global_rate_limit", asked({"limit": {"requests": 1, "unit": "Week"}}),
+     "F120", ("global", "rules", 0, "limit", "unit")),
+    ("global_rate_limit", asked({"cost": {"request": {"from": "Metadata", "number": 1}}}),
+     "F103", ("global", "rules", 0, "cost", "request")),
+    ("global_rate_limit", asked({"clientSelectors": [{}]}), "F120", ("global", "rules", 0, "clientSelectors", 0)),
     ("local_rate_limit", {}, "F103", ()),
     ("local_rate_limit", rule(limit={"requests": 0, "unit": "Second"}), "F120", ("local", "rules", 0, "limit", "requests")),
-    ("local_rate_limit", rule(shared=True), "F102", ("local", "rules", 0, "shared")),
-    ("local_rate_limit", rule(cost={"request": {"from": "Number", "number": 2}}), "F102", ("local", "rules", 0, "cost")),
+    ("local_rate_limit", rule(shared=True), "F103", ("local", "rules", 0, "shared")),
+    ("local_rate_limit", rule(cost={"request": {"from": "Number", "number": 2}}), "F103", ("local", "rules", 0, "cost")),
     ("local_rate_limit", rule(burst=0), "F120", ("local", "rules", 0, "burst")),
     ("local_rate_limit", selector(), "F120", AT),
     ("local_rate_limit", selector(headers=[{"name": "a"}]), "F103", (*AT, "headers", 0)),
@@ -442,4 +460,5 @@ def test_names_and_carriers_are_unique() -> None:
     carriers = [carrier for one in FEATURES for carrier in one.carriers]
     filters = [one.filter_name for one in FEATURES if one.filter_name]
     for each in (names, carriers, filters):
-        assert len(set(map(str, each))) == len(each)
+        twice = {one for one in each if list(each).count(one) > 1}
+        assert twice <= {("BackendTrafficPolicy", "rateLimit")}, "one field for two features, each with a half of it"

@@ -32,6 +32,7 @@ from xds_server.features.early_headers import EARLY_HEADERS
 from xds_server.features.ext_auth import EXT_AUTH
 from xds_server.features.fault import FAULT
 from xds_server.features.filter_rewrite import FILTER_REWRITE
+from xds_server.features.global_rate_limit import GLOBAL_RATE_LIMIT
 from xds_server.features.grpc_web import GRPC_WEB
 from xds_server.features.header_modifier import REQUEST_HEADER_MODIFIER, RESPONSE_HEADER_MODIFIER
 from xds_server.features.health import HEALTH
@@ -63,6 +64,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     EXT_AUTH,
     AUTHORIZATION,
     LOCAL_RATE_LIMIT,
+    GLOBAL_RATE_LIMIT,
     FAULT,
     REQUEST_BUFFER,
     BANDWIDTH,

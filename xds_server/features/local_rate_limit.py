@@ -20,16 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field, JsonValue
 
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
 from xds_server.envoy_api.envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from xds_server.features.contract import Context, Feature, enable
 from xds_server.features.parts.buckets import Rule, filter_config
-from xds_server.features.parts.selectors import SelectorSpec, resolve_selector
-from xds_server.spec import Bool, Spec
+from xds_server.features.parts.rate_limits import RateLimitRuleSpec, RateLimitSpec
+from xds_server.features.parts.selectors import resolve_selector
 
 _SECONDS = {
     "Second": 1,
@@ -40,43 +37,6 @@ _SECONDS = {
     "Month": 30 * 86_400,
     "Year": 365 * 86_400,
 }
-Count = Annotated[int, Field(strict=True, ge=0, le=2**32 - 2)]
-
-
-class LimitSpec(Spec):
-    """So many requests in one unit of time."""
-
-    requests: Count
-    unit: Literal["Second", "Minute", "Hour", "Day", "Week", "Month", "Year"]
-
-
-class RateLimitRuleSpec(Spec):
-    """One limit, for requests that fit any of the selectors. `shadowMode` counts and refuses nothing.
-
-    `shared` and `cost` are for global limits.
-    """
-
-    client_selectors: Annotated[tuple[SelectorSpec, ...], Field(max_length=8)] = ()
-    limit: LimitSpec
-    burst: Count | None = None
-    shadow_mode: Bool = False
-    x_rate_limit_headers: Literal["Off", "DraftVersion03"] = "DraftVersion03"
-    shared: Bool = False
-    cost: JsonValue = None
-
-
-class LocalRateLimitSpec(Spec):
-    """Limits that every Envoy process counts for itself."""
-
-    rules: Annotated[tuple[RateLimitRuleSpec, ...], Field(min_length=1, max_length=16)]
-
-
-class RateLimitSpec(Spec):
-    """Limits. `global` (counted over all Envoys) is not supported yet."""
-
-    type: Literal["Local", "Global"] | None = None
-    local: LocalRateLimitSpec | None = None
-    global_: Annotated[JsonValue, Field(alias="global")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +55,9 @@ class LocalRateLimitFeature(Feature[RateLimitSpec, RateLimit]):
 
     def resolve(self, spec: RateLimitSpec, context: Context) -> RateLimit | None:
         """The limits, or None if one of them cannot be kept."""
-        if spec.global_ is not None or spec.type == "Global":
-            place = "global" if spec.global_ is not None else "type"
-            hint = "rateLimit.local works; it counts in each Envoy process"
-            context.problem("F102", place, field="rateLimit.global", hint=hint)
-            return None
         if spec.local is None:
-            context.problem("F103", reason="rateLimit needs the field local")
+            if spec.global_ is None or spec.type == "Local":
+                context.problem("F103", reason="rateLimit needs the field local")
             return None
         rules = [_rule(written, context, "local", "rules", n) for n, written in enumerate(spec.local.rules)]
         found = tuple(rule for rule in rules if rule is not None)
@@ -124,9 +80,17 @@ def _rule(spec: RateLimitRuleSpec, context: Context, *path: str | int) -> Rule |
         reason = "a limit of 0 requests is not supported for local limits; answer with a directResponse instead"
         context.problem("F120", *path, *place, reason=reason)
         return None
-    for field, written in (("shared", spec.shared), ("cost", spec.cost)):
+    strange: dict[tuple[str, ...], bool] = {
+        ("shared",): spec.shared,
+        ("cost",): spec.cost is not None,
+        ("limit", "fromMetadata"): spec.limit.from_metadata is not None,
+    }
+    for field, written in strange.items():
         if written:
-            context.problem("F102", *path, field, field=f"{field} of a local limit")
+            reason = (
+                f"{'.'.join(field)} is for rateLimit.global: one Envoy counts by itself, by one, up to a fixed limit"
+            )
+            context.problem("F103", *path, *field, reason=reason)
             return None
     selectors = [
         resolve_selector(one, context, *path, "clientSelectors", n) for n, one in enumerate(spec.client_selectors)

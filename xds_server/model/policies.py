@@ -33,9 +33,9 @@ from xds_server.features.http3 import Http3Spec
 from xds_server.features.http_upgrade import UpgradeSpec
 from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
-from xds_server.features.local_rate_limit import RateLimitSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
+from xds_server.features.parts.rate_limits import RateLimitSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import RetrySpec
