@@ -36,8 +36,8 @@ A_OR_B = (
     {"sourceCIDR": LOOPBACK, "headers": [{"name": "x-b", "value": "1"}]},
 )
 RULES: dict[str, list[dict[str, Any]]] = {
-    "burst": [{"limit": {"requests": 5, "unit": "Second"}, "burst": 20}],
-    "slow": [{"limit": {"requests": 300, "unit": "Minute"}, "burst": 1}],
+    "burst": [{"limit": {"requests": 60, "unit": "Minute"}, "burst": 20}],
+    "slow": [{"limit": {"requests": 30, "unit": "Minute"}, "burst": 1}],
     "user": [selected(DISTINCT), HOURLY],
     "units": [selected(DISTINCT, requests=1, unit="Second"), HOURLY],
     "header": [selected({"headers": [BASIC]})],
@@ -84,18 +84,16 @@ def test_above_the_limit_the_answer_is_429(edge: Envoy) -> None:
 
 
 def test_a_burst_passes_at_once_and_then_the_rate_holds(edge: Envoy) -> None:
-    assert codes(edge, "burst.example", 21).count(200) >= 20
-    codes(edge, "burst.example", 10)
-    assert codes(edge, "burst.example", 1) == [429]
-    time.sleep(1.05)
-    passed = codes(edge, "burst.example", 15).count(200)
-    assert 4 <= passed <= 8, passed
+    start = time.monotonic()
+    passed = codes(edge, "burst.example", 40).count(200)
+    assert 20 <= passed <= 21 + (time.monotonic() - start), "20 at once, one a second after them"
 
 
 def test_a_bucket_refills_evenly(edge: Envoy) -> None:
-    assert codes(edge, "slow.example", 2) == [200, 429]
-    time.sleep(0.25)
-    assert codes(edge, "slow.example", 2) == [200, 429], "300 a minute are one in 200 ms"
+    assert 429 in codes(edge, "slow.example", 4)
+    deadline = time.monotonic() + 15
+    while edge.get("slow.example").status_code != 200:
+        assert time.monotonic() < deadline, "30 a minute are one in two seconds"
 
 
 def test_every_value_has_its_own_bucket(edge: Envoy) -> None:
