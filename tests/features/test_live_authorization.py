@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import httpx
@@ -50,7 +51,16 @@ def edge(envoy: Envoy) -> Envoy:
             host("both.example", route(action, JWT, rules(allow(jwt=ROLE, clientCIDRs=["127.0.0.2/32"])))),
             host("header.example", route(action, rules(allow(headers=[{"name": "X-Tier", "values": ["gold", "lead"]}])))),
             host("order.example", route(action, rules(allow(clientCIDRs=["127.0.0.2/32"]), DENY_ADMIN, defaultAction="Allow"))),
-            host("shadow.example", route(action, rules(shadowMode=True))),
+            host("shadow.example", route(action, rules({"name": "a-rule", **DENY_ADMIN}, shadowMode=True))),
+            host("cel.example", route(action, JWT, rules(
+                {"action": "Deny", "cel": "request.headers['x-tier'] == 'banned'"},
+                {"action": "Deny", "cel": "request.path.startsWith('/admin')"},
+                {"action": "Allow", "cel": "metadata.filter_metadata['envoy.filters.http.jwt_authn']['idp']['tier'] == 'gold'"},
+                {"action": "Allow", "operation": {"methods": ["POST"]}, "cel": "request.headers['x-a'] in ['1', '2']"},
+                {"action": "Allow", "cel": "'x-b' in request.headers && request.host in ['cel.example']"},
+                {"action": "Allow", "cel": "source.address.startsWith('127.0.0.2:') && request.host.matches('^cel[.]') "
+                                           "&& request.query == 'q=1'"},
+            ))),
         )
     )  # fmt: skip
     return envoy
@@ -73,15 +83,39 @@ def test_without_rules_nobody_passes_and_routes_without_a_policy_stay_open(edge:
 
 def test_a_refused_path_has_no_other_spelling(edge: Envoy) -> None:
     spellings = [
-        "/admin", "/admin/", "/admin/users", "/admin?x=1", "/admin/../admin", "//admin", "/./admin", "/a/../admin",
-        "/%61dmin", "/%61%64%6d%69%6e", "/admin;x=1", "/admin;/users", "/a;b/../admin", "/admin//users", "/admin/.",
-        "/public/..;/admin", "/a/%2e%2e/admin", "/x/..%2fadmin", "/x%2f../admin", "/x/..%5cadmin", "/admin%2fusers",
-        "/admin?", "/admin/?a=b", "/a;x/b",
+        # dots, and their escapes
+        "/admin", "/admin/", "/admin/users", "/./admin", "/.//admin", "/a/../admin", "/a/b/../../admin", "/../admin",
+        "/../../admin", "/admin/.", "/admin/../admin", "/admin/x/..", "/a/./../admin", "/./././admin",
+        "/%2e/admin", "/%2E/admin", "/a/%2e%2e/admin", "/a/%2e./admin", "/a/.%2e/admin", "/a/.%2E/admin",
+        "/%2e%2e/admin", "/a/b/%2e%2e/%2E%2e/admin", "/admin/%2e", "/a/..//admin",
+        # slashes, backslashes, and their escapes
+        "//admin", "///admin", "/admin//users", "/admin%2fusers", "/admin%2Fusers", "/x/..%2fadmin",
+        "/x%2f../admin", "/x%2F..%2Fadmin", "/%2fadmin", "/%2f/admin", "/x/..%5cadmin", "/x%5c..%5cadmin", "/%5cadmin",
+        "/x\\..\\admin", "/\\admin", "/.\\admin", "/x/..\\admin",
+        # letters
+        "/%61dmin", "/%61%64%6d%69%6e", "/%61%64%6D%69%6E", "/a%64min", "/admi%6e", "/adm%69n/users", "/%61dmin%2fx",
+        # parameters, queries, fragments
+        "/admin;x=1", "/admin;/users", "/admin;", "/;/admin", "/;a=b/admin", "/a;b/../admin", "/public/..;/admin",
+        "/a;x/b", "/admin%3bx", "/admin?", "/admin?x=1", "/admin/?a=b", "/admin?/../x", "/admin??", "/admin#x",
+        "/a/../admin?x=/../..", "/a/%2e%2e/admin;x?y",
+        # bytes that some servers drop
+        "/admin%00", "/%00admin", "/a/..%00/admin",
+        # the whole URL
+        "http://admin.example/admin", "http://admin.example//admin", "http://admin.example/a/../admin",
+        "http://admin.example/%61dmin",
     ]  # fmt: skip
-    let_in = [path for path in spellings if status(edge, "admin.example", path) not in (400, 403)]
+    assert len(set(spellings)) == len(spellings) > 60
+    let_in = [path for path in spellings if raw_status(edge, path) not in (400, 403)]
     assert not let_in
-    for path in ("/", "/adm", "/administrator", "/a/admin", "/x?next=/admin", "/x?a=b;c=d"):
-        assert status(edge, "admin.example", path) == 200, path
+    for path in ("/", "/adm", "/administrator", "/a/admin", "/x?next=/admin", "/x?a=b;c=d", "http://admin.example/x"):
+        assert raw_status(edge, path) == 200, path
+
+
+def raw_status(edge: Envoy, target: str) -> int:
+    """Ask for a target byte by byte as it is written."""
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: admin.example\r\nConnection: close\r\n\r\n".encode())
+        return int(connection.makefile("rb").readline().split()[1])
 
 
 def test_methods_and_an_exact_path(edge: Envoy) -> None:
@@ -156,3 +190,31 @@ def test_shadow_mode_counts_and_refuses_nothing(edge: Envoy) -> None:
     before = edge.stat(counted)
     assert status(edge, "shadow.example") == 200
     assert edge.stat(counted) == before + 1
+
+
+def test_an_expression_decides_and_one_that_fails_lets_nobody_in(edge: Envoy) -> None:
+    fine = {"x_tier": "none"}
+    assert status(edge, "cel.example", **fine) == 403
+    assert status(edge, "cel.example", **fine, **bearer(tier="silver")) == 403
+    assert status(edge, "cel.example", **fine, **bearer(tier="gold")) == 200
+    assert status(edge, "cel.example", x_tier="banned", **bearer(tier="gold")) == 403
+    assert status(edge, "cel.example", **bearer(tier="gold")) == 403  # no x-tier: the first rule fails, and refuses
+    for path in ("/admin/x", "/%61dmin", "/a/../admin", "/a;b"):
+        assert status(edge, "cel.example", path, **fine, **bearer(tier="gold")) == 403, path
+    assert status(edge, "cel.example", "/", "POST", **fine, x_a="2") == 200
+    assert status(edge, "cel.example", "/", "GET", **fine, x_a="2") == 403
+    assert status(edge, "cel.example", "/", "POST", **fine, x_a="3") == 403
+    assert status(edge, "cel.example", **fine, x_b="") == 200
+    assert from_address(edge, "cel.example", "127.0.0.2", "/?q=1", **{"x-tier": "n"}) == 200
+    assert from_address(edge, "cel.example", "127.0.0.2", "/?q=2", **{"x-tier": "n"}) == 403
+
+
+def test_a_shadow_counts_for_each_rule(edge: Envoy) -> None:
+    def counted(rule: str) -> int:
+        return edge.stat(f"http.default/edge/http.rbac.policy.shop/policy/{rule}.shadow_denied")
+
+    before = counted("a-rule"), counted("default")
+    assert status(edge, "shadow.example", "/admin/x") == 200
+    assert (counted("a-rule"), counted("default")) == (before[0] + 1, before[1])
+    assert status(edge, "shadow.example", "/") == 200
+    assert (counted("a-rule"), counted("default")) == (before[0] + 1, before[1] + 1)

@@ -6,8 +6,9 @@ What stands in one rule must all be true. Claims and scopes are those of a token
 checked. A refused request is answered with 403 and the body `RBAC: access denied`.
 
 Where a rule looks at paths, a path with a `;` is refused before any rule is tried: servers differ in whether `/admin;x`
-is `/admin`, so a rule could be walked around. `shadowMode` (Cellway's own field) refuses nothing: it only counts, in the
-counter `rbac.shadow_denied` of Envoy, what would have been refused.
+is `/admin`, so a rule could be walked around. A Deny rule whose expression fails for a request (a header that is not
+there) refuses it, and an Allow rule lets nobody in by one. `shadowMode` (Cellway's own field) refuses nothing: it only
+counts, for each rule, in Envoy's counters `rbac.policy.NAMESPACE/POLICY/RULE.shadow_denied`, what would have been refused.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from xds_server.envoy_api.envoy.extensions.filters.http.rbac.v3.rbac_pb2 import 
 from xds_server.envoy_api.xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds_server.envoy_api.xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds_server.features.contract import Context, Feature, Sources, Transport, enable, pack
+from xds_server.features.parts.expressions import asks_for_path, cel_matcher, parse_expression
 from xds_server.features.parts.patterns import check_regex
 from xds_server.features.parts.predicates import (
     Predicate,
     all_of,
     claim_is,
     client_in,
+    expression_is,
     header_is,
     method_is,
     none_of,
@@ -96,13 +99,13 @@ class PrincipalSpec(Spec):
 
 
 class AuthorizationRuleSpec(Spec):
-    """A verdict on the requests that fit. `cel` and places by address are not supported."""
+    """A verdict on the requests that fit. Places by address are not supported."""
 
     name: Name | None = None
     action: Verdict
     operation: OperationSpec | None = None
     principal: PrincipalSpec | None = None
-    cel: JsonValue = None
+    cel: Annotated[str | None, Field(min_length=1, max_length=4096)] = None
 
 
 class AuthorizationSpec(Spec):
@@ -135,12 +138,14 @@ class Rule:
     claims: tuple[Claim, ...] = ()
     scopes: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    cel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The rules of a route."""
+    """The rules of a route. `owner` is the policy."""
 
+    owner: str
     rules: tuple[Rule, ...]
     allow: bool
     shadow: bool
@@ -166,7 +171,7 @@ class AuthorizationFeature(Feature[AuthorizationSpec, Authorization]):
         found = tuple(rule for rule in rules if rule is not None)
         if len(found) < len(rules) or twice:
             return None
-        return Authorization(found, spec.default_action == "Allow", spec.shadow_mode)
+        return Authorization(context.owner, found, spec.default_action == "Allow", spec.shadow_mode)
 
     def http_filter(self, values: Sequence[Authorization]) -> RBAC:
         """The filter itself refuses nothing; routes do."""
@@ -174,7 +179,9 @@ class AuthorizationFeature(Feature[AuthorizationSpec, Authorization]):
 
     def route(self, value: Authorization, route: Route) -> None:
         """The rules of this route."""
-        config = RBAC(shadow_matcher=_matcher(value)) if value.shadow else RBAC(matcher=_matcher(value))
+        config = RBAC(matcher=_matcher(value))
+        if value.shadow:
+            config = RBAC(shadow_matcher=_matcher(value), track_per_rule_stats=True)
         enable(route, self.filter_name, RBACPerRoute(rbac=config))
 
     def unfit(self, spec: AuthorizationSpec, transport: Transport) -> Sequence[Path]:
@@ -185,6 +192,7 @@ class AuthorizationFeature(Feature[AuthorizationSpec, Authorization]):
         for number, rule in enumerate(spec.rules):
             principal = rule.principal or PrincipalSpec()
             found += [("rules", number, "operation")] if rule.operation else []
+            found += [("rules", number, "cel")] if rule.cel else []
             found += [("rules", number, "principal", "jwt")] if principal.jwt else []
             found += [("rules", number, "principal", "headers")] if principal.headers else []
         return found
@@ -204,8 +212,9 @@ class AuthorizationFeature(Feature[AuthorizationSpec, Authorization]):
 def _rule(spec: AuthorizationRuleSpec, number: int, context: Context) -> Rule | None:
     path = ("rules", number)
     principal, operation = spec.principal or PrincipalSpec(), spec.operation or OperationSpec()
-    if spec.cel is not None:
-        context.problem("F102", *path, "cel", field="authorization.rules[].cel")
+    parsed = parse_expression(spec.cel) if spec.cel is not None else ""
+    if isinstance(parsed, str) and parsed:
+        context.problem("F130", *path, "cel", reason=f"the expression cannot be used: {parsed}")
         return None
     if principal.client_ip_geo_locations is not None:
         place = (*path, "principal", "clientIPGeoLocations")
@@ -229,9 +238,10 @@ def _rule(spec: AuthorizationRuleSpec, number: int, context: Context) -> Rule | 
         claims,
         scopes,
         tuple((one.name.lower(), one.values) for one in principal.headers),
+        spec.cel or "",
     )
     if not _predicates(rule):
-        reason = "a rule needs an operation or a principal; for all requests there is defaultAction"
+        reason = "a rule needs an operation, a principal or cel; for all requests there is defaultAction"
         context.problem("F130", *path, reason=reason)
         return None
     return rule
@@ -284,16 +294,25 @@ def _predicates(rule: Rule) -> list[Predicate]:
     for provider, scope in rule.scopes:
         either = [claim_is(provider, (claim,), (scope,), listed=True) for claim in _SCOPE_CLAIMS]
         found.append(Predicate(or_matcher=Predicate.PredicateList(predicate=either)))
+    parsed = parse_expression(rule.cel) if rule.cel else ""
+    if not isinstance(parsed, str):
+        fits = expression_is(cel_matcher(parsed, unless_false=not rule.allow))
+        found.append(fits if rule.allow else none_of(fits))
     return found
+
+
+def _asks_for_path(rule: Rule) -> bool:
+    parsed = parse_expression(rule.cel) if rule.cel else ""
+    return rule.path is not None or (not isinstance(parsed, str) and asks_for_path(parsed))
 
 
 def _matcher(value: Authorization) -> Matcher:
     matcher = Matcher()
-    if any(rule.path is not None for rule in value.rules):
-        _add(matcher, _PARAMETERS, path_has_parameters(), allow=False)
+    if any(_asks_for_path(rule) for rule in value.rules):
+        _add(matcher, f"{value.owner}/{_PARAMETERS}", path_has_parameters(), allow=False)
     for rule in value.rules:
-        _add(matcher, rule.name, all_of(_predicates(rule)), allow=rule.allow)
-    matcher.on_no_match.action.CopyFrom(_action("default", allow=value.allow))
+        _add(matcher, f"{value.owner}/{rule.name}", all_of(_predicates(rule)), allow=rule.allow)
+    matcher.on_no_match.action.CopyFrom(_action(f"{value.owner}/default", allow=value.allow))
     return matcher
 
 

@@ -20,6 +20,8 @@ from xds_server.envoy_api.envoy.extensions.matching.input_matchers.metadata.v3.m
 from xds_server.envoy_api.envoy.type.matcher.v3 import string_pb2, value_pb2
 from xds_server.envoy_api.envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from xds_server.envoy_api.xds.core.v3.extension_pb2 import TypedExtensionConfig
+from xds_server.envoy_api.xds.type.matcher.v3.cel_pb2 import CelMatcher
+from xds_server.envoy_api.xds.type.matcher.v3.http_inputs_pb2 import HttpAttributesCelMatchInput
 from xds_server.envoy_api.xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds_server.envoy_api.xds.type.matcher.v3.regex_pb2 import RegexMatcher
 from xds_server.envoy_api.xds.type.matcher.v3.string_pb2 import StringMatcher
@@ -89,8 +91,8 @@ def path_pattern(pattern: str) -> str:
 
 
 def path_has_parameters() -> Predicate:
-    """A `;` stands in the path: some servers take what follows it for no part of the path."""
-    return _path(StringMatcher(safe_regex=_regex(r"[^?]*;.*")))
+    """A `;` stands in the path, or `%3b`: some servers take what follows it for no part of the path."""
+    return _path(StringMatcher(safe_regex=_regex(r"[^?]*(?:;|%3[bB]).*")))
 
 
 def _path(text: StringMatcher) -> Predicate:
@@ -105,6 +107,11 @@ def client_in(networks: Iterable[Network]) -> Predicate:
     """The client's address is in one of these ranges."""
     ranges = [CidrRange(address_prefix=first, prefix_len=uint32(length)) for first, length in networks]
     return _single("client", SourceIPInput(), by=Ip(cidr_ranges=ranges, stat_prefix="authorization"))
+
+
+def expression_is(matcher: CelMatcher) -> Predicate:
+    """An expression fits."""
+    return _single("attributes", HttpAttributesCelMatchInput(), by=matcher)
 
 
 def claim_is(provider: str, claim: Iterable[str], values: Iterable[str], *, listed: bool) -> Predicate:
