@@ -202,7 +202,7 @@ def _stream_chains(
     fitting = {feature.name for feature in tables.features if transport in feature.transports}
     kept = tuple(one for one in settings if one.feature in fitting)
     chains = stream_chains(state, listener, names, tables.streams, port)
-    if broken:
+    if broken or state.edge:  # what the edge asks for cannot be seen here
         chains = tuple(replace(one, route=replace(one.route, destinations=())) for one in chains)
     return tuple(replace(one, settings=kept) for one in chains)
 
@@ -234,7 +234,7 @@ def _chain(
         hosts=_virtual_hosts(hosts, broken=broken),
         server_names=tuple(host for host in own if host != "*") if tls else (),
         certificates=tuple(dict.fromkeys(one for listener in listeners for one in listener.certificates)),
-        settings=settings,
+        settings=(*settings, *state.edge),
         on_demand=state.delivery.on_demand,
         origins=tuple(dict.fromkeys((*state.item.origins, *(one for each in listeners for one in each.owner.origins)))),
         validation=listeners[0].validation,

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from xds_server.attach.delivery import Delivery, read_delivery
+from xds_server.attach.edge import read_edge, streams_problem
 from xds_server.attach.frontend import read_frontend
 from xds_server.attach.index import Index
 from xds_server.attach.listener_sets import SetState, read_sets
 from xds_server.attach.listeners import Entry, ListenerState, read_certificate, read_listeners
 from xds_server.diagnostics import Diagnostic
-from xds_server.graph import Certificate
+from xds_server.graph import Certificate, Setting
 from xds_server.model.gateways import GatewayAddress, GatewayClassSpec, GatewaySpec
 from xds_server.model.object import Object
 from xds_server.types import GATEWAY_GROUP, Condition, Key
@@ -32,7 +33,10 @@ _NOBODYS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """One Gateway that is ours. `problem` keeps all of it from being served; `notes` are further conditions."""
+    """One Gateway that is ours. `problem` keeps all of it from being served; `notes` are further conditions.
+
+    `edge` is what its annotations set for every listener.
+    """
 
     item: Object
     spec: GatewaySpec
@@ -43,6 +47,7 @@ class GatewayState:
     sets: tuple[SetState, ...] = ()
     client: Certificate | None = None
     delivery: Delivery = Delivery()  # noqa: RUF009 - frozen
+    edge: tuple[Setting, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -95,7 +100,11 @@ def _read(
     client = _client_certificate(item, item.spec, index, notes, problems)
     listeners = read_listeners(entries, frontend, index, problems)
     delivery, found = read_delivery(item)
-    problems += found
+    edge, wrong = read_edge(item)
+    problems += [*found, *wrong]
+    for one in listeners if edge else ():
+        if one.spec.protocol not in ("HTTP", "HTTPS"):
+            problems.append(streams_problem(item, one.name))
     return GatewayState(
         item=item,
         spec=item.spec,
@@ -106,6 +115,7 @@ def _read(
         sets=admitted,
         client=client,
         delivery=delivery,
+        edge=edge,
     )
 
 

@@ -6,6 +6,8 @@ and paths; west by logical names, for the cells that are allowed. Neither says w
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from xds_server.cells.derive import VERSIONS, Output, origins_of
@@ -19,6 +21,12 @@ CALLER_HEADER = "x-cell-caller"
 DENIED = "denied"
 _HSTS = "max-age=31536000"
 _INTERNAL = ("x-cell-", "x-user-")
+_TOLD_TO_NOBODY: dict[str, Any] = {
+    "remove": ["server"],
+    "removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in ("x-envoy-", "x-cell-")],
+}
+"""What north takes out of answers: which software runs inside, how long it took, and why it refused."""
+_NONE: Mapping[str, str] = MappingProxyType({})
 _MOST_MATCHES = 128  # of one rule, says Gateway API
 Json = dict[str, Any]
 
@@ -39,7 +47,9 @@ def gateway_name(cell: Bound, direction: str) -> str:
     return f"{cell.name}-{direction}"
 
 
-def add_gateway(cell: Bound, direction: Direction, listeners: list[Json], output: Output) -> None:
+def add_gateway(
+    cell: Bound, direction: Direction, listeners: list[Json], output: Output, annotations: Mapping[str, str] = _NONE
+) -> None:
     """One gateway of a cell."""
     spec = {"addresses": [{"type": "IPAddress", "value": cell.address(direction)}], "listeners": listeners}
     marks = {"cell": cell.name, "direction": direction, "group": cell.name}
@@ -47,6 +57,7 @@ def add_gateway(cell: Bound, direction: Direction, listeners: list[Json], output
         "name": gateway_name(cell, direction),
         "namespace": cell.name,
         "labels": {f"{CELLWAY_GROUP}/{key}": value for key, value in marks.items()},
+        **({"annotations": dict(annotations)} if annotations else {}),
     }
     document = {"apiVersion": VERSIONS["Gateway"], "kind": "Gateway", "metadata": metadata, "spec": spec}
     start = cell.binding.source.positions.start
@@ -97,10 +108,18 @@ def _certificate(cell: Bound) -> str:
     return ""
 
 
-def parent_ref(cell: Bound, direction: str) -> Json:
-    """The parent of routes. With a certificate north serves them over TLS only: its plain listener redirects."""
+def _https_listeners(cell: Bound) -> dict[str, str]:
+    """The names of north's TLS listeners by host: one each, so that SNI decides who sees the certificate."""
+    hosts = north_hosts(cell) if _certificate(cell) else ()
+    return {host: "https" if number == 0 else f"https.{host}" for number, host in enumerate(hosts)}
+
+
+def parent_refs(cell: Bound, direction: str, hosts: Iterable[str]) -> list[Json]:
+    """The parents of routes. With a certificate north serves them over TLS only: its plain listener redirects."""
     parent = {"name": gateway_name(cell, direction)}
-    return parent | {"sectionName": "https"} if direction == "north" and _certificate(cell) else parent
+    listeners = _https_listeners(cell) if direction == "north" else {}
+    fitting = [listeners[host] for host in dict.fromkeys(hosts) if host in listeners]
+    return [{**parent, "sectionName": name} for name in fitting or listeners.values()] or [parent]
 
 
 def split_matches(rule: Json, matches: list[Json]) -> list[Json]:
@@ -108,22 +127,31 @@ def split_matches(rule: Json, matches: list[Json]) -> list[Json]:
     return [{**rule, "matches": matches[at : at + _MOST_MATCHES]} for at in range(0, len(matches), _MOST_MATCHES)]
 
 
-def add_north(sections: Sections, taken: dict[tuple[str, str], str], output: Output) -> None:
+def add_north(sections: Sections, plan: Plan, taken: dict[tuple[str, str], str], output: Output) -> None:
     """The north gateway and its routes. `taken` holds the (host, path) pairs of all cells so far."""
     cell, certificate = sections.cell, _certificate(sections.cell)
     ports = cell.bound.ports
     listeners: list[Json] = [{"name": "http", "protocol": "HTTP", "port": ports.http}]
-    strip_headers(cell, "north", output, _INTERNAL, ("x-forwarded-client-cert",))
+    tls = {"certificateRefs": [{"name": certificate, "kind": "Secret"}]}
+    for host, name in _https_listeners(cell).items():
+        listeners.append({"name": name, "protocol": "HTTPS", "port": ports.https, "hostname": host, "tls": tls})
     if certificate:
-        tls = {"certificateRefs": [{"name": certificate, "kind": "Secret"}]}
-        listeners.append({"name": "https", "protocol": "HTTPS", "port": ports.https, "tls": tls})
         _redirect_to_https(cell, output)
-        _strict_transport(cell, output)
-    add_gateway(cell, "north", listeners, output)
+    _guard_headers(cell, output, strict=bool(certificate))
+    add_gateway(cell, "north", listeners, output, _edge(plan))
     hosts = north_hosts(cell)
     for door in sections.doors:
         if door.direction == "north":
             _add_public(cell, door, hosts, taken, output)
+
+
+def _edge(plan: Plan) -> dict[str, str]:
+    """What stands in front of every north gateway, as annotations."""
+    edge = plan.organization.edge
+    if edge is None:
+        return {}
+    found = {"trusted-proxies": ",".join(edge.trusted_proxies), "trusted-hops": str(edge.trusted_hops)}
+    return {f"{CELLWAY_GROUP}/{name}": text for name, text in found.items()}
 
 
 def _add_public(
@@ -144,7 +172,7 @@ def _add_public(
         return
     backend = add_backend(cell, "north", door.component, door.endpoint.name, output)
     spec = {
-        "parentRefs": [parent_ref(cell, "north")],
+        "parentRefs": parent_refs(cell, "north", free),
         "hostnames": free,
         "rules": [
             {"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": [backend_ref(backend)]}
@@ -164,15 +192,22 @@ def _redirect_to_https(cell: Bound, output: Output) -> None:
     output.add("HTTPRoute", cell.name, "https-redirect.north", spec, (cell.item,))
 
 
-def _strict_transport(cell: Bound, output: Output) -> None:
+def _guard_headers(cell: Bound, output: Output, *, strict: bool) -> None:
+    """Headers that nobody may bring in or take out. `strict`: over TLS, browsers hear that there is nothing else."""
     name = gateway_name(cell, "north")
-    early: Json = {"removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in _INTERNAL]}
-    late = {"set": [{"name": "strict-transport-security", "value": _HSTS}]}
-    target = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": name, "sectionName": "https"}
-    headers = {"earlyRequestHeaders": {**early, "remove": ["x-forwarded-client-cert"]}, "lateResponseHeaders": late}
-    output.add(
-        "ClientTrafficPolicy", cell.name, f"{name}.https", {"targetRefs": [target], "headers": headers}, (cell.item,)
-    )
+    early = {
+        "remove": ["x-forwarded-client-cert"],
+        "removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in _INTERNAL],
+    }
+    hsts = {"set": [{"name": "strict-transport-security", "value": _HSTS}]}
+    target = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": name}
+    late = {**_TOLD_TO_NOBODY, **(hsts if strict else {})}
+    over_tls = {"targetRefs": [target], "headers": {"earlyRequestHeaders": early, "lateResponseHeaders": late}}
+    output.add("ClientTrafficPolicy", cell.name, name, over_tls, (cell.item,))
+    if strict:
+        plain = {"earlyRequestHeaders": early, "lateResponseHeaders": _TOLD_TO_NOBODY}
+        spec = {"targetRefs": [{**target, "sectionName": "http"}], "headers": plain}
+        output.add("ClientTrafficPolicy", cell.name, f"{name}.http", spec, (cell.item,))
 
 
 def add_west(sections: Sections, plan: Plan, output: Output) -> None:

@@ -70,10 +70,11 @@ def lower_cells(objects: Iterable[Object]) -> Lowered:
 
 def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) -> None:
     taken: dict[tuple[str, str], str] = {}
-    for one in sections.values():
+    # The older cell keeps a host that two want.
+    for one in sorted(sections.values(), key=lambda of: (of.cell.item.meta.created or "9999", of.cell.item.key)):
         directions = one.directions()
         if "north" in directions:
-            add_north(one, taken, output)
+            add_north(one, plan, taken, output)
         if "west" in directions:
             add_west(one, plan, output)
         if "east" in directions:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from xds_server.cells.derive import VERSIONS, Output
-from xds_server.cells.ingress import add_backend, backend_ref, guarded, north_hosts, parent_ref, west_hosts
+from xds_server.cells.ingress import add_backend, backend_ref, guarded, north_hosts, parent_refs, west_hosts
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.merge import Layer, merge_layers
 from xds_server.cells.plan import Plan, close
@@ -87,7 +87,6 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
     rules = _written(item).get("rules") or [{}]
     spec = {
         **_written(item),
-        "parentRefs": [parent_ref(known.cell, direction)],
         "rules": [_rule(rule, place, item, known, direction, output) for place, rule in enumerate(rules)],
     }
     if door is not None:
@@ -95,6 +94,7 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
     elif direction == "west" and "hostnames" not in spec:
         output.problems.append(item.diagnose("C110", reason="a route on west needs hostnames"))
         return
+    spec["parentRefs"] = parent_refs(known.cell, direction, spec.get("hostnames") or ())
     if door is None:
         lowering.added.setdefault(cell, []).append(Added(_DIRECTIONS[direction], name, item.source.positions.start))
     lowering.carried[item.key].append(section if door else f"{direction}/{name}")

@@ -17,6 +17,8 @@ from xds_server.types import CELLWAY_GROUP, Condition, Key
 
 _WHOLE = ("C101", "C102", "C104")
 """What is wrong with an object as a whole."""
+_HOSTS = {"C106": "NoHostnames", "C107": "HostConflict"}
+"""Why a public endpoint is not to be had from the internet."""
 
 
 def exits_of(cell: Object, plan: Plan, sections: Mapping[str, Sections]) -> tuple[Exit, ...]:
@@ -31,6 +33,7 @@ def cell_statuses(
     objects: Iterable[Object], plan: Plan, sections: Mapping[str, Sections], problems: Iterable[Diagnostic]
 ) -> dict[Key, Status]:
     """The status of every object of a cell kind."""
+    problems = list(problems)
     refused = {one.subject: one.message for one in problems if one.code in _WHOLE}
     used_bindings = [one.cell.binding for one in sections.values()]
     statuses = {}
@@ -40,7 +43,7 @@ def cell_statuses(
             used = not message or item in used_bindings
             accepted = Condition("Accepted", used, "Accepted" if used else "Invalid", message)
             extra = _cell_conditions(item, plan, sections) if item.key.kind == "Cell" else ()
-            statuses[item.key] = Status((accepted, *extra))
+            statuses[item.key] = Status((accepted, *extra, *_exposed(item, sections, problems)))
     return statuses
 
 
@@ -55,6 +58,17 @@ def _cell_conditions(cell: Object, plan: Plan, sections: Mapping[str, Sections])
         message = "without sidecars a gateway cannot tell the components of its cell apart: `from` is not enforced"
         conditions.append(Condition("Enforcement", True, "Cell", message))
     return tuple(conditions)
+
+
+def _exposed(item: Object, sections: Mapping[str, Sections], problems: Iterable[Diagnostic]) -> tuple[Condition, ...]:
+    """Whether the internet reaches the public endpoints of a cell; nothing for what has none."""
+    if item.key.kind != "Cell" or item.name not in sections or "north" not in sections[item.name].directions():
+        return ()
+    found = [one for one in problems if one.code in _HOSTS and one.subject == str(item.key)]
+    if not found:
+        return (Condition("Exposed", True, "Exposed"),)
+    reasons = ",".join(sorted({_HOSTS[one.code] for one in found}))
+    return (Condition("Exposed", False, reasons, "; ".join(one.message for one in found)),)
 
 
 def _dependencies(exits: tuple[Exit, ...]) -> Condition:

@@ -50,10 +50,12 @@ from xds_server.features.route_timeout import ROUTE_TIMEOUT
 from xds_server.features.session_persistence import SESSION_PERSISTENCE
 from xds_server.features.tcp_keepalive import TCP_KEEPALIVE
 from xds_server.features.timeout import TIMEOUT
+from xds_server.features.trusted_edge import TRUSTED_EDGE
 from xds_server.features.url_rewrite import URL_REWRITE
 
 FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
+    TRUSTED_EDGE,
     RESPONSE_OVERRIDE,
     CORS,
     CSRF,

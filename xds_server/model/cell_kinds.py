@@ -6,6 +6,7 @@ kept as written here and get their type when `cells/` derives the policy that th
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -52,6 +53,25 @@ class IdentityProvider(Spec):
         return self
 
 
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"this is no address range such as 203.0.113.0/24: {error}") from None
+    return text
+
+
+class Edge(Spec):
+    """What stands between the internet and north gateways: a CDN, a firewall.
+
+    Only `trustedProxies` get in. So many of them, `trustedHops`, stand in a row in front of a gateway: the entry of
+    X-Forwarded-For that the first of them wrote is the client.
+    """
+
+    trusted_proxies: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(min_length=1)]
+    trusted_hops: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
+
+
 class OrganizationSpec(Spec):
     """What all cells share."""
 
@@ -60,6 +80,7 @@ class OrganizationSpec(Spec):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(name="default"),)
     identity_providers: tuple[IdentityProvider, ...] = ()
     gateway_aliases: dict[str, Direction] = {}
+    edge: Edge | None = None
 
 
 class DirectionDefaults(Spec):
