@@ -451,7 +451,7 @@ def test_values_are_frozen_and_hashable() -> None:
         "request_header_modifier": {"set": [{"name": "a", "value": "b"}]},
         "response_header_modifier": {"add": [{"name": "a", "value": "b"}]},
     }
-    for one in (feature for feature in FEATURES if feature.carriers):
+    for one in (known for known in FEATURES if known.carriers):
         first, second = (resolve(one.name, samples.get(one.name, {}))[0] for _ in range(2))
         assert first == second
         assert hash(first) == hash(second)
