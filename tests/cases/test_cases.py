@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from tests.cases.answers import Answer, differences
+from tests.cases.explained import disagreement
 from tests.cases.reading import HERE, Case, Request, read_cases
-from tests.cases.rig import Rig
-from tests.cases.streams import certificate_of
+from tests.cases.rig import GATEWAY, Rig
+from tests.cases.streams import METHODS, certificate_of
 from tests.documents import parse
 from tests.e2e.certificates import self_signed
 from tests.e2e.running import Block
@@ -77,6 +78,8 @@ def test_case(case: Case, block: Block, request: pytest.FixtureRequest) -> None:
         while (found := differences(answers, expected)) and "mirrored" in expected and time.monotonic() < deadline:
             answers = rig.again(answers)
         assert not found, f"step {number}, {asked.method} {asked.host}{asked.path}: {found}\n{answers[0]}"
+        if asked.method not in METHODS:
+            assert not disagreement(compiled.snapshots[GATEWAY], block, asked, answers), f"step {number}"
 
 
 def _after(asked: Request, expected: dict[str, Any], before: Answer) -> tuple[Request, dict[str, Any]]:

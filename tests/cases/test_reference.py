@@ -15,8 +15,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.cases.explained import disagreement
 from tests.cases.reading import Request
-from tests.cases.rig import Rig
+from tests.cases.rig import GATEWAY, Rig
 from tests.cases.test_cases import compile_given
 from tests.e2e.running import Block
 from xds_server.attach.hostnames import intersect
@@ -167,10 +168,12 @@ def test_envoy_answers_by_the_rule_of_the_model(
     for one in asked:
         query = "&".join(f"{name}={value}" for name, value in one.query.items())
         path = f"{one.path}?{query}" if query else one.path
-        answer = rig.send(Request(1, one.method, "http", one.host, 0, path, tuple(one.headers.items()), ""))
+        sent = Request(1, one.method, "http", one.host, 0, path, tuple(one.headers.items()), "")
+        answer = rig.send(sent)
         found = re.match(r"http://([^:/]+)", answer.headers.get("location", ""))
         assert (found[1] if found else None) == chosen(listening, written, one), one
         assert answer.status == (302 if found else 404)
+        assert disagreement(compiled.snapshots[GATEWAY], block, sent, [answer]) == ""
 
 
 SERVICES, METHODS = ("a.B", "a.C", "a.BB"), ("Get", "GetAll")

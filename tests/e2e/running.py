@@ -96,7 +96,7 @@ class Cellway:
             self.until_up()
             self.wait()
 
-    def until_up(self, timeout: float = 20) -> None:
+    def until_up(self, timeout: float = 60) -> None:
         """Return when the admin API answers."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -110,7 +110,7 @@ class Cellway:
             time.sleep(0.02)
         raise AssertionError(f"cellway does not answer:\n{self.log()}")
 
-    def wait(self, timeout: float = 20) -> None:
+    def wait(self, timeout: float = 60) -> None:
         """Return when everything that is on disk now is acknowledged by every Envoy."""
         answer = httpx.get(f"{self.admin}/api/v1/wait", params={"timeout": f"{timeout:g}s"}, timeout=timeout + 5)
         assert answer.status_code == 200, f"{answer.text}\n{self.log()}"
