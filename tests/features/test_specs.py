@@ -11,11 +11,13 @@ from pydantic import ValidationError
 
 from tests.translate.graphs import Listed, Plain, Reporter, feature
 from xds_server.features import FEATURES
+from xds_server.features.adaptive_concurrency import AdaptiveConcurrencySpec
 from xds_server.features.admission_control import AdmissionControlSpec
 from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.bandwidth import BandwidthSpec
+from xds_server.features.bandwidth_share import BandwidthShareSpec
 from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.compression import CompressionSpec
@@ -23,6 +25,7 @@ from xds_server.features.connection import ConnectionSpec
 from xds_server.features.cors import CorsFilterSpec
 from xds_server.features.credential_injection import CredentialInjectionSpec
 from xds_server.features.csrf import CsrfSpec
+from xds_server.features.decompression import DecompressionSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.dns import DnsSpec
 from xds_server.features.early_headers import ClientHeadersSpec
@@ -46,6 +49,7 @@ from xds_server.features.route_retry import RouteRetrySpec
 from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
 from xds_server.features.session_persistence import SessionPersistenceSpec
 from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
+from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
 from xds_server.graph import Backend, Endpoint
@@ -84,6 +88,11 @@ SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "ext_auth": ExtAuthSpec,
     "local_rate_limit": RateLimitSpec,
     "global_rate_limit": RateLimitSpec,
+    "adaptive_concurrency": AdaptiveConcurrencySpec,
+    "bandwidth_share": BandwidthShareSpec,
+    "decompression": Listed(DecompressionSpec),
+    "priority_class": Plain(),
+    "telemetry": TelemetrySpec,
     "grpc_web": GrpcWebSpec,
     "credential_injection": CredentialInjectionSpec,
     "http_upgrade": Listed(UpgradeSpec),
@@ -444,6 +453,10 @@ def test_values_are_frozen_and_hashable() -> None:
         "request_buffer": {"limit": "1Mi"},
         "bandwidth": {"request": {"limit": {"value": "1Mi", "unit": "Second"}}},
         "compression": [{"type": "Gzip"}],
+        "decompression": [{"type": "Gzip"}],
+        "bandwidth_share": {"request": {"limit": {"value": "1Mi", "unit": "Second"}}},
+        "priority_class": "Critical",
+        "telemetry": {"metrics": {"routeStatName": "a"}},
         "load_balancer": {"type": "Random"},
         "backend_proxy_protocol": {"version": "V1"},
         "client_protocol": True,

@@ -8,18 +8,26 @@ import pytest
 from pydantic import ValidationError
 
 from tests.translate.graphs import Listed, Reporter, feature
+from xds_server.features.adaptive_concurrency import AdaptiveConcurrencySpec
 from xds_server.features.admission_control import AdmissionControlSpec
 from xds_server.features.bandwidth import BandwidthSpec
+from xds_server.features.bandwidth_share import BandwidthShareSpec
 from xds_server.features.compression import CompressionSpec
 from xds_server.features.credential_injection import CredentialInjectionSpec
+from xds_server.features.decompression import DecompressionSpec
 from xds_server.features.fault import FaultSpec
 from xds_server.features.http_upgrade import UpgradeSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
+from xds_server.features.telemetry import TelemetrySpec
 from xds_server.model.policies import BackendTrafficPolicySpec
 from xds_server.spec import Spec
 
 SPECS: dict[str, type[Spec] | Listed] = {
+    "adaptive_concurrency": AdaptiveConcurrencySpec,
+    "bandwidth_share": BandwidthShareSpec,
+    "decompression": Listed(DecompressionSpec),
+    "telemetry": TelemetrySpec,
     "admission_control": AdmissionControlSpec,
     "bandwidth": BandwidthSpec,
     "compression": Listed(CompressionSpec),
@@ -30,6 +38,7 @@ SPECS: dict[str, type[Spec] | Listed] = {
     "response_override": Listed(ResponseOverrideSpec),
 }
 SECRETS = {"backend": {"credential": "Bearer t"}, "torn": {"credential": "a\nb"}, "keys": {"ann": "k-1"}}
+RATE = {"limit": {"value": "1Mi", "unit": "Second"}}
 BROKEN = {"statusCodes": [{"value": 500}]}
 
 
@@ -61,6 +70,20 @@ CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
      "A105", (0, "response", "body", "valueRef")),
     ("admission_control", {"samplingWindow": "0s"}, "F103", ("samplingWindow",)),
     ("admission_control", {"samplingWindow": "1500ms"}, "F103", ("samplingWindow",)),
+    ("adaptive_concurrency", {"updateInterval": "0s"}, "F103", ("updateInterval",)),
+    ("adaptive_concurrency", {"baseline": {"interval": "0s"}}, "F103", ("baseline", "interval")),
+    ("adaptive_concurrency", {"baseline": {"fixed": "0s"}}, "F103", ("baseline", "fixed")),
+    ("adaptive_concurrency", {"minLimit": 9, "maxLimit": 8}, "F103", ("minLimit",)),
+    ("bandwidth_share", {}, "F103", ()),
+    ("bandwidth_share", {"response": RATE, "client": {"type": "Header"}}, "F103", ("client",)),
+    ("bandwidth_share", {"response": RATE, "client": {"header": "a"}}, "F103", ("client",)),
+    ("bandwidth_share", {"response": RATE, "weights": [{"client": "a", "weight": 1}, {"client": "a", "weight": 2}]},
+     "F103", ("weights",)),
+    ("bandwidth_share", {"request": {"limit": {"value": 9, "unit": "Hour"}}}, "F120", ("request", "limit", "value")),
+    ("decompression", [{"type": "Gzip"}, {"type": "Gzip"}], "F103", (1, "type")),
+    ("telemetry", {"tracing": {}}, "F102", ("tracing",)),
+    ("telemetry", {"metrics": {"routeStatName": "a%ROUTE_NAM%"}}, "F103", ("metrics", "routeStatName")),
+    ("telemetry", {"metrics": {"routeStatName": "50%"}}, "F103", ("metrics", "routeStatName")),
     ("fault", {}, "F103", ()),
     ("fault", {"delay": {"fixedDelay": "0s"}}, "F103", ("delay", "fixedDelay")),
     ("fault", {"delay": {"fixedDelay": "1s", "percentage": 0.00001}}, "F103", ("delay", "percentage")),

@@ -60,7 +60,7 @@ class Server:
     def __init__(self, name: str, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
         self.seen: list[str] = []
-        self.body = ""
+        self.body: str | bytes = ""
         self.type = ""
         self.broken: set[str] = set()
         self.headers: dict[str, str] = {}
@@ -75,14 +75,14 @@ class Server:
                 if self.headers.get("upgrade"):
                     self._echo()
                     return
-                length = int(self.headers.get("content-length", 0))
-                self.rfile.read(length)
+                sent = self._read()
                 word, _, number = self.path.strip("/").partition("?")[0].rpartition("/")
                 if word.endswith("sleep"):
                     time.sleep(float(number))
                 status = int(number) if word.endswith("status") else 500 if self.path in server.broken else 200
-                told = {"server": server.name, "path": self.path, "headers": dict(self.headers.items())}
-                body = (server.body or json.dumps(told)).encode()
+                told = {"server": server.name, "path": self.path, "headers": dict(self.headers.items()), "body": sent}
+                said = server.body or json.dumps(told)
+                body = said if isinstance(said, bytes) else said.encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(body)))
                 self.send_header("x-from-backend", "1")
@@ -92,6 +92,17 @@ class Server:
                     self.send_header("content-type", server.type)
                 self.end_headers()
                 self.wfile.write(body)
+
+            def _read(self) -> str:
+                """The body of a request, also one that comes in chunks."""
+                if self.headers.get("transfer-encoding") != "chunked":
+                    return self.rfile.read(int(self.headers.get("content-length", 0))).decode("latin-1")
+                found = b""
+                while length := int(self.rfile.readline(), 16):
+                    found += self.rfile.read(length)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return found.decode("latin-1")
 
             def _echo(self) -> None:
                 """Switch protocols, and send back whatever comes until the client ends."""
@@ -287,8 +298,14 @@ class Envoy:
 
     def get(self, host: str, path: str = "/", method: str = "GET", **headers: str) -> httpx.Response:
         """A request on a fresh connection. `_` in names of headers stands for `-`."""
+        return self.send(host, path, method, b"", **headers)
+
+    def send(self, host: str, path: str, method: str, body: bytes, **headers: str) -> httpx.Response:
+        """A request with a body."""
         written = {"Host": host, **{name.replace("_", "-"): text for name, text in headers.items()}}
-        return self._client.request(method, f"http://127.0.0.1:{self.port}{path}", headers=written)
+        return self._client.request(
+            method, f"http://127.0.0.1:{self.port}{path}", headers=written, content=body or None
+        )
 
     def log(self) -> str:
         """What Envoy printed."""

@@ -11,12 +11,14 @@ later one has the last word. A feature is registered here and nowhere else.
 
 from __future__ import annotations
 
+from xds_server.features.adaptive_concurrency import ADAPTIVE_CONCURRENCY
 from xds_server.features.admission_control import ADMISSION_CONTROL
 from xds_server.features.api_keys import API_KEYS
 from xds_server.features.authorization import AUTHORIZATION
 from xds_server.features.backend_http2 import BACKEND_HTTP2
 from xds_server.features.backend_proxy_protocol import BACKEND_PROXY_PROTOCOL
 from xds_server.features.bandwidth import BANDWIDTH
+from xds_server.features.bandwidth_share import BANDWIDTH_SHARE
 from xds_server.features.basic_auth import BASIC_AUTH
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
 from xds_server.features.client_protocol import CLIENT_PROTOCOL
@@ -26,6 +28,7 @@ from xds_server.features.contract import AnyFeature
 from xds_server.features.cors import CORS
 from xds_server.features.credential_injection import CREDENTIAL_INJECTION
 from xds_server.features.csrf import CSRF
+from xds_server.features.decompression import DECOMPRESSION
 from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.dns import DNS
 from xds_server.features.early_headers import EARLY_HEADERS
@@ -42,6 +45,7 @@ from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
 from xds_server.features.oidc import OIDC
+from xds_server.features.priority_class import PRIORITY_CLASS
 from xds_server.features.request_buffer import REQUEST_BUFFER
 from xds_server.features.response_override import RESPONSE_OVERRIDE
 from xds_server.features.retry import RETRY
@@ -49,6 +53,7 @@ from xds_server.features.route_retry import ROUTE_RETRY
 from xds_server.features.route_timeout import ROUTE_TIMEOUT
 from xds_server.features.session_persistence import SESSION_PERSISTENCE
 from xds_server.features.tcp_keepalive import TCP_KEEPALIVE
+from xds_server.features.telemetry import TELEMETRY
 from xds_server.features.timeout import TIMEOUT
 from xds_server.features.trusted_edge import TRUSTED_EDGE
 from xds_server.features.url_rewrite import URL_REWRITE
@@ -67,13 +72,18 @@ FEATURES: tuple[AnyFeature, ...] = (
     AUTHORIZATION,
     LOCAL_RATE_LIMIT,
     GLOBAL_RATE_LIMIT,
+    ADAPTIVE_CONCURRENCY,
     FAULT,
     REQUEST_BUFFER,
     BANDWIDTH,
+    BANDWIDTH_SHARE,
     COMPRESSION,
+    DECOMPRESSION,
     CREDENTIAL_INJECTION,
     GRPC_WEB,
     HTTP_UPGRADE,
+    TELEMETRY,
+    PRIORITY_CLASS,
     TIMEOUT,
     RETRY,
     ROUTE_RETRY,

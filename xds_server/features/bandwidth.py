@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt64Value
@@ -17,20 +16,11 @@ from google.protobuf.wrappers_pb2 import UInt64Value
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
 from xds_server.envoy_api.envoy.extensions.filters.http.bandwidth_limit.v3.bandwidth_limit_pb2 import BandwidthLimit
 from xds_server.features.contract import Context, Feature, enable
-from xds_server.features.parts.values import size
-from xds_server.spec import HeaderName, Quantity, Spec
+from xds_server.features.parts.rates import RateSpec, rate
+from xds_server.spec import HeaderName, Spec
 
 _REQUEST = "envoy.filters.http.bandwidth_limit/request"
 _RESPONSE = "envoy.filters.http.bandwidth_limit/response"
-_SECONDS = {"Second": 1, "Minute": 60, "Hour": 3600}
-_KIB = 1024
-
-
-class RateSpec(Spec):
-    """So many bytes in one unit of time."""
-
-    value: Quantity
-    unit: Literal["Second", "Minute", "Hour"]
 
 
 class RequestRateSpec(Spec):
@@ -79,8 +69,8 @@ class BandwidthFeature(Feature[BandwidthSpec, Bandwidth]):
         if spec.request is None and spec.response is None:
             context.problem("F103", reason="bandwidthLimit needs request or response")
             return None
-        request = _rate(spec.request.limit, context, "request", "limit") if spec.request else 0
-        response = _rate(spec.response.limit, context, "response", "limit") if spec.response else 0
+        request = rate(spec.request.limit, context, "request", "limit") if spec.request else 0
+        response = rate(spec.response.limit, context, "response", "limit") if spec.response else 0
         if request is None or response is None:
             return None
         trailers = spec.response.response_trailers if spec.response else None
@@ -100,16 +90,6 @@ class BandwidthFeature(Feature[BandwidthSpec, Bandwidth]):
             config.enable_response_trailers = value.prefix is not None
             config.response_trailer_prefix = value.prefix or ""
             enable(route, _RESPONSE, config)
-
-
-def _rate(spec: RateSpec, context: Context, *path: str | int) -> int | None:
-    """KiB a second; None if it is less than one, which was reported."""
-    per_second = (size(spec.value) or 0) / _SECONDS[spec.unit]
-    if per_second < _KIB:
-        reason = f"{spec.value} bytes a {spec.unit.lower()}; Envoy counts whole KiB a second, at least 1Ki a second"
-        context.problem("F120", *path, "value", reason=reason)
-        return None
-    return round(per_second / _KIB)
 
 
 def _filter(mode: BandwidthLimit.EnableMode, rate: int) -> BandwidthLimit:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xds_server.envoy_api.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import RoutingPriority
 from xds_server.features.contract import ClusterParts, Context, Feature, Transport
 from xds_server.features.parts.values import uint32
 from xds_server.spec import Fraction, Spec, UInt32
@@ -34,8 +35,17 @@ class RetryBudgetSpec(Spec):
     min_retry_concurrency: UInt32 | None = None
 
 
+class CriticalSpec(Spec):
+    """What critical requests may have under way at one time, apart from all others."""
+
+    max_connections: UInt32 = _DEFAULT
+    max_pending_requests: UInt32 = _DEFAULT
+    max_parallel_requests: UInt32 = _DEFAULT
+    max_parallel_retries: UInt32 = _DEFAULT
+
+
 class CircuitBreakerSpec(Spec):
-    """What may be under way at one time."""
+    """What may be under way at one time. `critical` is Cellway's own."""
 
     max_connections: UInt32 = _DEFAULT
     max_pending_requests: UInt32 = _DEFAULT
@@ -44,11 +54,15 @@ class CircuitBreakerSpec(Spec):
     max_requests_per_connection: UInt32 | None = None
     per_endpoint: PerEndpointSpec | None = None
     retry_budget: RetryBudgetSpec | None = None
+    critical: CriticalSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """The limits; None leaves what Envoy does by default. `budget` is a percentage."""
+    """The limits; None leaves what Envoy does by default. `budget` is a percentage.
+
+    `critical` are connections, waiting requests, requests and retries.
+    """
 
     connections: int
     pending: int
@@ -58,6 +72,7 @@ class CircuitBreaker:
     connections_per_endpoint: int | None
     budget: float | None
     least_retries: int | None
+    critical: tuple[int, int, int, int] | None = None
 
 
 class CircuitBreakerFeature(Feature[CircuitBreakerSpec, CircuitBreaker]):
@@ -83,6 +98,7 @@ class CircuitBreakerFeature(Feature[CircuitBreakerSpec, CircuitBreaker]):
             spec.per_endpoint.max_connections if spec.per_endpoint else None,
             percent,
             budget.min_retry_concurrency if budget else None,
+            _critical(spec.critical) if spec.critical else None,
         )
 
     def unfit(self, spec: CircuitBreakerSpec, transport: Transport) -> Sequence[Path]:
@@ -109,12 +125,25 @@ class CircuitBreakerFeature(Feature[CircuitBreakerSpec, CircuitBreaker]):
             if value.least_retries is not None:
                 limits.retry_budget.min_retry_concurrency.CopyFrom(uint32(value.least_retries))
         breakers = CircuitBreakers(thresholds=[limits])
+        if value.critical is not None:
+            connections, pending, requests, retries = (uint32(one) for one in value.critical)
+            breakers.thresholds.add(
+                priority=RoutingPriority.HIGH,
+                max_connections=connections,
+                max_pending_requests=pending,
+                max_requests=requests,
+                max_retries=retries,
+            )
         if value.connections_per_endpoint is not None:
             breakers.per_host_thresholds.add(max_connections=uint32(value.connections_per_endpoint))
         parts.cluster.circuit_breakers.CopyFrom(breakers)
         if value.requests_per_connection is not None:
             common = parts.http.common_http_protocol_options
             common.max_requests_per_connection.CopyFrom(uint32(value.requests_per_connection))
+
+
+def _critical(spec: CriticalSpec) -> tuple[int, int, int, int]:
+    return spec.max_connections, spec.max_pending_requests, spec.max_parallel_requests, spec.max_parallel_retries
 
 
 CIRCUIT_BREAKER = CircuitBreakerFeature()

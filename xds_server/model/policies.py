@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from xds_server.diagnostics import Path
+from xds_server.features.adaptive_concurrency import AdaptiveConcurrencySpec
 from xds_server.features.admission_control import AdmissionControlSpec
 from xds_server.features.api_keys import ApiKeyAuthSpec
 from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.bandwidth import BandwidthSpec
+from xds_server.features.bandwidth_share import BandwidthShareSpec
 from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.compression import CompressionSpec
@@ -22,6 +24,7 @@ from xds_server.features.connection import ConnectionSpec
 from xds_server.features.cors import CorsPolicySpec
 from xds_server.features.credential_injection import CredentialInjectionSpec
 from xds_server.features.csrf import CsrfSpec
+from xds_server.features.decompression import DecompressionSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.dns import DnsSpec
 from xds_server.features.early_headers import ClientHeadersSpec
@@ -36,10 +39,12 @@ from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
+from xds_server.features.priority_class import PriorityClassSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
+from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.model.namespaces import LabelSelector
 from xds_server.spec import Bool, GroupName, KindName, ObjectName, SectionName, Spec
@@ -167,6 +172,10 @@ class BackendTrafficPolicySpec(MergingTargets):
     fault_injection: FaultSpec | None = None
     request_buffer: RequestBufferSpec | None = None
     bandwidth_limit: BandwidthSpec | None = None
+    bandwidth_share: BandwidthShareSpec | None = None
+    adaptive_concurrency: AdaptiveConcurrencySpec | None = None
+    telemetry: TelemetrySpec | None = None
+    decompressor: Annotated[tuple[DecompressionSpec, ...], Field(min_length=1)] | None = None
     compressor: Annotated[tuple[CompressionSpec, ...], Field(min_length=1)] | None = None
     compression: Annotated[tuple[CompressionSpec, ...], Field(min_length=1)] | None = None
 
@@ -196,3 +205,4 @@ class HttpRouteFilterSpec(Spec):
     url_rewrite: FilterRewriteSpec | None = None
     direct_response: DirectResponseSpec | None = None
     credential_injection: CredentialInjectionSpec | None = None
+    priority_class: PriorityClassSpec | None = None
