@@ -25,6 +25,8 @@ import structlog
 from xds_server import __version__
 from xds_server.compile import Compiled, Options
 from xds_server.diagnostics import Severity
+from xds_server.fetch.loop import Fetcher, Web
+from xds_server.fetch.web import fetch_description
 from xds_server.load.watch import changes
 from xds_server.observe.admin import AdminServer, admin_server, listen
 from xds_server.observe.alarms import Alarms
@@ -108,6 +110,7 @@ class Server:
         self._begun = 0
         self._state: StateFolder | None = None
         self._envoys: Envoys | None = None
+        self._fetcher: Fetcher | None = None
         self._published: set[str] = set()
         self._since: dict[tuple[Key, str, str], tuple[bool, str]] = {}
         self._changed_at = clocks.wall()
@@ -130,10 +133,13 @@ class Server:
             if settings.envoy is not None and self._state is not None:
                 self._envoys = Envoys(settings.envoy, self._state, _near(near), settings.host_name)
             server = admin_server(self, loopback=is_loopback(settings.admin.host))
+            web = Web(fetch_description, self._clocks.steady, _not_fetched)
+            self._fetcher = Fetcher(web, settings.state / "fetched" if settings.state is not None else None)
             lasting = [
                 asyncio.create_task(server.serve(sockets=[admin]), name="admin API"),
                 asyncio.create_task(self._watch(), name="watcher"),
                 asyncio.create_task(self._log_alarms(), name="alarms"),
+                asyncio.create_task(self._fetcher.run(self.reload), name="documents of the web"),
             ]
             self._handle_signals()
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -232,10 +238,12 @@ class Server:
             await self._reload(confirmed=confirmed)
 
     async def _reload(self, *, confirmed: bool) -> None:
-        before = self._policies
+        before, source = self._policies, self._source
+        if self._fetcher is not None:
+            source = replace(source, options=replace(source.options, fetched=self._fetcher.documents))
         # The outermost boundary of everything that works on documents: a bug in there must not end the server.
         try:
-            now, result = await asyncio.to_thread(reload, before, self._source, confirmed=confirmed)
+            now, result = await asyncio.to_thread(reload, before, source, confirmed=confirmed)
         except Exception:
             _LOG.exception("reloading failed by a bug; the last good state stays in force")
             now, result = replace(before, alarm="reloading failed by a bug: see the log"), "rejected"
@@ -258,6 +266,8 @@ class Server:
 
     async def _publish(self, before: Policies) -> None:
         compiled = self._policies.compiled
+        if self._fetcher is not None:
+            self._fetcher.want(compiled.wanted)
         names = set(compiled.snapshots)
         gone = {name: Snapshot(name, {}, {}) for name in self._published - names}
         await self._xds.publish({**compiled.snapshots, **gone})
@@ -404,6 +414,10 @@ def _listen(address: Address, what: str) -> socket.socket:
         return listen(address.host, address.port)
     except OSError as error:
         raise OSError(f"cannot listen on {address} for {what}: {error.strerror or error}") from None
+
+
+def _not_fetched(url: str, problem: str) -> None:
+    _LOG.error("a document cannot be fetched; what is known of it stays", url=url, reason=problem)
 
 
 def _near(address: Address) -> Address:

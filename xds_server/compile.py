@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from google.protobuf.message import Message
 
 from xds_server import graph
-from xds_server.attach.assemble import attach_objects
+from xds_server.attach.assemble import Given, attach_objects
 from xds_server.attach.index import unique
 from xds_server.cells.lower import lower_cells
 from xds_server.cells.origins import SectionSettings
@@ -27,7 +27,7 @@ from xds_server.snapshot.resource import Snapshot
 from xds_server.status import Status, aggregated
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
-from xds_server.types import Condition, Key
+from xds_server.types import Condition, Fetched, Key
 
 STAGES = ("attach", "translate", "snapshot")
 DEFAULT_CONTROLLERS = ("cellway.dev/gateway-controller", "gateway.envoyproxy.io/gatewayclass-controller")
@@ -35,19 +35,21 @@ DEFAULT_CONTROLLERS = ("cellway.dev/gateway-controller", "gateway.envoyproxy.io/
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line decides.
+    """What the command line decides, and what is known of the web.
 
     `controllers`: the controllerNames that we answer for. `address_pool`: a CIDR from which every Gateway without
-    `spec.addresses` gets an address of its own; without it such a Gateway listens on all addresses.
+    `spec.addresses` gets an address of its own; without it such a Gateway listens on all addresses. `fetched`: what is
+    known of the documents of the web that a compilation before this one `wanted`, by URL.
     """
 
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
     address_pool: str | None = None
+    fetched: Mapping[str, Fetched] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """All that follows from one set of objects. `lowered` is what attachment saw: Gateway API objects only.
+    """All that follows from one set of objects. `lowered` is what attachment saw: Gateway API objects only; `wanted` are URLs.
 
     `settings`: what counts in every section of every cell, and who set it.
     """
@@ -59,6 +61,7 @@ class Compiled:
     statuses: Mapping[Key, Status] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     settings: tuple[SectionSettings, ...] = ()
+    wanted: tuple[str, ...] = ()
 
 
 def compile_objects(
@@ -67,7 +70,9 @@ def compile_objects(
     """Compile a whole set of objects. `passed` is told the name of each stage when it is done (one of STAGES)."""
     written, duplicates = unique(objects)
     lowered = lower_cells(written)
-    attached = attach_objects(lowered.objects, FEATURES, options.controllers, options.address_pool)
+    attached = attach_objects(
+        lowered.objects, FEATURES, Given(options.controllers, options.address_pool, options.fetched)
+    )
     passed("attach")
     check = Rules().check
     translated = [(gateway, *translate_gateway(gateway, FEATURES, check)) for gateway in attached.gateways]
@@ -85,6 +90,7 @@ def compile_objects(
         _joined(attached.statuses, lowered.statuses, lowered.made),
         tuple(reversed(once.values())),
         lowered.settings,
+        attached.wanted,
     )
 
 

@@ -198,6 +198,10 @@ CATALOGUE: Mapping[str, Code] = {
     "F140": _error("these credentials cannot be used: {reason}"),
     "F141": _error("this URL cannot be used: {reason}"),
     "F142": _warning("tokens are fetched without TLS, so anybody on the way can read and replace them"),
+    "F143": _error("the provider's endpoints are not known, so nobody can log in: {reason}"),
+    "F144": _warning(
+        "the provider's endpoints are not known yet: a server asks {url}, and until then this answers 500"
+    ),
     # -- translate -----------------------------------------------------------------------------------
     "T100": _error("the route {name} cannot be served as written, so it answers 500: {reason}"),
     "T101": _error("Envoy would refuse the cluster {name}, so it is left out: {reason}"),

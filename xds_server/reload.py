@@ -18,6 +18,7 @@ from xds_server.load.directory import File, Loaded, load_paths
 from xds_server.load.document import DEFAULT_LIMITS, Document
 from xds_server.load.keep import keep_last_good, looks_like_an_accident
 from xds_server.load.objects import Objects, key_of, parse_documents_of
+from xds_server.types import Fetched
 
 GRACE = 0.5
 """Seconds that a file must be gone before that counts."""
@@ -39,7 +40,7 @@ class Policies:
     """What is in force, and what is wrong with what is on disk.
 
     `alarm` says why what is on disk is not in force, empty if it is. `gone` are files that have only just vanished,
-    with the time. `seconds` is how long the stages of the last reload took.
+    with the time. `seconds` is how long the stages of the last reload took. `fetched` is what was known of the web.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -50,6 +51,7 @@ class Policies:
     objects: Objects = field(default_factory=Objects)
     gone: Mapping[str, tuple[float, File]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    fetched: Mapping[str, Fetched] = field(default_factory=dict)
 
 
 def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tuple[Policies, Result]:
@@ -64,7 +66,8 @@ def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tupl
         return replace(before, alarm=f"{accident}{hint}", diagnostics=tuple(sorted(found, key=sort_key))), "rejected"
     gone = {} if confirmed else _just_gone(before, loaded, source.clock())
     documents = (*loaded.documents, *_missed(gone, loaded))
-    if _same(before, loaded, documents):
+    fetched = source.options.fetched
+    if _same(before, loaded, documents) and before.fetched == fetched:
         return replace(before, loaded=loaded, documents=documents, gone=gone), "unchanged"
     objects = parse_documents_of(documents, loaded.broken, before.objects)
     ends = {"": began, "load": source.clock()}
@@ -76,7 +79,7 @@ def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tupl
     seconds = {stage: end - start for start, (stage, end) in zip(ends.values(), list(ends.items())[1:], strict=False)}
     found_now = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
     diagnostics = tuple(sorted(found_now, key=sort_key))
-    return Policies(compiled, diagnostics, "", loaded, documents, objects, gone, seconds), "applied"
+    return Policies(compiled, diagnostics, "", loaded, documents, objects, gone, seconds, fetched), "applied"
 
 
 def _accident(last: Loaded | None, loaded: Loaded) -> Diagnostic | None:

@@ -86,6 +86,14 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """A document of the web: its text as it was fetched last, or why it was never fetched."""
+
+    text: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where an object is written: its document's positions. Derived objects have those of what they were made from."""
 
@@ -127,6 +135,7 @@ __all__ = [
     "ENVOY_GATEWAY_GROUP",
     "GATEWAY_GROUP",
     "Condition",
+    "Fetched",
     "Key",
     "Meta",
     "Origin",

@@ -24,7 +24,7 @@ from xds_server.graph import (
     VirtualHost,
 )
 from xds_server.spec import Spec
-from xds_server.types import Key, Origin, Secret
+from xds_server.types import Fetched, Key, Origin, Secret
 
 ORIGIN = Origin(Key("gateway.networking.k8s.io", "HTTPRoute", "shop", "web"), Span("web.yaml", 3, 1))
 
@@ -38,6 +38,7 @@ class Reporter:
     owner: str = "shop/policy"
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
+    documents: dict[str, Fetched] = field(default_factory=dict)
 
     def problem(self, code: str, *path: str | int, hint: str = "", **words: object) -> None:
         """Keeps (code, path, message)."""
@@ -55,6 +56,10 @@ class Reporter:
             self.problem("A105", *path, reason=f"there is no Secret {name}")
             return None
         return {key: Secret(text.encode()) for key, text in self.secrets[name].items()}
+
+    def document(self, url: str) -> Fetched | None:
+        """A document of the web, if there is one."""
+        return self.documents.get(url)
 
     def backend(self, ref: Reference, *path: str | int, needed: bool = True) -> Backend | None:
         """A backend, or A105 (A117 if it is not needed)."""

@@ -44,7 +44,7 @@ from xds_server.graph import (
 )
 from xds_server.model.object import Object
 from xds_server.status import Status
-from xds_server.types import GATEWAY_GROUP, Key
+from xds_server.types import GATEWAY_GROUP, Fetched, Key
 
 GROUP_LABEL = "cellway.dev/group"
 """A label of Gateways: an Envoy whose `node.cluster` is this name serves all Gateways that carry it."""
@@ -60,6 +60,17 @@ class Attached:
     gateways: tuple[Gateway, ...]
     statuses: Mapping[Key, Status]
     diagnostics: tuple[Diagnostic, ...]
+    wanted: tuple[str, ...] = ()
+    """URLs of documents that features looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is given beside objects: whose Gateways are ours, addresses for those without, documents of the web."""
+
+    controllers: tuple[str, ...]
+    pool: str | None
+    fetched: Mapping[str, Fetched]
 
 
 @dataclass(slots=True)
@@ -80,13 +91,11 @@ class _Tables:
     problems: list[Diagnostic] = field(default_factory=list)
 
 
-def attach_objects(
-    objects: Iterable[Object], features: Sequence[AnyFeature], controllers: tuple[str, ...], pool: str | None
-) -> Attached:
+def attach_objects(objects: Iterable[Object], features: Sequence[AnyFeature], given: Given) -> Attached:
     """Decide what applies to what."""
     chosen, problems = unique(objects)
-    index = build_index(chosen)
-    states, sets, more = read_gateways(index, controllers, pool)
+    index = build_index(chosen, given.fetched)
+    states, sets, more = read_gateways(index, given.controllers, given.pool)
     parents = {state.key: state for state in states}
     foreign = frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, "Gateway")) - {*parents}
     foreign |= frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, LISTENER_SET)) - {
@@ -106,11 +115,11 @@ def attach_objects(
     tables.problems += tables.shading.problems(index)
     tables.statuses |= gateway_statuses(states, sets, tables.attached_routes)
     tables.statuses |= policy_statuses(table, states, tables.attached_routes)
-    tables.statuses |= simple_statuses(index, controllers)
+    tables.statuses |= simple_statuses(index, given.controllers)
     tls_statuses, found = tls_policy_statuses(index, tables.statuses)
     tables.statuses |= tls_statuses
     tables.problems += found
-    return Attached(gateways, tables.statuses, tuple(tables.problems))
+    return Attached(gateways, tables.statuses, tuple(tables.problems), tuple(sorted(index.wanted)))
 
 
 def _attach_routes(tables: _Tables) -> None:

@@ -15,7 +15,10 @@ from xds_server.features.contract import Reference
 from xds_server.graph import Backend
 from xds_server.model.core import ConfigMapBody, SecretBody
 from xds_server.model.object import Object
-from xds_server.types import CORE_GROUP, Key, Secret
+from xds_server.types import CORE_GROUP, Fetched, Key, Secret
+
+_CLOSES = ("F144",)
+"""Not an error, and yet nothing may pass: it is not known yet whom to let in."""
 
 
 @dataclass(slots=True)
@@ -34,8 +37,8 @@ class Reading:
 
     @property
     def failed(self) -> bool:
-        """True once an error was reported."""
-        return any(problem.severity == Severity.ERROR for problem in self.problems)
+        """True once an error was reported, or what closes as an error does."""
+        return any(problem.severity == Severity.ERROR or problem.code in _CLOSES for problem in self.problems)
 
     def problem(self, code: str, *path: str | int, hint: str = "", **words: object) -> None:
         """Report a diagnostic at a place below the spec."""
@@ -63,6 +66,11 @@ class Reading:
         if not found.endpoints:
             self.problem("A113", *path, name=found.name)
         return found
+
+    def document(self, url: str) -> Fetched | None:
+        """A document of the web as it is known now."""
+        self.index.wanted.add(url)
+        return self.index.fetched.get(url)
 
     def _look_up(self, kind: str, name: str, namespace: str | None, path: Path) -> Object | None:
         target = Key(CORE_GROUP, kind, namespace or self.item.namespace, name)

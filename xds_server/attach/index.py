@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.model.namespaces import LabelSelector, ReferenceGrantSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
-from xds_server.types import CORE_GROUP, DISCOVERY_GROUP, GATEWAY_GROUP, Key
+from xds_server.types import CORE_GROUP, DISCOVERY_GROUP, GATEWAY_GROUP, Fetched, Key
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
@@ -57,6 +57,10 @@ class Index:
     """EndpointSlices by namespace and name of their Service."""
     tls_policies: Mapping[tuple[Key, str], Object]
     """The oldest BackendTLSPolicy of each target and section (a port; empty for the whole of it)."""
+    fetched: Mapping[str, Fetched] = field(default_factory=dict)
+    """Documents of the web by URL."""
+    wanted: set[str] = field(default_factory=set)
+    """The URLs of those that were looked for, known or not: filled while features read their specs."""
 
     def of_kind(self, group: str, kind: str) -> tuple[Object, ...]:
         """All objects of a kind, oldest first."""
@@ -96,8 +100,8 @@ def _grants(grant: ReferenceGrantSpec, source: Key, target: Key) -> bool:
     )
 
 
-def build_index(objects: Iterable[Object]) -> Index:
-    """Index objects of different identities."""
+def build_index(objects: Iterable[Object], fetched: Mapping[str, Fetched] | None = None) -> Index:
+    """Index objects of different identities, and documents of the web."""
     by_kind: dict[tuple[str, str], list[Object]] = defaultdict(list)
     slices: dict[tuple[str, str], list[Object]] = defaultdict(list)
     tls_policies: dict[tuple[Key, str], Object] = {}
@@ -116,4 +120,5 @@ def build_index(objects: Iterable[Object]) -> Index:
         {kind: tuple(items) for kind, items in by_kind.items()},
         {service: tuple(items) for service, items in slices.items()},
         tls_policies,
+        fetched or {},
     )

@@ -24,7 +24,7 @@ from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_prox
 from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from xds_server.graph import Backend, Redirect, Respond, SecretValue
-from xds_server.types import Path, Secret
+from xds_server.types import Fetched, Path, Secret
 
 SpecT = TypeVar("SpecT")
 ValueT = TypeVar("ValueT")
@@ -70,6 +70,9 @@ class Context(Protocol):
 
     def backend(self, ref: Reference, *path: str | int, needed: bool = True) -> Backend | None:
         """What a backendRef leads to, or None after having reported why nowhere: an error, a warning if not `needed`."""
+
+    def document(self, url: str) -> Fetched | None:
+        """A document of the web as it is known now; None if it was not asked for yet. From now on it is wanted."""
 
     @property
     def owner(self) -> str:

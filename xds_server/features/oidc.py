@@ -5,7 +5,8 @@ provider's token endpoint as a further backend, and two secrets that Envoy asks 
 is redirected to the provider. The session lives in cookies of the client, encrypted and signed with a key that follows
 from the client's secret: every Envoy of a gateway knows it, and a new client secret ends all sessions.
 
-The endpoints must be written: nothing is asked at the issuer when policies are compiled.
+Endpoints that are not written are those that the issuer names in its own description, which a server fetches. Until it
+is known nothing is let through.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Filt
 from xds_server.envoy_api.envoy.extensions.filters.http.oauth2.v3.oauth_pb2 import OAuth2
 from xds_server.features.contract import Context, Feature, enable
 from xds_server.features.parts.headers import check_forwarded
+from xds_server.features.parts.issuers import OidcProviderSpec, Url, described
 from xds_server.features.parts.patterns import StringMatchSpec, check_regex
 from xds_server.features.parts.secrets import SecretRefSpec, resolve_secret, secret_text
 from xds_server.features.parts.servers import parse_server, server_problem
-from xds_server.features.parts.services import ServiceSpec, resolve_service
+from xds_server.features.parts.services import resolve_service
 from xds_server.features.parts.sessions import Session, filter_name, oauth_filter
 from xds_server.features.parts.urls import redirect_path, redirect_problem
 from xds_server.features.parts.values import seconds
@@ -37,16 +39,6 @@ from xds_server.types import Secret
 
 _REDIRECT = "%REQ(x-forwarded-proto)%://%REQ(:authority)%/oauth2/callback"
 _LOGOUT = "/logout"
-Url = Annotated[Text, Field(min_length=1, max_length=2048)]
-
-
-class OidcProviderSpec(ServiceSpec):
-    """The provider. With `backendRefs` the token endpoint is asked there, and not at its URL's host."""
-
-    issuer: Url
-    authorization_endpoint: Url | None = None
-    token_endpoint: Url | None = None
-    end_session_endpoint: Url | None = None
 
 
 class CookieNamesSpec(Spec):
@@ -125,6 +117,10 @@ class OidcFeature(Feature[OidcSpec, Oidc]):
 
     def resolve(self, spec: OidcSpec, context: Context) -> Oidc | None:
         """The session, or None if the provider or its client cannot be used."""
+        provider = described(spec.provider, context)
+        if provider is None:
+            return None
+        spec = spec.model_copy(update={"provider": provider})
         good = _check_urls(spec, context) and _check_forwarding(spec, context) and _check_lengths(spec, context)
         client = _client(spec, context)
         held = resolve_secret(spec.client_secret, "client-secret", context, "clientSecret")
@@ -199,14 +195,6 @@ def _client(spec: OidcSpec, context: Context) -> str | None:
 
 def _backend(spec: OidcProviderSpec, context: Context) -> Backend | None:
     """Whom to ask for tokens; None if that was reported."""
-    for endpoint, text in (
-        ("authorizationEndpoint", spec.authorization_endpoint),
-        ("tokenEndpoint", spec.token_endpoint),
-    ):
-        if text is None:
-            hint = f"{spec.issuer.rstrip('/')}/.well-known/openid-configuration says it"
-            context.problem("F102", "provider", field=f"a provider without {endpoint}", hint=hint)
-            return None
     assert spec.token_endpoint is not None
     server = parse_server(spec.token_endpoint, "oidc")
     if isinstance(server, str):  # said by _check_urls

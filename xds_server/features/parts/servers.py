@@ -7,12 +7,15 @@ machine itself should ask, such as cloud metadata, are refused.
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from xds_server.graph import Backend, BackendTls, Endpoint
 
 _METADATA = (ipaddress.ip_address("fd00:ec2::254"),)
+_LOOKS_LIKE_AN_ADDRESS = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$")
+"""Resolvers take 2130706433, 0x7f.1 and the like for addresses."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -65,17 +68,26 @@ def parse_server(uri: str, purpose: str) -> WebServer | str:
         return "its port is no port"
     if parts.username is not None or parts.fragment or any(sign.isspace() for sign in uri):
         return "user names, fragments and spaces are not allowed in it"
+    if _address(parts.hostname) is None and _LOOKS_LIKE_AN_ADDRESS.search(parts.hostname):
+        return "its host is neither a name nor an address as it is usually written"
     return WebServer(purpose, uri, parts.scheme == "https", parts.hostname.rstrip("."), port)
 
 
 def server_problem(server: WebServer) -> str:
     """Why it must not be asked; empty if it may."""
-    address = _address(server.host)
-    if address is None:
-        return ""
+    if problem := address_problem(server.host):
+        return problem
+    if server.tls and _address(server.host) is not None:
+        return "TLS needs a host name that the server's certificate can be checked against, not an address"
+    return ""
+
+
+def address_problem(host: str) -> str:
+    """Why this address must not be asked; empty if it may, or if it is a name."""
+    address = _address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None) or address
+    if mapped is None:
+        return ""
     if mapped.is_link_local or mapped.is_unspecified or mapped.is_multicast or address in _METADATA:
         return f"the address {address} is not allowed"
-    if server.tls:
-        return "TLS needs a host name that the server's certificate can be checked against, not an address"
     return ""

@@ -1,0 +1,68 @@
+"""One document from a real server: what is taken for an answer, and whom nobody asks."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.translate.live import Server
+from xds_server.fetch.web import LONGEST, FetchError, fetch
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server("web")
+    yield running
+    running.close()
+
+
+def url(server: Server, path: str = "/document", host: str = "127.0.0.1") -> str:
+    return f"http://{host}:{server.address[1]}{path}"
+
+
+def refused(where: str, look_up: Any = socket.getaddrinfo) -> str:
+    with pytest.raises(FetchError) as caught:
+        fetch(where, look_up)
+    return str(caught.value)
+
+
+def test_a_document_comes_as_it_is(server: Server) -> None:
+    server.body = '{"issuer": "ü"}'
+    assert fetch(url(server, "/a?b=c")) == server.body
+    assert server.seen == ["/a?b=c"]
+
+
+def test_only_a_whole_and_plain_answer_counts(server: Server) -> None:
+    server.headers = {"location": url(server)}
+    assert refused(url(server, "/status/302")) == "it answers 302"
+    assert refused(url(server, "/status/503")) == "it answers 503"
+    assert server.seen == ["/status/302", "/status/503"]
+    server.body = "x" * (LONGEST + 1)
+    assert "more than" in refused(url(server))
+    server.close()
+    assert "refused" in refused(url(server))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]", "[fd00:ec2::254]", "0.0.0.0", "2852039166", "0xa9fea9fe",
+     "169.254.43518", "0xa9.0xfe.0xa9.0xfe", "224.0.0.1"],
+)  # fmt: skip
+def test_addresses_for_the_machine_itself_are_never_asked(host: str) -> None:
+    assert refused(f"http://{host}/")
+
+
+def test_a_name_is_judged_by_where_it_leads(server: Server) -> None:
+    def inward(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 80)) for one in ("127.0.0.1", "169.254.169.254")]
+
+    assert "169.254.169.254 is not allowed" in refused(url(server, host="metadata.example"), inward)
+    assert not server.seen
+
+
+def test_a_certificate_of_nobody_is_not_taken(server: Server) -> None:
+    assert refused(f"https://localhost:{server.address[1]}/")
+    assert not server.seen
