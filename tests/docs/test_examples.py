@@ -71,6 +71,7 @@ CARRIERS = {
         ("BackendTrafficPolicy", "useClientProtocol"),
     ],
     "dns.md": [("BackendTrafficPolicy", "dns")],
+    "private-addresses.md": [("BackendTrafficPolicy", "denyPrivateAddresses")],
     "circuit-breakers.md": [("BackendTrafficPolicy", "circuitBreaker")],
     "load-balancing.md": [("BackendTrafficPolicy", "loadBalancer")],
     "health-checks.md": [("BackendTrafficPolicy", "healthCheck")],

@@ -107,6 +107,7 @@ SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "connection": ConnectionSpec,
     "dns": DnsSpec,
     "client_protocol": Plain(),
+    "private_addresses": Plain(),
     "backend_http2": Http2SettingsSpec,
     "backend_proxy_protocol": BackendProxyProtocolSpec,
     "retry": RetrySpec,

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xds_server.cells.derive import Output
+from xds_server.cells.fitting import tunnelled, without_requests
 from xds_server.cells.lowering import Lowering
-from xds_server.cells.merge import Layer, merge_layers, override_layers
+from xds_server.cells.merge import Layer, Merged, merge_layers, override_layers
 from xds_server.cells.origins import SectionSettings, Setter, Taken, taken, trace
 from xds_server.cells.plan import Bound, close
 from xds_server.cells.sections import Added, Door, Exit, Sections
@@ -24,6 +25,7 @@ from xds_server.status import ParentStatus, Status
 from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Condition, Key, Origin
 
 FIELDS = {"SecurityPolicy": "security", "BackendTrafficPolicy": "traffic"}
+DENY_PRIVATE = "denyPrivateAddresses"
 _TARGET_FIELDS = ("targetRef", "targetRefs")
 
 
@@ -141,53 +143,83 @@ def _add_policy(
         for place in ("", one.direction, one.section)
         for item in reversed(attached.policies.get((cell.name, kind, place), []))
     ]
-    weak = _layers(cell, one, name, [(place, item) for place, item in policies if not item.broken])
-    strong = [piece(item, ("spec", "overrides", one.direction, name), "class override") for item in cell.classes]
+    defaults = [layer for item in cell.classes for layer in _of_class(item, "default", one.direction, name)]
+    weak = [*defaults, *_layers(cell, one, name, [(place, item) for place, item in policies if not item.broken])]
+    strong = [layer for item in cell.classes for layer in _of_class(item, "override", one.direction, name)]
     merged, whole = merge_layers(weak), kind == "SecurityPolicy"
     override_layers(merged, strong, whole=whole)
-    if not merged.value and not policies:
-        return
-    for loss in taken(merged, weak[len(cell.classes) :], strong, whole=whole):
-        attached.taken.setdefault(loss.setter.key, []).append((one.section, name, loss))
     broken = next((item for _, item in policies if item.broken), None)
-    closed_by = broken.key if broken is not None else None
-    leaves = trace(merged, weak, strong)
-    attached.settings.append(SectionSettings(cell.name, cell.bound.stage, one.section, name, leaves, closed_by))
+    if merged.value or policies:
+        for loss in taken(merged, weak[len(defaults) :], strong, whole=whole):
+            attached.taken.setdefault(loss.setter.key, []).append((one.section, name, loss))
+        closed_by = broken.key if broken is not None else None
+        leaves = trace(merged, weak, strong)
+        attached.settings.append(SectionSettings(cell.name, cell.bound.stage, one.section, name, leaves, closed_by))
     for route in _routes_of(cell, one, output):
-        key = output.add_policy(kind, cell.name, route, merged, one.at)
+        settings = _for_route(merged, (weak, strong), route, kind)
+        if kind == "BackendTrafficPolicy" and route in output.tunnels:
+            settings = tunnelled(settings, cell.item.origins)
+        if not settings.value and not policies:
+            continue
+        if kind == "SecurityPolicy" and route.kind == "TLSRoute" and (settings.value or broken):
+            _refuse_names(cell, route, one, output)
+            continue
+        key = output.add_policy(kind, route, settings, one.at)
         if broken is not None:
             _close(key, broken, route, output)
         for _, policy in policies:
             output.became(policy.key, key)
 
 
-def _routes_of(cell: Bound, one: Door | Exit | Added, output: Output) -> list[str]:
-    """The derived routes that a section stands for, if they are there: an external service has one for every host."""
-    names = [one.route]
-    if isinstance(one, Exit) and one.external is not None:
-        override = cell.bound.overrides.externals.get(one.external.item.name)
-        hosts = (override.hosts if override else ()) or one.external.spec.hosts
-        names += [f"{one.route}.{number}" for number in range(1, len(hosts))]
-    return [name for name in names if Key(GATEWAY_GROUP, "HTTPRoute", cell.name, name) in output.objects]
+def _for_route(merged: Merged, layers: tuple[list[Layer], list[Layer]], route: Key, kind: str) -> Merged:
+    """The settings of a section as one of its routes gets them."""
+    if route.kind == "HTTPRoute" or kind == "SecurityPolicy":
+        return merged
+    return without_requests(*layers)
 
 
-def _close(key: Key, broken: Object, route: str, output: Output) -> None:
+def _routes_of(cell: Bound, one: Door | Exit | Added, output: Output) -> list[Key]:
+    """The derived routes that a section stands for, if they are there."""
+    only = Key(GATEWAY_GROUP, "HTTPRoute", cell.name, one.route)
+    routes = output.routes.get((cell.name, one.section), [only])
+    return [route for route in routes if route in output.objects]
+
+
+def _refuse_names(cell: Bound, route: Key, one: Door | Exit | Added, output: Output) -> None:
+    """A route by SNI has nothing that security settings could look at: it is closed."""
+    del output.objects[route]
+    reason = "security settings cannot be kept for what is passed through by SNI; it is closed"
+    path = one.path if isinstance(one, Exit) else ()
+    name = one.dependency.name if isinstance(one, Exit) else one.route
+    output.problems.append(cell.item.diagnose("C103", *path, name=name, reason=reason))
+
+
+def _close(key: Key, broken: Object, route: Key, output: Output) -> None:
     """A broken policy closes the route, whatever else applies to it."""
-    meta = replace(broken.meta, name=route, namespace=key.namespace)
-    spec = Targets.model_validate({"targetRefs": [{"group": GATEWAY_GROUP, "kind": "HTTPRoute", "name": route}]})
+    meta = replace(broken.meta, name=key.name, namespace=key.namespace)
+    target = {"group": GATEWAY_GROUP, "kind": route.kind, "name": route.name}
+    spec = Targets.model_validate({"targetRefs": [target]})
     output.objects[key] = replace(broken, key=key, meta=meta, spec=spec, made_from=broken.origins)
 
 
 def _layers(cell: Bound, one: Door | Exit | Added, name: str, policies: Iterable[tuple[str, Object]]) -> list[Layer]:
-    """What applies to a section below the overrides of classes, the weakest first: classes, policies, the binding."""
+    """What applies to a section over the defaults of classes and below their overrides, the weakest first."""
     own = "endpoint" if isinstance(one, Door) else "dependency" if isinstance(one, Exit) else "route"
     places = {"": "cell", one.direction: "direction", one.section: own}
-    layers = [piece(item, ("spec", "defaults", one.direction, name), "class default") for item in cell.classes]
-    layers += [
+    layers = [
         Layer(_spec(item), item.source.positions, ("spec",), item.origins[0], f"policy on {places[place]}")
         for place, item in policies
     ]
     return [*layers, piece(cell.binding, ("spec", "overrides", "sections", one.section, name), "binding override")]
+
+
+def _of_class(item: Object, part: str, direction: str, name: str) -> list[Layer]:
+    """What a class says for a direction; `denyPrivateAddresses` stands beside the traffic that it is a setting of."""
+    layers = [piece(item, ("spec", f"{part}s", direction, name), f"class {part}")]
+    beside = piece(item, ("spec", f"{part}s", direction), f"class {part}")
+    if name == "traffic" and DENY_PRIVATE in beside.value:
+        layers.append(replace(beside, value={DENY_PRIVATE: beside.value[DENY_PRIVATE]}))
+    return layers
 
 
 def piece(item: Object, path: Path, name: str = "") -> Layer:

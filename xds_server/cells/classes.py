@@ -15,6 +15,7 @@ from xds_server.cells.merge import merge_layers
 from xds_server.cells.plan import OFFSETS
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.object import Object
+from xds_server.types import GATEWAY_GROUP, Key
 
 _UNKNOWN_FIELD = "M110"
 
@@ -28,9 +29,10 @@ def check_classes(objects: Iterable[Object]) -> list[Diagnostic]:
         scratch = Output()
         for part in ("defaults", "overrides"):
             for direction in OFFSETS:
+                route = Key(GATEWAY_GROUP, "HTTPRoute", item.name, direction)
                 for kind, name in FIELDS.items():
                     layer = piece(item, ("spec", part, direction, name))
-                    scratch.add_policy(kind, item.name, direction, merge_layers([layer]), layer.origin.span)
+                    scratch.add_policy(kind, route, merge_layers([layer]), layer.origin.span)
         subject = str(item.key)
         found += [replace(one, subject=subject) for one in scratch.problems if one.code == _UNKNOWN_FIELD]
     return found

@@ -19,6 +19,8 @@ from xds_server.types import ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key, Origin
 VERSIONS = {
     "Gateway": f"{GATEWAY_GROUP}/v1",
     "HTTPRoute": f"{GATEWAY_GROUP}/v1",
+    "TLSRoute": f"{GATEWAY_GROUP}/v1",
+    "TCPRoute": f"{GATEWAY_GROUP}/v1",
     "Backend": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
     "HTTPRouteFilter": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
     "SecurityPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
@@ -34,11 +36,17 @@ def origins_of(sources: Iterable[Object]) -> tuple[Origin, ...]:
 
 @dataclass(slots=True)
 class Output:
-    """What the room makes: derived objects by identity, diagnostics, and which written object became which."""
+    """What the room makes: derived objects by identity, diagnostics, and which written object became which.
+
+    `routes` are the derived routes that a section of a cell stands for, where they are more than one or not HTTPRoutes;
+    of these, `tunnels` end the tunnels that components open.
+    """
 
     objects: dict[Key, Object] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
     made: dict[Key, dict[Key, None]] = field(default_factory=dict)
+    routes: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
+    tunnels: set[Key] = field(default_factory=set)
 
     def add(
         self,
@@ -59,13 +67,14 @@ class Output:
         }
         return self.parse(document, Positions(at or sources[0].source.positions.start), origins_of(sources))
 
-    def add_policy(self, kind: str, namespace: str, route: str, merged: Merged, at: Span) -> Key:
-        """Make a policy for one derived route out of merged layers."""
-        target = {"group": GATEWAY_GROUP, "kind": "HTTPRoute", "name": route}
+    def add_policy(self, kind: str, route: Key, merged: Merged, at: Span) -> Key:
+        """Make a policy for one derived route out of merged layers. Routes of different kinds may have one name."""
+        target = {"group": GATEWAY_GROUP, "kind": route.kind, "name": route.name}
+        name = route.name if route.kind == "HTTPRoute" else f"{route.name}.{route.kind.lower()}"
         document = {
             "apiVersion": VERSIONS[kind],
             "kind": kind,
-            "metadata": {"name": route, "namespace": namespace},
+            "metadata": {"name": name, "namespace": route.namespace},
             "spec": {**merged.value, "targetRefs": [target]},
         }
         values = {("spec", *path): span for path, span in merged.values.items()}

@@ -34,6 +34,15 @@ class Merged:
     keys: dict[Path, Span] = field(default_factory=dict)
     origins: dict[Origin, None] = field(default_factory=dict)
 
+    def remove(self, path: tuple[str | int, ...]) -> None:
+        """Take out what stands at a path, if it is there."""
+        holder: Any = self.value
+        for step in path[:-1]:
+            holder = holder.get(step) if isinstance(holder, dict) else None
+        if isinstance(holder, dict):
+            holder.pop(path[-1], None)
+            _forget(self, path)
+
 
 def merge_layers(layers: Iterable[Layer]) -> Merged:
     """Merge layers, the weakest first."""
@@ -47,7 +56,11 @@ def merge_layers(layers: Iterable[Layer]) -> Merged:
 
 def override_layers(merged: Merged, layers: Iterable[Layer], *, whole: bool) -> None:
     """Merge layers over a result. With `whole`, a field that they set is theirs alone: nothing weaker is left in it."""
-    strong = merge_layers(layers)
+    put_over(merged, merge_layers(layers), whole=whole)
+
+
+def put_over(merged: Merged, strong: Merged, *, whole: bool) -> None:
+    """Merge a result over another."""
     for field_name in strong.value if whole else ():
         merged.value.pop(field_name, None)
         _forget(merged, (field_name,))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import (
@@ -18,9 +18,10 @@ from xds_server.model.cell_kinds import (
     CellEndpoint,
     CellSpec,
     Direction,
-    ExternalServiceSpec,
     OrganizationSpec,
 )
+from xds_server.model.core import SecretBody
+from xds_server.model.external_services import ExternalServiceSpec
 from xds_server.model.object import Object
 from xds_server.types import CELLWAY_GROUP
 
@@ -68,13 +69,14 @@ class External:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that fits together. `declared` holds every readable cell, bound or not."""
+    """All that fits together. `declared` holds every readable cell, bound or not; `secrets` the keys that Secrets have."""
 
     organization: OrganizationSpec
     trust_domain: str
     declared: Mapping[str, Object]
     cells: Mapping[str, Bound]
     externals: Mapping[str, External]
+    secrets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
     def caller(self, cell: str) -> str:
         """The identity of a cell's east gateway."""
@@ -90,7 +92,10 @@ def close(wrong: str, names: Iterable[str]) -> str:
 def make_plan(objects: Iterable[Object], problems: list[Diagnostic]) -> Plan:
     """Fit the objects together. `objects` are in the order of their age."""
     by_kind: dict[str, dict[str, Object]] = {}
+    secrets: dict[tuple[str, str], frozenset[str]] = {}
     for item in objects:
+        if isinstance(item.spec, SecretBody):
+            secrets[item.namespace, item.name] = frozenset(item.spec.values())
         if item.key.group == CELLWAY_GROUP:
             by_kind.setdefault(item.key.kind, {})[item.name] = item
     organizations = list(by_kind.get("Organization", {}).values())
@@ -105,7 +110,7 @@ def make_plan(objects: Iterable[Object], problems: list[Diagnostic]) -> Plan:
     for name, item in by_kind.get("ExternalService", {}).items():
         assert isinstance(item.spec, ExternalServiceSpec)
         externals[name] = External(item, item.spec)
-    return Plan(spec, stage.trust_domain or f"{stage.name}.{spec.logical_domain}", cells, bound, externals)
+    return Plan(spec, stage.trust_domain or f"{stage.name}.{spec.logical_domain}", cells, bound, externals, secrets)
 
 
 def _bind(

@@ -7,14 +7,18 @@ with the derived routes it stands for. A section exists only where a gateway is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from xds_server.cells.externals import missing_credential
 from xds_server.cells.names import first_of_name
 from xds_server.cells.plan import Bound, External, Plan, close
 from xds_server.diagnostics import Diagnostic, Span, diagnose
-from xds_server.model.cell_kinds import Allow, CellEndpoint, CellSpec, Dependency, Direction
+from xds_server.model.cell_kinds import CellEndpoint, CellSpec, Dependency, Direction
+from xds_server.model.external_services import Allow
 from xds_server.model.object import Object
 from xds_server.types import Path
+
+CREDENTIAL_MISSING = "credential-missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,14 @@ def read_sections(cell: Bound, plan: Plan) -> Sections:
                 doors.append(Door(component.name, endpoint, "north", at))
             if "organization" in endpoint.visibility:
                 doors.append(Door(component.name, endpoint, "west", at))
-    return Sections(cell, tuple(doors), read_exits(cell.item, cell.spec, plan))
+    exits = tuple(_with_credential(one, cell, plan) for one in read_exits(cell.item, cell.spec, plan))
+    return Sections(cell, tuple(doors), exits)
+
+
+def _with_credential(one: Exit, cell: Bound, plan: Plan) -> Exit:
+    """A dependency whose credential is not there is refused: nothing goes out without it."""
+    message = missing_credential(cell, one.external, plan) if one.external and not one.refusal else ""
+    return replace(one, refusal=CREDENTIAL_MISSING, reason="CredentialMissing", message=message) if message else one
 
 
 def read_exits(cell: Object, spec: CellSpec, plan: Plan) -> tuple[Exit, ...]:

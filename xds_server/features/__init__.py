@@ -46,6 +46,7 @@ from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
 from xds_server.features.oidc import OIDC
 from xds_server.features.priority_class import PRIORITY_CLASS
+from xds_server.features.private_addresses import PRIVATE_ADDRESSES
 from xds_server.features.request_buffer import REQUEST_BUFFER
 from xds_server.features.response_override import RESPONSE_OVERRIDE
 from xds_server.features.retry import RETRY
@@ -98,6 +99,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     BACKEND_PROXY_PROTOCOL,
     LOAD_BALANCER,
     HEALTH,
+    PRIVATE_ADDRESSES,
     REQUEST_HEADER_MODIFIER,
     RESPONSE_HEADER_MODIFIER,
     URL_REWRITE,

@@ -9,17 +9,14 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from xds_server.model.core import IpAddress
-from xds_server.model.gateway_api import PathText, check_path
+from xds_server.model.external_services import Allow, ExternalOverride, PathPrefix
 from xds_server.spec import Bool, ObjectName, Port, PreciseHostname, SectionName, Spec, Text
 
 Direction = Literal["north", "west", "east", "south"]
 Visibility = Literal["organization", "public"]
-OutgoingMethod = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"]
-"""Without CONNECT: no rule can look into a tunnel, so none goes out."""
-PathPrefix = Annotated[PathText, AfterValidator(check_path)]
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 
 
@@ -90,13 +87,19 @@ class DirectionDefaults(Spec):
     traffic: dict[str, Any] = {}
 
 
+class SouthDefaults(DirectionDefaults):
+    """The same for south, and whether names may lead to addresses inside: loopback, private networks, metadata."""
+
+    deny_private_addresses: Bool | None = None
+
+
 class Directions(Spec):
     """Policy specs by direction."""
 
     north: DirectionDefaults | None = None
     west: DirectionDefaults | None = None
     east: DirectionDefaults | None = None
-    south: DirectionDefaults | None = None
+    south: SouthDefaults | None = None
 
 
 class CellClassSpec(Spec):
@@ -105,13 +108,6 @@ class CellClassSpec(Spec):
     extends: ObjectName | None = None
     defaults: Directions = Directions()
     overrides: Directions = Directions()
-
-
-class Allow(Spec):
-    """Which cells may call; absent means every cell that declares the dependency."""
-
-    cells: tuple[ObjectName, ...] = ()
-    all: Bool = False
 
 
 class CellEndpoint(Spec):
@@ -185,50 +181,12 @@ class CellSpec(Spec):
     gateways: CellGateways = CellGateways()
 
 
-class ExternalPort(Spec):
-    """A port of an external service. HTTPS means that the gateway originates TLS; components speak plain HTTP to it."""
-
-    port: Port
-    protocol: Literal["HTTP", "HTTPS"]
-    mode: Literal["Originate"] = "Originate"
-
-
-class HttpRule(Spec):
-    """Which requests may go out."""
-
-    methods: tuple[OutgoingMethod, ...] = ()
-    path_prefix: PathPrefix = "/"
-
-
-class HttpRules(Spec):
-    """Any of these rules admits a request."""
-
-    rules: Annotated[tuple[HttpRule, ...], Field(min_length=1)]
-
-
-class ExternalServiceSpec(Spec):
-    """A service on the internet that cells may depend on."""
-
-    allow: Allow | None = None
-    hosts: Annotated[tuple[PreciseHostname, ...], Field(min_length=1)]
-    ports: Annotated[tuple[ExternalPort, ...], Field(min_length=1, max_length=1)]
-    http: HttpRules | None = None
-
-
 class BoundEndpoint(Spec):
     """Where a component endpoint runs in a stage. The port is the endpoint's own unless said."""
 
     address: IpAddress
     port: Port | None = None
     zone: Text = ""
-
-
-class ExternalOverride(Spec):
-    """Where an external service is in this stage."""
-
-    hosts: tuple[PreciseHostname, ...] = ()
-    endpoints: tuple[BoundEndpoint, ...] = ()
-    ca_certificate_ref: ObjectName | None = None
 
 
 class SectionOverride(Spec):
@@ -254,6 +212,7 @@ class GatewayPorts(Spec):
     west: Port = 15443
     east: Port = 15001
     south: Port = 15002
+    south_tls: Port = 15443
 
 
 class CellBindingSpec(Spec):

@@ -9,6 +9,7 @@ from xds_server.model import (
     backend_tls,
     cell_kinds,
     core,
+    external_services,
     gateway_api,
     gateways,
     grpc_route,
@@ -60,7 +61,7 @@ _ALL = (
     Kind(CELLWAY_GROUP, "Organization", ("v1alpha1",), cell_kinds.OrganizationSpec, namespaced=False),
     Kind(CELLWAY_GROUP, "CellClass", ("v1alpha1",), cell_kinds.CellClassSpec, namespaced=False),
     Kind(CELLWAY_GROUP, "Cell", ("v1alpha1",), cell_kinds.CellSpec, namespaced=False),
-    Kind(CELLWAY_GROUP, "ExternalService", ("v1alpha1",), cell_kinds.ExternalServiceSpec, namespaced=False),
+    Kind(CELLWAY_GROUP, "ExternalService", ("v1alpha1",), external_services.ExternalServiceSpec, namespaced=False),
     Kind(CELLWAY_GROUP, "CellBinding", ("v1alpha1",), cell_kinds.CellBindingSpec, namespaced=False),
 )
 

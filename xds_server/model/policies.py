@@ -169,6 +169,7 @@ class BackendTrafficPolicySpec(MergingTargets):
     response_override: Annotated[tuple[ResponseOverrideSpec, ...], Field(min_length=1)] | None = None
     http_upgrade: Annotated[tuple[UpgradeSpec, ...], Field(min_length=1)] | None = None
     use_client_protocol: Bool | None = None
+    deny_private_addresses: Bool | None = None
     fault_injection: FaultSpec | None = None
     request_buffer: RequestBufferSpec | None = None
     bandwidth_limit: BandwidthSpec | None = None
