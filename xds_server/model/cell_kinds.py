@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from xds_server.model.core import IpAddress
 from xds_server.model.external_services import Allow, ExternalOverride, PathPrefix
