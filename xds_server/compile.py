@@ -16,18 +16,20 @@ from google.protobuf.message import Message
 from xds_server import graph
 from xds_server.attach.assemble import Given, attach_objects
 from xds_server.attach.index import unique
-from xds_server.cells.lower import lower_cells
+from xds_server.cells.lower import Lowered
 from xds_server.cells.origins import SectionSettings
+from xds_server.cells.releases import NO_RELEASES, Releases
+from xds_server.cells.stages import lower_stages
 from xds_server.diagnostics import Diagnostic, sort_key
 from xds_server.features import FEATURES
 from xds_server.model.object import Object
 from xds_server.rules import Rules
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
-from xds_server.status import Status, aggregated
+from xds_server.status import Status, join_derived, join_stages
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
-from xds_server.types import Condition, Fetched, Key
+from xds_server.types import Fetched, Key
 
 STAGES = ("attach", "translate", "snapshot")
 DEFAULT_CONTROLLERS = ("cellway.dev/gateway-controller", "gateway.envoyproxy.io/gatewayclass-controller")
@@ -35,7 +37,7 @@ DEFAULT_CONTROLLERS = ("cellway.dev/gateway-controller", "gateway.envoyproxy.io/
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line decides, and what is known of the web.
+    """What the command line decides, and what is known of the web and of releases.
 
     `controllers`: the controllerNames that we answer for. `address_pool`: a CIDR from which every Gateway without
     `spec.addresses` gets an address of its own; without it such a Gateway listens on all addresses. `fetched`: what is
@@ -45,13 +47,15 @@ class Options:
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
     address_pool: str | None = None
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
+    releases: Releases = NO_RELEASES
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """All that follows from one set of objects. `lowered` is what attachment saw: Gateway API objects only; `wanted` are URLs.
+    """All that follows from one set of objects. `wanted` are URLs.
 
-    `settings`: what counts in every section of every cell, and who set it.
+    `lowered` is what attachment saw for the first stage: Gateway API objects only. `stages` has the same for each stage.
+    `settings`: what counts in every section of every cell in every stage, and who set it.
     """
 
     objects: tuple[Object, ...] = ()
@@ -62,60 +66,55 @@ class Compiled:
     diagnostics: tuple[Diagnostic, ...] = ()
     settings: tuple[SectionSettings, ...] = ()
     wanted: tuple[str, ...] = ()
+    stages: tuple[Lowered, ...] = ()
 
 
 def compile_objects(
     objects: Iterable[Object], options: Options, passed: Callable[[str], None] = lambda _stage: None
 ) -> Compiled:
-    """Compile a whole set of objects. `passed` is told the name of each stage when it is done (one of STAGES)."""
+    """Compile a whole set of objects, in every stage of their organization.
+
+    `passed` is told the name of each stage of compiling when it is done (one of STAGES).
+    """
     written, duplicates = unique(objects)
-    lowered = lower_cells(written)
-    attached = attach_objects(
-        lowered.objects, FEATURES, Given(options.controllers, options.address_pool, options.fetched)
-    )
+    lowered = lower_stages(written, options.releases)
+    given = Given(options.controllers, options.address_pool, options.fetched)
+    attached = [attach_objects(one.objects, FEATURES, given) for one in lowered]
+    gateways = [
+        _called(gateway, one) for one, found in zip(lowered, attached, strict=True) for gateway in found.gateways
+    ]
     passed("attach")
     check = Rules().check
-    translated = [(gateway, *translate_gateway(gateway, FEATURES, check)) for gateway in attached.gateways]
+    translated = [(gateway, *translate_gateway(gateway, FEATURES, check)) for gateway in gateways]
     passed("translate")
     snapshots, problems = _snapshots(translated, check)
     passed("snapshot")
-    found = sorted((*duplicates, *lowered.diagnostics, *attached.diagnostics, *problems), key=sort_key)
-    # A leaf of a class is in many derived policies: what is wrong with it is said once.
-    once = {(one.code, one.span, one.message): one for one in reversed(found)}
+    found = [problem for one in lowered for problem in one.diagnostics]
+    found += [problem for one in attached for problem in one.diagnostics]
+    ordered = sorted((*duplicates, *found, *problems), key=sort_key)
+    # A leaf of a class is in many derived policies, and in all stages: what is wrong with it is said once.
+    once = {(one.code, one.span, one.message): one for one in reversed(ordered)}
+    statuses = join_stages(
+        [join_derived(one.statuses, cells.statuses, cells.made) for cells, one in zip(lowered, attached, strict=True)],
+        {item.key for item in written},
+    )
     return Compiled(
         written,
-        lowered.objects,
-        attached.gateways,
+        lowered[0].objects,
+        tuple(gateways),
         snapshots,
-        _joined(attached.statuses, lowered.statuses, lowered.made),
+        statuses,
         tuple(reversed(once.values())),
-        lowered.settings,
-        attached.wanted,
+        tuple(one for each in lowered for one in each.settings),
+        tuple(dict.fromkeys(url for one in attached for url in one.wanted)),
+        lowered,
     )
 
 
-def _joined(
-    attached: Mapping[Key, Status], lowered: Mapping[Key, Status], made: Mapping[Key, tuple[Key, ...]]
-) -> dict[Key, Status]:
-    """Statuses of written objects: what became of a derived one is said of the object that it carries on."""
-    statuses = {**attached, **lowered}
-    for written, derived in made.items():
-        found = [attached[key] for key in derived if key in attached]
-        parents = tuple(parent for status in found for parent in status.parents)
-        refused = next(
-            (one for status in found for place in status.ancestors for one in place.conditions if not _is_good(one)),
-            None,
-        )
-        known = lowered.get(written, Status())
-        ancestors = known.ancestors
-        if refused is not None:
-            ancestors = tuple(replace(place, conditions=(refused,)) for place in ancestors)
-        statuses[written] = replace(known, parents=parents or known.parents, ancestors=ancestors)
-    return {key: aggregated(status) for key, status in statuses.items()}
-
-
-def _is_good(condition: Condition) -> bool:
-    return condition.type != "Accepted" or condition.status
+def _called(gateway: graph.Gateway, lowered: Lowered) -> graph.Gateway:
+    """A gateway under the name that its Envoys ask by: that of a cell has its stage in it."""
+    names = lowered.gateways.get(gateway.key)
+    return replace(gateway, called=names[0], groups=(names[1],)) if names else gateway
 
 
 def _snapshots(

@@ -104,6 +104,10 @@ def _error(template: str) -> Code:
     return Code(Severity.ERROR, template)
 
 
+def _info(template: str) -> Code:
+    return Code(Severity.INFO, template)
+
+
 def _warning(template: str) -> Code:
     return Code(Severity.WARNING, template)
 
@@ -155,6 +159,10 @@ CATALOGUE: Mapping[str, Code] = {
     "C109": _error("the policy is not attached, another one is: {reason}"),
     "C110": _error("{reason}"),
     "C130": _warning("{field} has no effect on {sections}: {by} overrides it"),
+    "C121": _info("cell {cell} is not in stage {stage} yet: cellway promote {cell} --to {stage}"),
+    "C122": _error("label cellway.dev/stages: {reason}"),
+    "C123": _error("there is no release '{name}' here{kept}"),
+    "C124": _error("hosts of production stay in production: {reason}"),
     # -- attach --------------------------------------------------------------------------------------
     "A101": _error("{name} is already defined at {first}; this one is not used"),
     "A102": _error("this address cannot be used: {reason}"),

@@ -315,8 +315,10 @@ class Gateway:
     origins: tuple[Origin, ...] = field(default=(), compare=False)
     client: Certificate | None = None
     marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    called: str = ""
+    """Its name, if that is not `NAMESPACE/NAME`: a cell's gateway is there once in every stage."""
 
     @property
     def name(self) -> str:
-        """`NAMESPACE/NAME`: what `node.cluster` of its Envoys says."""
-        return f"{self.key.namespace}/{self.key.name}"
+        """What `node.cluster` of its Envoys says."""
+        return self.called or f"{self.key.namespace}/{self.key.name}"

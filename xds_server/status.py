@@ -5,9 +5,10 @@ In: what `cells/` and `attach/` decided. Out: frozen values; `observe/` adds tim
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from xds_server.types import Condition
+from xds_server.types import Condition, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +68,71 @@ def _urgency(place: ParentStatus) -> tuple[bool, bool, str, str, str]:
     accepted = all(one.status for one in place.conditions if one.type == "Accepted")
     overridden = any(one.status for one in place.conditions if one.type == "Overridden")
     return accepted, not overridden, place.namespace, place.name, place.section
+
+
+def join_derived(
+    attached: Mapping[Key, Status], lowered: Mapping[Key, Status], made: Mapping[Key, tuple[Key, ...]]
+) -> dict[Key, Status]:
+    """Statuses of one stage: what became of a derived object is said of the written one that it carries on."""
+    statuses = {**attached, **lowered}
+    for written, derived in made.items():
+        found = [attached[key] for key in derived if key in attached]
+        parents = tuple(parent for status in found for parent in status.parents)
+        refused = next(
+            (one for status in found for place in status.ancestors for one in place.conditions if not _is_good(one)),
+            None,
+        )
+        known = lowered.get(written, Status())
+        ancestors = known.ancestors
+        if refused is not None:
+            ancestors = tuple(replace(place, conditions=(refused,)) for place in ancestors)
+        statuses[written] = replace(known, parents=parents or known.parents, ancestors=ancestors)
+    return statuses
+
+
+def join_stages(stages: Iterable[Mapping[Key, Status]], written: Collection[Key]) -> dict[Key, Status]:
+    """Statuses of all stages: of written objects what is wrong in any of them, of derived ones what the first says."""
+    joined: dict[Key, Status] = {}
+    for statuses in stages:
+        for key, status in statuses.items():
+            known = joined.setdefault(key, status)
+            if known is not status and key in written:
+                joined[key] = _joined(known, status)
+    return {key: aggregated(status) for key, status in joined.items()}
+
+
+def _joined(one: Status, other: Status) -> Status:
+    """Two stages' words about one object."""
+    conditions = {condition.type: condition for condition in one.conditions}
+    for condition in other.conditions:
+        known = conditions.setdefault(condition.type, condition)
+        if _outweighs(condition, known):
+            conditions[condition.type] = condition
+    return replace(
+        one,
+        conditions=tuple(conditions.values()),
+        parents=_places(one.parents, other.parents),
+        ancestors=_places(one.ancestors, other.ancestors),
+    )
+
+
+def _places(one: tuple[ParentStatus, ...], other: tuple[ParentStatus, ...]) -> tuple[ParentStatus, ...]:
+    """The places of both; where both speak of one, what is wrong counts."""
+    places = {replace(place, conditions=()): place for place in one}
+    for place in other:
+        head = replace(place, conditions=())
+        known = places.setdefault(head, place)
+        if any(_is_good(two) and not _is_good(a) for a in place.conditions for two in known.conditions):
+            places[head] = place
+    return tuple(places.values())
+
+
+def _outweighs(condition: Condition, known: Condition) -> bool:
+    """What is wrong counts; but a cell is bound if any stage binds it."""
+    if condition.type == "Bound":
+        return condition.status and not known.status
+    return known.status and not condition.status
+
+
+def _is_good(condition: Condition) -> bool:
+    return condition.type != "Accepted" or condition.status

@@ -34,7 +34,7 @@ def test_beside_tls_no_attached_route_is_served_in_plain_text(section: str) -> N
     text = route("admin", "front", on(section, "front"), ADMIN)
     old = text.replace("namespace: front}", 'namespace: front, creationTimestamp: "2020-01-01T00:00:00Z"}')
     compiled = compile_shop(front=TLS_FRONT, admin=old)
-    (north,) = (one for one in compiled.gateways if one.name == "front/front-north")
+    (north,) = (one for one in compiled.gateways if one.name == "acme/dev/front/north")
     plain = [listener for port in north.ports if port.port == 8080 for listener in port.http_chains]
     routes = [one for listener in plain for host in listener.hosts for one in host.routes]
     assert {type(one.action).__name__ for one in routes} == {"Redirect"}
@@ -62,7 +62,7 @@ def test_no_rule_lets_a_tunnel_out() -> None:
     spec = "{hosts: [mail.example], ports: [{port: 80, protocol: HTTP}], http: {rules: [{methods: [CONNECT]}]}}"
     text = external("mail", spec)
     assert places(objects_of({"mail": text})[1]) == [("M112", "mail", 4)]
-    assert reply(compile_shop(mail=text), "front/front-south", "mail.south") == {"Respond 403"}
+    assert reply(compile_shop(mail=text), "acme/dev/front/south", "mail.south") == {"Respond 403"}
 
 
 @pytest.mark.parametrize("path", ["/a//b", "/a/../b", "/%2f", "/a/.."])

@@ -86,8 +86,8 @@ def test_a_mistake_in_a_class_is_reported_at_its_line_once_and_closes_the_route(
     )
     compiled = compile_shop(org=STANDARD, standard=standard)
     assert places(compiled.diagnostics) == [("M110", "standard", 8)]
-    assert reply(compiled, "front/front-east", "back.east") == {"Respond 500"}
-    assert reply(compiled, "front/front-south", "mail.south") != {"Respond 500"}
+    assert reply(compiled, "acme/dev/front/east", "back.east") == {"Respond 500"}
+    assert reply(compiled, "acme/dev/front/south", "mail.south") != {"Respond 500"}
 
 
 def test_a_field_that_the_new_list_lacks_is_not_placed_in_the_old_one() -> None:
@@ -96,17 +96,17 @@ def test_a_field_that_the_new_list_lacks_is_not_placed_in_the_old_one() -> None:
     bad = "overrides: {sections: {east.back: {traffic: {rateLimit: {local: {rules: [{limit: {requests: 1}}]}}}}}}"
     compiled = compile_shop(org=STANDARD, standard=standard, front_at=binding("front", 0, f"{FRONT_AT}, {bad}"))
     assert {one.span.file for one in compiled.diagnostics if one.span} == {"front-at"}
-    assert reply(compiled, "front/front-east", "back.east") == {"Respond 500"}
+    assert reply(compiled, "acme/dev/front/east", "back.east") == {"Respond 500"}
 
 
 def test_a_broken_policy_closes_all_that_it_covers_and_nothing_else() -> None:
     compiled = compile_shop(bad=policy("bad", "front", "east", "nonsense: 1"))
-    assert reply(compiled, "front/front-east", "back.east") == {"Respond 500"}
-    assert reply(compiled, "front/front-south", "mail.south") != {"Respond 500"}
-    assert reply(compiled, "front/front-north", "web.http.north") != {"Respond 500"}
+    assert reply(compiled, "acme/dev/front/east", "back.east") == {"Respond 500"}
+    assert reply(compiled, "acme/dev/front/south", "mail.south") != {"Respond 500"}
+    assert reply(compiled, "acme/dev/front/north", "web.http.north") != {"Respond 500"}
     assert accepted(compiled, TRAFFIC, "front", "bad") == ["Invalid"]
     everything = compile_shop(bad=policy("bad", "front", "", "nonsense: 1"))
-    assert reply(everything, "front/front-south", "mail.south") == {"Respond 500"}
+    assert reply(everything, "acme/dev/front/south", "mail.south") == {"Respond 500"}
 
 
 def test_two_policies_on_one_section_merge_if_they_set_different_fields() -> None:
@@ -192,7 +192,7 @@ def test_a_provider_that_nobody_knows_closes_the_route() -> None:
         text = policy("p", "front", "north", f"jwt: {{providers: [{{{provider}}}]}}", SECURITY)
         compiled = compile_shop(org=PEOPLE, p=text)
         assert {(one.code[0], one.span.file) for one in compiled.diagnostics if one.span} == {("F", "p")}
-        assert reply(compiled, "front/front-north", "web.http.north") == {"Respond 500"}
+        assert reply(compiled, "acme/dev/front/north", "web.http.north") == {"Respond 500"}
 
 
 STRICT = cell_class("standard", "{overrides: {north: {security: {jwt: {providers: [{name: idp}]}}}}}")

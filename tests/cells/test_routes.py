@@ -105,7 +105,7 @@ def test_an_unknown_endpoint_is_reported_and_its_share_is_answered_with_500() ->
     text = route("canary", "back", on("west.api.http"), CANARY.replace("next.http", "nxt.http"))
     assert places(lower(canary=text).diagnostics) == [("C110", "canary", 9)]
     compiled = compile_shop(canary=text)
-    assert reply(compiled, "back/back-west", "api.http.west") >= {"Forward"}
+    assert reply(compiled, "acme/dev/back/west", "api.http.west") >= {"Forward"}
 
 
 def test_a_policy_on_a_written_route_goes_where_the_route_goes() -> None:
@@ -113,7 +113,7 @@ def test_a_policy_on_a_written_route_goes_where_the_route_goes() -> None:
     text = policy("p", "back", "X", "jwt: {providers: [{name: who}]}", "SecurityPolicy")
     text = text.replace("{group: cellway.dev, kind: Cell, name: back, sectionName: X}", target)
     compiled = compile_shop(canary=route("canary", "back", on("west.api.http"), CANARY), p=text)
-    assert reply(compiled, "back/back-west", "api.http.west") == {"Respond 500"}
+    assert reply(compiled, "acme/dev/back/west", "api.http.west") == {"Respond 500"}
 
 
 def test_a_policy_on_a_route_with_other_parents_counts_there_too() -> None:

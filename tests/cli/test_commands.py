@@ -142,9 +142,9 @@ def test_render_of_one_gateway() -> None:
 def test_render_of_a_cell_is_one_document_for_each_gateway_and_all_of_them_if_asked() -> None:
     shop = str(ROOT / "policies" / "shop")
     names = [one["gateway"] for one in yaml.safe_load_all(cellway("render", shop).stdout)]
-    assert "orders/orders-west" in names
-    assert "orders" not in names
-    (whole,) = yaml.safe_load_all(cellway("render", shop, "--gateway", "orders").stdout)
+    assert "acme/dev/orders/west" in names
+    assert "acme/dev/orders" not in names
+    (whole,) = yaml.safe_load_all(cellway("render", shop, "--gateway", "acme/dev/orders").stdout)
     assert len(whole["resources"]["Listener"]) > 1
 
 

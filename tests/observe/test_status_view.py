@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from tests.documents import compiled
 from xds_server.compile import Compiled
 from xds_server.observe.metrics import Metrics, State
 from xds_server.observe.status_view import Live, Programming, lowered_view, objects_view
-from xds_server.types import Condition, Key
+from xds_server.types import GATEWAY_GROUP, Condition, Key
 
 TEXT = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -59,7 +58,7 @@ def conditions(views: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def live(**programming: Programming) -> Live:
-    states: Mapping[str, Programming] = {f"default/{name}": state for name, state in programming.items()}
+    states = {Key(GATEWAY_GROUP, "Gateway", "default", name): state for name, state in programming.items()}
     return Live(states, {}, lambda key, place, condition: f"{key.name}@{place}@{condition.type}")
 
 

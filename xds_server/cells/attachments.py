@@ -50,8 +50,12 @@ def sections_of(target: TargetRef, namespace: str, lowering: Lowering) -> list[s
     key = Key(target.group, target.kind, namespace, target.name)
     if lowering.carried.get(key):
         return lowering.carried[key]
+    if key in lowering.written:
+        return None
+    if lowering.plan.is_only_elsewhere(namespace) and target.group == GATEWAY_GROUP:
+        return [""]
     known = lowering.sections.get(namespace)
-    if known is None or key in lowering.written:
+    if known is None:
         return None
     if (target.group, target.kind) == (GATEWAY_GROUP, "Gateway"):
         return next(([str(one)] for one in known.directions() if target.name == f"{namespace}-{one}"), None)
@@ -86,6 +90,8 @@ def _attach(item: Object, number: int, section: str, lowering: Lowering, attache
     assert isinstance(item.spec, Targets)
     path, target = item.spec.target_path(number), item.spec.targets[number]
     cell = target.name if target.group == CELLWAY_GROUP else item.namespace
+    if cell == item.namespace and lowering.plan.is_only_elsewhere(cell):
+        return
     reason, hint = _refusal(item, cell, section, lowering)
     place = (target.group, target.kind, item.namespace, target.name, target.section_name or "")
     condition = Condition("Accepted", True, "Accepted")
@@ -114,7 +120,7 @@ def _refusal(item: Object, cell: str, section: str, lowering: Lowering) -> tuple
     if item.key.kind not in FIELDS:
         return f"a {item.key.kind} cannot be attached to a cell yet", ""
     if known is None and cell in lowering.plan.declared:
-        return f"cell {cell} is not bound in this stage", ""
+        return f"cell {cell} is not in stage {lowering.plan.stage}", ""
     if known is None:
         return f"there is no cell {cell}", close(cell, lowering.plan.declared)
     if section and "/" not in section and not known.routes(section):

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from xds_server.cells.bindings import Bound, hosts_of
 from xds_server.cells.derive import VERSIONS, Output, origins_of
-from xds_server.cells.plan import Bound, Plan
+from xds_server.cells.plan import Plan
 from xds_server.cells.sections import Door, Sections, logical_names
 from xds_server.diagnostics import Positions, diagnose
 from xds_server.model.cell_kinds import Direction
@@ -52,7 +53,7 @@ def add_gateway(
 ) -> None:
     """One gateway of a cell."""
     spec = {"addresses": [{"type": "IPAddress", "value": cell.address(direction)}], "listeners": listeners}
-    marks = {"cell": cell.name, "direction": direction, "group": cell.name}
+    marks = {"cell": cell.name, "direction": direction, "stage": cell.bound.stage}
     metadata = {
         "name": gateway_name(cell, direction),
         "namespace": cell.name,
@@ -96,9 +97,8 @@ def add_backend(cell: Bound, direction: str, component: str, endpoint: str, outp
 
 
 def north_hosts(cell: Bound) -> tuple[str, ...]:
-    """The hosts of a cell on the internet: those of the binding, else the cell's own."""
-    override, own = cell.bound.overrides.gateways.north, cell.spec.gateways.north
-    return (override.hostnames if override else ()) or (own.hostnames if own else ())
+    """The hosts of a cell on the internet, without those of production where that is another stage."""
+    return tuple(host for host in hosts_of(cell.spec, cell.bound) if host not in cell.reserved)
 
 
 def _certificate(cell: Bound) -> str:
@@ -158,6 +158,8 @@ def _add_public(
     cell: Bound, door: Door, hosts: tuple[str, ...], taken: dict[tuple[str, str], str], output: Output
 ) -> None:
     if not hosts:
+        if cell.reserved:
+            return
         name = f"{door.component}.{door.endpoint.name}"
         output.problems.append(diagnose("C106", door.at, subject=str(cell.item.key), name=name))
         return

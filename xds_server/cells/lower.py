@@ -19,6 +19,7 @@ from xds_server.cells.names import check_names
 from xds_server.cells.origins import SectionSettings
 from xds_server.cells.plan import Plan, make_plan
 from xds_server.cells.providers import fill_providers
+from xds_server.cells.releases import NO_RELEASES, Releases
 from xds_server.cells.routes import take_routes
 from xds_server.cells.sections import Sections, check_overrides, read_sections
 from xds_server.cells.south import add_south
@@ -27,7 +28,7 @@ from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import CellSpec
 from xds_server.model.object import Object
 from xds_server.status import Status
-from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, Key
+from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,16 @@ class Lowered:
     diagnostics: tuple[Diagnostic, ...] = ()
     made: Mapping[Key, tuple[Key, ...]] = field(default_factory=dict)
     settings: tuple[SectionSettings, ...] = ()
+    stage: str = ""
+    gateways: Mapping[Key, tuple[str, str]] = field(default_factory=dict)
+    """What the Envoys of each derived Gateway ask by, and what those that serve all Gateways of its cell ask by."""
 
 
-def lower_cells(objects: Iterable[Object]) -> Lowered:
-    """Replace cells by what they mean."""
+def lower_cells(objects: Iterable[Object], stage: str = "", releases: Releases = NO_RELEASES) -> Lowered:
+    """Replace cells by what they mean in a stage: the first one, if it is not named."""
     ordered = sorted(objects, key=lambda item: (item.meta.created or "9999", item.key))
     output = Output()
-    plan = make_plan(ordered, output.problems)
+    plan = make_plan(ordered, output.problems, stage, releases)
     sections = {name: read_sections(cell, plan) for name, cell in plan.cells.items()}
     others = [item for item in ordered if item.key.group != CELLWAY_GROUP]
     _add_gateways(sections, plan, output)
@@ -65,7 +69,16 @@ def lower_cells(objects: Iterable[Object]) -> Lowered:
     problems = list({(one.code, one.message, one.span): one for one in reversed(output.problems)}.values())[::-1]
     statuses = {**cell_statuses(ordered, plan, sections, problems), **policy_statuses(attached)}
     made = {key: tuple(derived) for key, derived in output.made.items()}
-    return Lowered(tuple(done), statuses, tuple(problems), made, tuple(attached.settings))
+    names = _gateway_names(sections, plan)
+    return Lowered(tuple(done), statuses, tuple(problems), made, tuple(attached.settings), plan.stage, names)
+
+
+def _gateway_names(sections: Mapping[str, Sections], plan: Plan) -> dict[Key, tuple[str, str]]:
+    return {
+        Key(GATEWAY_GROUP, "Gateway", cell, f"{cell}-{direction}"): (plan.gateway(cell, direction), plan.gateway(cell))
+        for cell, one in sections.items()
+        for direction in one.directions()
+    }
 
 
 def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) -> None:

@@ -1,23 +1,21 @@
-"""Who is who: the organization, classes, cells, their bindings and addresses, with what is wrong between them.
+"""Who is who: the organization, classes, cells and their bindings in one stage, with what is wrong between them.
 
-In: objects of the five kinds. Out: a `Plan`. Only objects that fit together get into it; what does not is reported and
-leaves the rest alone. No gateway or route is made here.
+In: objects of the five kinds, and a stage. Out: a `Plan`. Only objects that fit together get into it; what does not is
+reported and leaves the rest alone. No gateway or route is made here.
 """
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from xds_server.cells.bindings import Asked, Bound, bind, close
+from xds_server.cells.releases import NO_RELEASES, Releases
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import (
     CellBindingSpec,
     CellClassSpec,
-    CellEndpoint,
     CellSpec,
-    Direction,
     OrganizationSpec,
 )
 from xds_server.model.core import SecretBody
@@ -25,38 +23,8 @@ from xds_server.model.external_services import ExternalServiceSpec
 from xds_server.model.object import Object
 from xds_server.types import CELLWAY_GROUP
 
-OFFSETS: Mapping[Direction, int] = {"north": 1, "west": 2, "east": 3, "south": 4}
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A cell in the stage, with its class chain (weakest first) and its binding."""
-
-    item: Object
-    spec: CellSpec
-    binding: Object
-    bound: CellBindingSpec
-    classes: tuple[Object, ...]
-
-    @property
-    def name(self) -> str:
-        """The cell's name, which is also its namespace."""
-        return self.item.name
-
-    def address(self, direction: Direction) -> str:
-        """The address of one of its gateways."""
-        return str(ipaddress.ip_address(self.bound.address) + OFFSETS[direction])
-
-    def endpoint(self, component: str, endpoint: str) -> CellEndpoint | None:
-        """One endpoint of a component."""
-        for one in self.spec.components:
-            if one.name == component:
-                return next((found for found in one.endpoints if found.name == endpoint), None)
-        return None
-
-    def endpoint_names(self) -> list[str]:
-        """`<component>.<endpoint>` of all endpoints."""
-        return [f"{one.name}.{endpoint.name}" for one in self.spec.components for endpoint in one.endpoints]
+_NOBODY = "default"
+"""The organization of cells where none is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +37,50 @@ class External:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that fits together. `declared` holds every readable cell, bound or not; `secrets` the keys that Secrets have."""
+    """All that fits together in one stage.
+
+    `declared` holds every readable cell, bound or not; `elsewhere` are those that other stages bind;
+    `secrets` the keys that Secrets have.
+    """
 
     organization: OrganizationSpec
+    organization_name: str
+    stage: str
     trust_domain: str
     declared: Mapping[str, Object]
     cells: Mapping[str, Bound]
     externals: Mapping[str, External]
+    elsewhere: frozenset[str] = frozenset()
     secrets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
     def caller(self, cell: str) -> str:
         """The identity of a cell's east gateway."""
         return f"spiffe://{self.trust_domain}/cell/{cell}/gw/east"
 
+    def gateway(self, cell: str, direction: str = "") -> str:
+        """What Envoys of a gateway ask by: `ORGANIZATION/STAGE/CELL/DIRECTION`; without a direction: of all of a cell."""
+        name = f"{self.organization_name}/{self.stage}/{cell}"
+        return f"{name}/{direction}" if direction else name
 
-def close(wrong: str, names: Iterable[str]) -> str:
-    """A hint that names the nearest of some names, or nothing."""
-    found = difflib.get_close_matches(wrong, sorted(names), n=1)
-    return f"did you mean '{found[0]}'?" if found else ""
+    def is_only_elsewhere(self, cell: str) -> bool:
+        """True for a cell that is in other stages and not in this one."""
+        return cell in self.elsewhere and cell not in self.cells
 
 
-def make_plan(objects: Iterable[Object], problems: list[Diagnostic]) -> Plan:
-    """Fit the objects together. `objects` are in the order of their age."""
+def organization_of(objects: Iterable[Object]) -> tuple[str, OrganizationSpec, list[Object]]:
+    """The organization that counts, by name, and the objects that are one too many. `objects` are in order of age."""
+    found = [item for item in objects if (item.key.group, item.key.kind) == (CELLWAY_GROUP, "Organization")]
+    if not found:
+        return _NOBODY, OrganizationSpec(), []
+    assert isinstance(found[0].spec, OrganizationSpec)
+    return found[0].name, found[0].spec, found[1:]
+
+
+def make_plan(
+    objects: Iterable[Object], problems: list[Diagnostic], stage: str = "", releases: Releases = NO_RELEASES
+) -> Plan:
+    """Fit the objects together for a stage (the first one, if it is not named). `objects` are in the order of their age."""
+    objects = list(objects)
     by_kind: dict[str, dict[str, Object]] = {}
     secrets: dict[tuple[str, str], frozenset[str]] = {}
     for item in objects:
@@ -98,73 +88,23 @@ def make_plan(objects: Iterable[Object], problems: list[Diagnostic]) -> Plan:
             secrets[item.namespace, item.name] = frozenset(item.spec.values())
         if item.key.group == CELLWAY_GROUP:
             by_kind.setdefault(item.key.kind, {})[item.name] = item
-    organizations = list(by_kind.get("Organization", {}).values())
-    problems.extend(extra.diagnose("C101", name=organizations[0].name) for extra in organizations[1:])
-    spec = organizations[0].spec if organizations else OrganizationSpec()
-    assert isinstance(spec, OrganizationSpec)
-    stage = spec.stages[0]
-    cells = by_kind.get("Cell", {})
-    chains = {name: _classes(cell, by_kind.get("CellClass", {}), spec, problems) for name, cell in cells.items()}
-    bound = _bind(cells, by_kind.get("CellBinding", {}), chains, spec, problems)
+    name, spec, extra = organization_of(objects)
+    problems.extend(one.diagnose("C101", name=name) for one in extra)
+    chosen = next((one for one in spec.stages if one.name == stage), spec.stages[0])
+    cells, bindings = by_kind.get("Cell", {}), list(by_kind.get("CellBinding", {}).values())
+    chains = {cell: _classes(item, by_kind.get("CellClass", {}), spec, problems) for cell, item in cells.items()}
+    bound = bind(cells, bindings, chains, Asked(spec, chosen, releases), problems)
     externals = {}
-    for name, item in by_kind.get("ExternalService", {}).items():
+    for external, item in by_kind.get("ExternalService", {}).items():
         assert isinstance(item.spec, ExternalServiceSpec)
-        externals[name] = External(item, item.spec)
-    return Plan(spec, stage.trust_domain or f"{stage.name}.{spec.logical_domain}", cells, bound, externals, secrets)
-
-
-def _bind(
-    cells: Mapping[str, Object],
-    bindings: Mapping[str, Object],
-    chains: Mapping[str, tuple[Object, ...] | None],
-    organization: OrganizationSpec,
-    problems: list[Diagnostic],
-) -> dict[str, Bound]:
-    bound: dict[str, Bound] = {}
-    addresses: dict[str, str] = {}
-    for binding in bindings.values():
-        spec = binding.spec
-        assert isinstance(spec, CellBindingSpec)
-        reason = _binding_problem(spec, cells, bound, organization)
-        if reason:
-            problems.append(binding.diagnose("C104", *reason[0], hint=reason[2], reason=reason[1]))
-            continue
-        cell = cells[spec.cell]
-        assert isinstance(cell.spec, CellSpec)
-        chain = chains[cell.name]
-        if chain is None:
-            continue
-        candidate = Bound(cell, cell.spec, binding, spec, chain)
-        mine = {candidate.address(direction): cell.name for direction in OFFSETS}
-        taken = sorted(set(mine) & set(addresses))
-        if taken:
-            reason_text = f"{taken[0]} is already a gateway of cell {addresses[taken[0]]}"
-            problems.append(binding.diagnose("C104", "address", reason=reason_text))
-            continue
-        addresses |= mine
-        bound[cell.name] = candidate
-        _check_endpoints(candidate, problems)
-    return bound
-
-
-def _binding_problem(
-    spec: CellBindingSpec, cells: Mapping[str, Object], bound: Mapping[str, Bound], organization: OrganizationSpec
-) -> tuple[tuple[str | int, ...], str, str] | None:
-    stages = [stage.name for stage in organization.stages]
-    if spec.stage not in stages:
-        text = f"the organization has no stage '{spec.stage}'; it has {', '.join(stages)}"
-        return ("stage",), text, close(spec.stage, stages)
-    if spec.stage != stages[0]:
-        text = f"only one stage is served for now, the organization's first ('{stages[0]}')"
-        return ("stage",), text, ""
-    if spec.cell not in cells:
-        return ("cell",), f"there is no cell '{spec.cell}'", close(spec.cell, cells)
-    if spec.cell in bound:
-        return ("cell",), f"cell '{spec.cell}' is already bound by {bound[spec.cell].binding.name}", ""
-    base = ipaddress.ip_address(spec.address)
-    if int(base) + max(OFFSETS.values()) >= 2**base.max_prefixlen:
-        return ("address",), "there is no room for four addresses after this one", ""
-    return None
+        externals[external] = External(item, item.spec)
+    trust = chosen.trust_domain or f"{chosen.name}.{spec.logical_domain}"
+    elsewhere = frozenset(
+        one.spec.cell
+        for one in bindings
+        if isinstance(one.spec, CellBindingSpec) and one.spec.stage in {stage.name for stage in spec.stages}
+    )
+    return Plan(spec, name, chosen.name, trust, cells, bound, externals, elsewhere, secrets)
 
 
 def _classes(
@@ -187,9 +127,4 @@ def _classes(
     return tuple(reversed(chain))
 
 
-def _check_endpoints(cell: Bound, problems: list[Diagnostic]) -> None:
-    known = cell.endpoint_names()
-    for name in cell.bound.endpoints:
-        if name not in known:
-            reason = f"cell {cell.name} has no endpoint '{name}'"
-            problems.append(cell.binding.diagnose("C104", "endpoints", name, hint=close(name, known), reason=reason))
+__all__ = ["Bound", "External", "Plan", "close", "make_plan", "organization_of"]

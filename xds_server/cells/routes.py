@@ -57,7 +57,7 @@ def _section(ref: ParentRef, item: Object, lowering: Lowering) -> tuple[str, str
         GATEWAY_GROUP, "Gateway", namespace, ref.name
     ) in lowering.written:
         return None
-    if namespace not in lowering.sections:
+    if namespace not in lowering.sections and not lowering.plan.is_only_elsewhere(namespace):
         return None
     for direction in ("north", "west", "east", "south"):
         if ref.name == f"{namespace}-{direction}":
@@ -68,6 +68,8 @@ def _section(ref: ParentRef, item: Object, lowering: Lowering) -> tuple[str, str
 
 def _attach(item: Object, number: int, cell: str, section: str, lowering: Lowering) -> None:
     known, direction, output = lowering.sections.get(cell), section.partition(".")[0], lowering.output
+    if cell == item.namespace and lowering.plan.is_only_elsewhere(cell):
+        return
     reason, hint = "", ""
     if cell != item.namespace:
         reason = f"a route attaches to the cell of its own namespace ({item.namespace}), not to {cell}"

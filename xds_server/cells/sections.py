@@ -159,7 +159,9 @@ def _exit(cell: Object, number: int, dependency: Dependency, plan: Plan) -> Exit
     if provider is None:
         known = dependency.cell in plan.declared
         message = (
-            f"cell '{dependency.cell}' is not bound in this stage" if known else f"there is no cell '{dependency.cell}'"
+            f"cell '{dependency.cell}' is not in stage {plan.stage}"
+            if known
+            else f"there is no cell '{dependency.cell}'"
         )
         reason, hint = ("NotBound", "") if known else ("NotFound", close(dependency.cell, plan.declared))
         return Exit(dependency, "east", at, path, "undeclared-dependency", reason, message, hint=hint)

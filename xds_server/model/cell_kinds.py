@@ -215,11 +215,19 @@ class GatewayPorts(Spec):
     south_tls: Port = 15443
 
 
+WORKING_COPY = "working-copy"
+
+
 class CellBindingSpec(Spec):
-    """A cell in a stage. `address` is the base of four: +1 north, +2 west, +3 east, +4 south."""
+    """A cell in a stage. `address` is the base of four: +1 north, +2 west, +3 east, +4 south.
+
+    `release` says what of the cell the stage has: a stored release, or `working-copy` for what is written now. Left out,
+    the first stage has the working copy and later ones what was promoted last.
+    """
 
     cell: ObjectName
     stage: Label
+    release: ObjectName | None = None
     address: IpAddress
     ports: GatewayPorts = GatewayPorts()
     endpoints: dict[SectionName, tuple[BoundEndpoint, ...]] = {}

@@ -116,17 +116,19 @@ class Fleet:
         }
 
 
-def programming(fleet: Fleet, gateways: Iterable[Gateway]) -> dict[str, Programming]:
+def programming(fleet: Fleet, gateways: Iterable[Gateway]) -> dict[Key, Programming]:
     """How far each gateway's Envoys are. A local Envoy that is not connected counts as one that is not synced.
 
-    An Envoy that asks by the name of a group serves every gateway of the group.
+    An Envoy that asks by the name of a group serves every gateway of the group. Of a cell's gateway, which every stage
+    has, the first stage's counts.
     """
-    states = {}
+    states: dict[Key, Programming] = {}
     for gateway in gateways:
         names = {gateway.name, *gateway.groups}
         found = [record for record in fleet.records if record.gateway in names]
         wanted = max(len(found), int(gateway.name in fleet.expected))
-        states[gateway.name] = Programming(sum(record.synced for record in found), wanted, _blame(found))
+        state = Programming(sum(record.synced for record in found), wanted, _blame(found))
+        states.setdefault(gateway.key, state)
     return states
 
 

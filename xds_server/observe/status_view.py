@@ -44,9 +44,9 @@ class Programming:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What only a running server knows: how far each gateway (by name) is, what Envoys refused of whom, and times."""
+    """What only a running server knows: how far each gateway is, what Envoys refused of whom, and times."""
 
-    programming: Mapping[str, Programming]
+    programming: Mapping[Key, Programming]
     rejected: Mapping[Key, str]
     since: Since
 
@@ -93,7 +93,7 @@ def _programmed(item: Object, status: Status, live: Live) -> Status:
     gateway = _gateway_of(item)
     if gateway is None:
         return _rejected(status, live.rejected[item.key]) if item.key in live.rejected else status
-    state = live.programming.get(f"{gateway.namespace}/{gateway.name}")
+    state = live.programming.get(gateway)
     if state is None:
         return status
     listeners = tuple(replace(one, conditions=_joined(one.conditions, state)) for one in status.listeners)

@@ -1,0 +1,138 @@
+"""All stages at once: what is in each, and what each means.
+
+In: all objects, and the releases. Out: one `Lowered` for every stage, in the order of promotion. The first has all
+that is no cell's, too; later ones have of that only what cells may refer to, so nothing is compiled twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from xds_server.cells.bindings import close
+from xds_server.cells.lower import Lowered, lower_cells
+from xds_server.cells.plan import organization_of
+from xds_server.cells.releases import NO_RELEASES, Releases, is_released
+from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.model.backend_tls import BackendTlsPolicySpec
+from xds_server.model.cell_kinds import CellBindingSpec, OrganizationSpec
+from xds_server.model.object import Object
+from xds_server.model.policies import Targets
+from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Key
+
+STAGES_LABEL = "cellway.dev/stages"
+_BOUND_TO_GATEWAYS = frozenset({"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"})
+
+
+def lower_stages(objects: Iterable[Object], releases: Releases = NO_RELEASES) -> tuple[Lowered, ...]:
+    """Replace cells by what they mean, in every stage."""
+    ordered = sorted(objects, key=lambda item: (item.meta.created or "9999", item.key))
+    _, organization, _ = organization_of(ordered)
+    done = []
+    for number, stage in enumerate(organization.stages):
+        problems: list[Diagnostic] = []
+        inside = _limited(
+            _with_releases(ordered, stage.name, organization, releases), stage.name, organization, problems
+        )
+        lowered = lower_cells(inside, stage.name, releases)
+        written = {item.key: item for item in ordered}
+        seen = {item.key for item in inside if written.get(item.key) is item or _was(item, written)}
+        statuses = {key: status for key, status in lowered.statuses.items() if key in seen}
+        lowered = replace(lowered, statuses=statuses, diagnostics=(*problems, *lowered.diagnostics))
+        done.append(lowered if number == 0 else replace(lowered, objects=tuple(_of_cells(lowered))))
+    return tuple(done)
+
+
+def _was(item: Object, written: Mapping[Key, Object]) -> bool:
+    """True for an object that was only marked broken on the way."""
+    known = written.get(item.key)
+    return known is not None and known.document is item.document
+
+
+def _with_releases(
+    objects: list[Object], stage: str, organization: OrganizationSpec, releases: Releases
+) -> list[Object]:
+    """The objects, with stored releases in place of the working copies of the cells that have one in the stage."""
+    first = stage == organization.stages[0].name
+    stored: dict[str, tuple[tuple[Object, ...], frozenset[str]]] = {}
+    for item in objects:
+        if isinstance(item.spec, CellBindingSpec) and item.spec.stage == stage:
+            name = releases.of(item.spec, first=first)
+            if name and item.spec.cell not in stored:
+                stored[item.spec.cell] = releases.stored[name], _config_maps(item.spec)
+    if not stored:
+        return objects
+    kept = [item for item in objects if not _is_replaced(item, stored)]
+    there = {item.key for item in kept}
+    return kept + [item for release, _ in stored.values() for item in release if item.key not in there]
+
+
+def _is_replaced(item: Object, stored: Mapping[str, tuple[tuple[Object, ...], frozenset[str]]]) -> bool:
+    cell = item.name if item.key.group == CELLWAY_GROUP else item.namespace
+    if cell not in stored or not is_released(item, cell):
+        return False
+    return not (item.key.kind == "ConfigMap" and item.name in stored[cell][1])
+
+
+def _config_maps(spec: CellBindingSpec) -> frozenset[str]:
+    """The ConfigMaps that a binding names: they are the stage's, not the release's."""
+    return frozenset(one.ca_certificate_ref for one in spec.overrides.externals.values() if one.ca_certificate_ref)
+
+
+def _limited(
+    objects: list[Object], stage: str, organization: OrganizationSpec, problems: list[Diagnostic]
+) -> list[Object]:
+    """The objects without those whose label limits them to other stages.
+
+    A label that nobody understands limits nothing: a policy that has one closes what it covers, anything else is
+    left out.
+    """
+    known = [one.name for one in organization.stages]
+    cells = {item.name for item in objects if (item.key.group, item.key.kind) == (CELLWAY_GROUP, "Cell")}
+    kept = []
+    for item in objects:
+        label = item.meta.labels.get(STAGES_LABEL)
+        if label is None:
+            kept.append(item)
+            continue
+        asked = [one.strip() for one in label.split(",")]
+        wrong = next((one for one in asked if one not in known), None)
+        reason, hint = "", ""
+        if item.namespace not in cells:
+            reason = "it limits what is attached to a cell, and this is in no cell's namespace"
+        elif wrong is not None:
+            reason = f"the organization has no stage '{wrong}'; it has {', '.join(known)}"
+            hint = close(wrong, known)
+        if not reason:
+            kept += [item] if stage in asked else []
+            continue
+        at = item.source.value("metadata", "labels", STAGES_LABEL)
+        problems.append(diagnose("C122", at, subject=str(item.key), hint=hint, reason=reason))
+        kept += [_closed(item)] if isinstance(item.spec, Targets) else []
+    return kept
+
+
+def _closed(item: Object) -> Object:
+    """A policy of which only its targets count."""
+    assert isinstance(item.spec, Targets)
+    fields = {name: getattr(item.spec, name) for name in ("target_ref", "target_refs", "target_selectors")}
+    return replace(item, spec=Targets.model_construct(**fields), broken=True)
+
+
+def _of_cells(lowered: Lowered) -> Iterable[Object]:
+    """Without written Gateways and what is attached to them: those are in no stage."""
+    for item in lowered.objects:
+        if isinstance(item.spec, Targets) and not isinstance(item.spec, BackendTlsPolicySpec):
+            keep = item.derived
+        elif item.key.group == GATEWAY_GROUP and item.key.kind in _BOUND_TO_GATEWAYS:
+            keep = item.derived and (item.key.kind == "Gateway" or _is_on_cell(item, lowered))
+        else:
+            keep = True
+        if keep:
+            yield item
+
+
+def _is_on_cell(item: Object, lowered: Lowered) -> bool:
+    """Whether a derived route is on a gateway of a cell; the part of one that is on others only is not."""
+    refs = getattr(item.spec, "parent_refs", ())
+    return any(Key(ref.group, ref.kind, ref.namespace or item.namespace, ref.name) in lowered.gateways for ref in refs)
