@@ -196,7 +196,7 @@ def test_listeners_of_a_set_are_programmed_where_the_gateway_is() -> None:
         def since(_key: Key, _place: str, _condition: Condition) -> str:
             return ""
 
-        live = Live({"default/edge": Programming(synced, 2)}, {}, since)
+        live = Live({Key(GATEWAY_GROUP, "Gateway", "default", "edge"): Programming(synced, 2)}, {}, since)
         views = {one["kind"]: one["status"] for one in objects_view(result, "c", live)}
         (listener,) = views["ListenerSet"]["listeners"]
         every = [*views["ListenerSet"]["conditions"], *listener["conditions"]]
