@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from tests.cases.answers import Answer
 from tests.cases.reading import Request
 from tests.e2e.running import Block
-from xds_server.explain.redirects import location
 from xds_server.explain.request import read_request
 from xds_server.explain.tables import Tables, read_tables
+from xds_server.explain.urls import location, sent_path
 from xds_server.explain.walk import Answer as Explained
 from xds_server.explain.walk import explain
 from xds_server.snapshot.resource import Snapshot
@@ -45,7 +45,9 @@ def disagreement(snapshot: Snapshot, block: Block, asked: Request, answers: Sequ
 def _differs(one: Explained, answer: Answer, tables: Tables, block: Block) -> str:
     servers, statuses, places = _possible(one, tables, block)
     if answer.upstream != "none":
-        return "" if answer.upstream in servers else f"{answer.upstream} answered, explained: {servers or statuses}"
+        if answer.upstream not in servers:
+            return f"{answer.upstream} answered, explained: {servers or statuses}"
+        return _sent_otherwise(one, answer)
     if servers or set(one.filters) - _PASSIVE or answer.grpc:
         return ""
     if answer.status not in statuses:
@@ -54,6 +56,14 @@ def _differs(one: Explained, answer: Answer, tables: Tables, block: Block) -> st
     if told is not None and _without_port(told) not in map(_without_port, places):
         return f"redirected to {told}, explained: {places}"
     return ""
+
+
+def _sent_otherwise(one: Explained, answer: Answer) -> str:
+    """How the path that the server saw differs."""
+    assert one.request is not None
+    paths = {sent_path(share.route, one.request) for share in one.shares if share.route.HasField("route")}
+    seen = {seen.path for seen in answer.seen if seen.server == answer.upstream}
+    return "" if seen <= paths else f"{answer.upstream} saw {seen}, explained: {paths}"
 
 
 def _without_port(url: str) -> str:
