@@ -25,12 +25,14 @@ import structlog
 from xds_server import __version__
 from xds_server.compile import Compiled, Options
 from xds_server.diagnostics import Severity
+from xds_server.explain.request import Request
 from xds_server.fetch.loop import Fetcher, Web
 from xds_server.fetch.web import fetch_description
 from xds_server.load.watch import changes
 from xds_server.observe.admin import AdminServer, admin_server, listen
 from xds_server.observe.alarms import Alarms
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
+from xds_server.observe.explain_view import explain_view
 from xds_server.observe.metrics import Metrics, State
 from xds_server.observe.proxies_view import Fleet, programming, rejections
 from xds_server.observe.settings_view import settings_view
@@ -331,6 +333,10 @@ class Server:
     def diagnostics(self) -> list[dict[str, Any]]:
         """All findings."""
         return [diagnostic_json(diagnostic) for diagnostic in self._policies.diagnostics]
+
+    async def explain(self, request: Request, gateway: str | None) -> list[dict[str, Any]]:
+        """What every gateway, or this one, does with a request."""
+        return await asyncio.to_thread(explain_view, self._policies.compiled, request, gateway)
 
     def effective(self, cell: str, stage: str | None) -> list[dict[str, Any]] | None:
         """The settings that count in a cell, by stage, and who set each; None if there is no such cell."""

@@ -271,3 +271,13 @@ def test_secrets_are_in_no_answer(cellway: Cellway, tmp_path: Path) -> None:
     assert "hunter2" not in cellway.log()
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != cellway.folder]
     assert [path for path in kept if b"hunter2" in path.read_bytes()] == []
+
+
+def test_a_running_server_explains_requests(cellway: Cellway) -> None:
+    prepare(cellway)
+    cellway.start()
+    url = f"http://{cellway.block.address(1)}:8080/a"
+    answer = httpx.get(f"{cellway.admin}/api/v1/explain", params={"method": "GET", "url": url}).json()
+    (item,) = answer["items"]
+    assert item["routes"][0]["forwards"]["clusters"][0]["endpoints"] == [f"{cellway.block.address(11)}:3000"]
+    assert get(cellway, path="/a").status_code == 200

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from xds_server.explain.request import Request
 from xds_server.observe.admin import admin_application, is_own_host
 
 
@@ -31,6 +32,9 @@ class Fake:
     def effective(self, cell: str, stage: str | None) -> list[dict[str, Any]] | None:
         return [{"cell": cell, "stage": stage}] if cell == "orders" else None
 
+    async def explain(self, request: Request, gateway: str | None) -> list[dict[str, Any]]:
+        return [{"asked": [request.method, request.host, request.headers, gateway]}]
+
     def metrics(self) -> bytes:
         return b"cellway_build_info 1\n"
 
@@ -53,6 +57,13 @@ async def test_views_are_json_with_items() -> None:
     assert (await ask(Fake(), "/api/v1/objects?derived")).json()["items"][0]["derived"]
     assert (await ask(Fake(), "/api/v1/diagnostics")).json() == {"items": [{"code": "M110"}]}
     assert (await ask(Fake(), "/api/v1/proxies")).json()["synced"]
+
+
+async def test_a_request_is_explained() -> None:
+    answer = await ask(Fake(), "/api/v1/explain?method=PUT&url=http://a.example/&header=X-A:1&header=x-a:2&gateway=b/c")
+    assert answer.json() == {"items": [{"asked": ["PUT", "a.example", {"x-a": ["1", "2"]}, "b/c"]}]}
+    refused = await ask(Fake(), "/api/v1/explain?url=nothing")
+    assert (refused.status_code, "no URL" in refused.json()["message"]) == (400, True)
 
 
 async def test_effective_settings_are_those_of_a_cell() -> None:

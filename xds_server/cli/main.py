@@ -13,7 +13,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import typer
 
-from xds_server.cli import bootstrap, render, run, serve, status, validate, version, wait
+from xds_server.cli import bootstrap, explain, render, run, serve, status, validate, version, wait
 
 application = typer.Typer(
     name="cellway",
@@ -26,6 +26,7 @@ application.command()(run.run)
 application.command()(serve.serve)
 application.command()(validate.validate)
 application.command()(render.render)
+application.command()(explain.explain)
 application.command()(bootstrap.bootstrap)
 application.command()(status.status)
 application.command()(wait.wait)

@@ -21,6 +21,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from xds_server.explain.request import NotARequestError, read_request
+from xds_server.explain.request import Request as Asked
 from xds_server.types import parse_duration
 
 MAX_WAIT = 300.0
@@ -44,6 +46,10 @@ class Watched(Protocol):
 
     def effective(self, cell: str, stage: str | None) -> list[dict[str, Any]] | None:
         """The settings that count in a cell, by stage, and who set each; None if there is no such cell."""
+        ...
+
+    async def explain(self, request: Asked, gateway: str | None) -> list[dict[str, Any]]:
+        """What every gateway, or this one, does with a request."""
         ...
 
     def metrics(self) -> bytes:
@@ -98,6 +104,7 @@ def admin_application(watched: Watched, *, loopback: bool) -> Starlette:
         routes=[
             Route("/api/v1/objects", _objects(watched)),
             Route("/api/v1/diagnostics", _json(lambda: {"items": watched.diagnostics()})),
+            Route("/api/v1/explain", _explaining(watched)),
             Route("/api/v1/proxies", _json(watched.proxies)),
             Route("/api/v1/cells/{cell}/effective", _effective(watched)),
             Route("/api/v1/wait", _waiting(watched)),
@@ -136,6 +143,19 @@ def _effective(watched: Watched) -> Handler:
         if items is None:
             return JSONResponse({"message": f"there is no cell {cell}"}, 404)
         return JSONResponse({"items": items})
+
+    return handle
+
+
+def _explaining(watched: Watched) -> Handler:
+    async def handle(request: Request) -> Response:
+        asked = request.query_params
+        headers = [(name, value) for name, _, value in (one.partition(":") for one in asked.getlist("header"))]
+        try:
+            wanted = read_request(asked.get("method", "GET"), asked.get("url", ""), headers)
+        except NotARequestError as error:
+            return JSONResponse({"message": str(error)}, 400)
+        return JSONResponse({"items": await watched.explain(wanted, asked.get("gateway"))})
 
     return handle
 
