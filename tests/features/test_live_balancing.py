@@ -91,7 +91,7 @@ def edge(envoy: Envoy, reports: Reports) -> Envoy:
             *(
                 host(f"{name}.example", route(forward(where, suffix=f"~{name}"), each))
                 for name, (where, each) in named.items()
-            )
+            ),
         )
     )
     return envoy

@@ -71,8 +71,8 @@ CASES: list[tuple[str, dict[str, Any], tuple[str | int, ...]]] = [
     ("backend_http2", {"initialConnectionWindowSize": "2Gi"}, ("initialConnectionWindowSize",)),
     ("backend_http2", {"connectionKeepalive": {}}, ("connectionKeepalive",)),
     ("backend_http2", {"connectionKeepalive": {"interval": "1s", "timeout": "0s"}}, ("connectionKeepalive", "timeout")),
-    ("load_balancer", zones(a=1, b=2**32 - 1), ()),
-    ("load_balancer", {"type": "Random", "zoneAware": {"weightedZones": [{"zone": "a", "weight": 1}] * 2}}, ()),
+    ("load_balancer", zones(a=1, b=2**32 - 1), ("zoneAware",)),
+    ("load_balancer", {"type": "Random", "zoneAware": {"weightedZones": [{"zone": "a", "weight": 1}] * 2}}, ("zoneAware",)),
 ]  # fmt: skip
 IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("connection", {"bufferLimit": "32 KB"}),
@@ -123,8 +123,30 @@ def test_quantities(text: str, number: int | None) -> None:
     assert parse_quantity(text) == number
 
 
-def test_the_own_zone_cannot_be_preferred() -> None:
+WEIGHTS = [{"zone": "a", "weight": 1}]
+COSTS = {"zones": [{"zone": "a", "cost": 1}, {"zone": "a", "cost": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "zones", "said"),
+    [
+        ("ConsistentHash", {"preferLocal": {}}, "preferLocal does not go with"),
+        ("BackendUtilization", {"preferLocal": {}}, "preferLocal does not go with"),
+        ("ConsistentHash", {"loadAware": {}}, "loadAware does not go with"),
+        ("Random", {"preferLocal": {}, "weightedZones": WEIGHTS}, "not both preferLocal and weightedZones"),
+        ("Random", {"failover": [{"zones": ["a"]}], "loadAware": {}}, "not both failover and loadAware"),
+        ("Random", {"failover": [{"zones": ["a"]}, {"zones": ["b", "a"]}]}, "'a' is there twice in failover"),
+        ("Random", {"costs": COSTS}, "'a' is there twice in costs"),
+        ("Random", {"weightedZones": WEIGHTS * 2}, "'a' is there twice in weightedZones"),
+        ("Random", {"loadAware": {"updatePeriod": "99ms"}}, "at least 100ms"),
+        ("Random", {"loadAware": {"smoothing": "0s"}}, "longer than 0s"),
+    ],
+)
+def test_ways_to_choose_zones_that_do_not_fit(kind: str, zones: dict[str, Any], said: str) -> None:
     reporter = Reporter()
-    spec = LoadBalancerSpec.model_validate({"type": "RoundRobin", "zoneAware": {"preferLocal": {}}})
+    hashed = {"consistentHash": {"type": "SourceIP"}} if kind == "ConsistentHash" else {}
+    spec = LoadBalancerSpec.model_validate({"type": kind, "zoneAware": zones, **hashed})
     assert feature("load_balancer").resolve(spec, reporter) is None
-    assert [(one[0], one[1]) for one in reporter.found] == [("F102", ("zoneAware", "preferLocal"))]
+    ((code, path, message),) = reporter.found
+    assert (code, path) == ("F103", ("zoneAware",))
+    assert said in message

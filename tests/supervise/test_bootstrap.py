@@ -73,3 +73,16 @@ def test_envoy_is_looked_for_in_order(tmp_path: Path) -> None:
     assert find_envoy(local, {"CELLWAY_ENVOY": str(named)}, tmp_path) == local
     with pytest.raises(NoEnvoyError, match="CELLWAY_ENVOY says"):
         find_envoy(None, {"CELLWAY_ENVOY": str(tmp_path / "nothing")}, tmp_path)
+
+
+def test_an_envoy_is_told_its_zone() -> None:
+    plain, zoned = (
+        yaml.safe_load(Bootstrap("default/edge", "one", Address("127.0.0.1", 18000), zone=zone).text())
+        for zone in ("", 'eu-1"')
+    )
+    assert "locality" not in plain["node"]
+    assert "cluster_manager" not in plain
+    assert zoned["node"]["locality"] == {"zone": 'eu-1"'}
+    local = zoned["static_resources"]["clusters"][1]
+    assert zoned["cluster_manager"] == {"local_cluster_name": local["name"]}
+    assert local["load_assignment"]["endpoints"][0]["locality"] == {"zone": 'eu-1"'}

@@ -22,12 +22,14 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+import yaml
 
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from xds_server.features import FEATURES
 from xds_server.features.contract import pack
 from xds_server.graph import Gateway
 from xds_server.rules.messages import Rules
+from xds_server.supervise.bootstrap import Address, Bootstrap
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
 
@@ -239,13 +241,13 @@ static_resources:
 
 
 class Envoy:
-    """A running Envoy with one worker thread (so that counts are exact)."""
+    """A running Envoy with one worker thread (so that counts are exact). `zone` is where it is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, zone: str = "") -> None:
         self.ads = Ads()
         self.servers: list[Server] = []
         bootstrap, self._admin, self._log = folder / "envoy.yaml", folder / "admin", folder / "envoy.log"
-        bootstrap.write_text(_BOOTSTRAP.replace("PORT", str(self.ads.port)), encoding="utf-8")
+        bootstrap.write_text(_bootstrap(self.ads.port, zone), encoding="utf-8")
         command = [str(envoy_binary()), "-c", str(bootstrap), "--concurrency", "1", "--disable-hot-restart"]
         command += ["--admin-address-path", str(self._admin), "-l", "warn", "--file-flush-interval-msec", "50"]
         with self._log.open("wb") as log:
@@ -319,6 +321,17 @@ class Envoy:
         self.ads.close()
         for server in self.servers:
             server.close()
+
+
+def _bootstrap(port: int, zone: str) -> str:
+    """The bootstrap; what tells an Envoy its zone is that of the product."""
+    own = yaml.safe_load(_BOOTSTRAP.replace("PORT", str(port)))
+    product = yaml.safe_load(Bootstrap("default/edge", "test", Address("127.0.0.1", port), zone=zone).text())
+    if zone:
+        own["node"]["locality"] = product["node"]["locality"]
+        own["cluster_manager"] = product["cluster_manager"]
+        own["static_resources"]["clusters"] += product["static_resources"]["clusters"][1:]
+    return json.dumps(own)
 
 
 def _kind(one: Translated) -> str:

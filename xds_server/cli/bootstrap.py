@@ -28,6 +28,9 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The authority of the xDS port's certificate.")
     ] = None,
+    zone: Annotated[
+        str, typer.Option(metavar="ZONE", help="Where the Envoy is, for policies that prefer its own zone.")
+    ] = "",
 ) -> None:
     """Print the bootstrap for an Envoy elsewhere: start it with `envoy -c FILE`."""
     import socket
@@ -43,4 +46,4 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     tls = ClientTls(cert, key, ca) if cert is not None and key is not None and ca is not None else None
     if tls is None and (cert or key or ca):
         trouble("TLS to the xDS port needs all of --cert, --key and --ca")
-    print(Bootstrap(gateway, node_id or f"{socket.gethostname()}/{gateway}", *addresses, tls).text(), end="")
+    print(Bootstrap(gateway, node_id or f"{socket.gethostname()}/{gateway}", *addresses, tls, zone).text(), end="")

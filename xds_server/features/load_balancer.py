@@ -1,9 +1,9 @@
 """How requests are spread over the endpoints of a backend.
 
-In: `loadBalancer` of a BackendTrafficPolicy. Out: the load balancing policy of the route's clusters, weights of zones, and
-for ConsistentHash the route's hash policies (with Maglev tables). Where a route has several weighted backends, the hash
-also picks the backend, so that a client stays with one version. Without a policy clusters use round robin. Preferring
-the gateway's own zone is refused: its Envoys do not know where they are.
+In: `loadBalancer` of a BackendTrafficPolicy. Out: the load balancing policy of the route's clusters, weights and places
+of zones, and for ConsistentHash the route's hash policies (with Maglev tables). Where a route has several weighted
+backends, the hash also picks the backend, so that a client stays with one version. Without a policy clusters use round
+robin.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt64Value
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import LoadBalancingPolicy
 from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -22,10 +22,7 @@ from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLo
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
 from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
-from xds_server.envoy_api.envoy.extensions.load_balancing_policies.common.v3.common_pb2 import (
-    LocalityLbConfig,
-    SlowStartConfig,
-)
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.common.v3.common_pb2 import SlowStartConfig
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2 import (
     LeastRequest,
 )
@@ -44,14 +41,22 @@ from xds_server.features.parts.utilization import (
     resolve_utilization,
     weighted_by_load,
 )
-from xds_server.features.parts.values import duration, seconds, uint32
-from xds_server.spec import Duration, HeaderName, Spec, Text, UInt32
+from xds_server.features.parts.values import duration, seconds
+from xds_server.features.parts.zones import (
+    ZoneAwareSpec,
+    Zones,
+    load_aware,
+    locality_config,
+    resolve_zones,
+    set_zones,
+    zones_misfit,
+)
+from xds_server.spec import Duration, HeaderName, Spec, Text
 from xds_server.types import Path
 
 Kind = Literal["ConsistentHash", "LeastRequest", "Random", "RoundRobin", "BackendUtilization"]
 _TABLE_SIZE = 65537
 _SMALLEST_DIVISOR = 2
-_MOST_OF_ALL_ZONES = 4_000_000_000
 
 
 class HashHeaderSpec(Spec):
@@ -103,20 +108,6 @@ class EndpointOverrideSpec(Spec):
     extract_from: Annotated[tuple[OverrideSourceSpec, ...], Field(min_length=1, max_length=10)]
 
 
-class WeightedZoneSpec(Spec):
-    """A zone's part of the requests, relative to the others."""
-
-    zone: Annotated[Text, Field(min_length=1)]
-    weight: UInt32
-
-
-class ZoneAwareSpec(Spec):
-    """Which zones get how much. `preferLocal` is refused."""
-
-    prefer_local: JsonValue = None
-    weighted_zones: Annotated[tuple[WeightedZoneSpec, ...], Field(max_length=64)] = ()
-
-
 class LoadBalancerSpec(Spec):
     """How requests are spread over endpoints."""
 
@@ -140,7 +131,7 @@ class HashKey:
 
 @dataclass(frozen=True, slots=True)
 class LoadBalancer:
-    """The kind of balancing and what goes with it. `zones` are weights by name; `overrides` are headers."""
+    """The kind of balancing and what goes with it. `overrides` are headers."""
 
     kind: str
     keys: tuple[HashKey, ...] = ()
@@ -148,7 +139,7 @@ class LoadBalancer:
     slow_start: float | None = None
     utilization: Utilization | None = None
     overrides: tuple[str, ...] = ()
-    zones: tuple[tuple[str, int], ...] = ()
+    zones: Zones | None = None
 
 
 class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
@@ -164,10 +155,9 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
         if problem:
             context.problem("F103", reason=problem)
             return None
-        zone_aware = spec.zone_aware or ZoneAwareSpec()
-        if zone_aware.prefer_local is not None:
-            hint = "zoneAware.weightedZones works"
-            context.problem("F102", "zoneAware", "preferLocal", field="loadBalancer.zoneAware.preferLocal", hint=hint)
+        problem = zones_misfit(spec.zone_aware, spec.type) if spec.zone_aware else ""
+        if problem:
+            context.problem("F103", "zoneAware", reason=problem)
             return None
         hashed = spec.consistent_hash
         return LoadBalancer(
@@ -177,7 +167,7 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
             seconds(spec.slow_start.window) if spec.slow_start else None,
             resolve_utilization(spec.backend_utilization) if spec.backend_utilization else None,
             tuple(one.header for one in spec.endpoint_override.extract_from) if spec.endpoint_override else (),
-            tuple((one.zone, one.weight) for one in zone_aware.weighted_zones),
+            resolve_zones(spec.zone_aware) if spec.zone_aware else None,
         )
 
     def unfit(self, spec: LoadBalancerSpec, transport: Transport) -> Sequence[Path]:
@@ -201,7 +191,8 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
 
     def route(self, value: LoadBalancer, route: Route) -> None:
         """What a route that forwards hashes, and that clients do not see what backends report."""
-        if value.kind == "BackendUtilization" and not (value.utilization and value.utilization.keep_headers):
+        reports = value.kind == "BackendUtilization" or bool(value.zones and value.zones.by_load)
+        if reports and not (value.utilization and value.utilization.keep_headers):
             route.response_headers_to_remove.extend(REPORT_HEADERS)
         if not value.keys or not route.HasField("route"):
             return
@@ -222,12 +213,8 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
         parts.cluster.load_balancing_policy.CopyFrom(policy)
 
     def endpoints(self, value: LoadBalancer, assignment: ClusterLoadAssignment) -> None:
-        """The weights of zones: 1 for one that is not listed, none for one whose weight is 0."""
-        weights = dict(value.zones)
-        for locality in assignment.endpoints if weights else ():
-            weight = weights.get(locality.locality.zone, 1)
-            if weight:
-                locality.load_balancing_weight.CopyFrom(uint32(weight))
+        """The places and weights of zones."""
+        set_zones(value.zones, assignment)
 
 
 def _by_address(value: LoadBalancer) -> bool:
@@ -244,11 +231,6 @@ def _misfit(spec: LoadBalancerSpec) -> str:
         return f"slowStart has no meaning with type {spec.type}"
     if spec.slow_start is not None and not seconds(spec.slow_start.window):
         return "the window of slowStart must be longer than 0s"
-    weights = {one.zone: one.weight for one in spec.zone_aware.weighted_zones} if spec.zone_aware else {}
-    if spec.zone_aware is not None and len(weights) < len(spec.zone_aware.weighted_zones):
-        return "a zone is there twice in weightedZones"
-    if sum(weights.values()) > _MOST_OF_ALL_ZONES:
-        return f"the weights of all zones add up to more than {_MOST_OF_ALL_ZONES}"
     return _hash_misfit(spec.consistent_hash) if spec.consistent_hash else ""
 
 
@@ -306,10 +288,20 @@ def _extension(name: str, config: Message) -> LoadBalancingPolicy:
 
 def _policy(value: LoadBalancer) -> LoadBalancingPolicy:
     """How endpoints are chosen where a request does not say it itself."""
+    picking = _picking(value)
+    zones = value.zones
+    if zones is not None and zones.by_load is not None:
+        return _extension("load_aware_locality", load_aware(zones.by_load, picking))
+    if zones is not None and zones.weights and value.kind == "BackendUtilization":
+        return _extension("wrr_locality", WrrLocality(endpoint_picking_policy=picking))
+    return picking
+
+
+def _picking(value: LoadBalancer) -> LoadBalancingPolicy:
     slow = None if value.slow_start is None else SlowStartConfig(slow_start_window=duration(value.slow_start))
-    by_zone = LocalityLbConfig.LocalityWeightedLbConfig() if value.zones else None
-    zones = LocalityLbConfig(locality_weighted_lb_config=by_zone) if value.zones else None
+    zones = locality_config(value.zones)
     if value.kind == "ConsistentHash":
+        by_zone = zones.locality_weighted_lb_config if zones else None
         size = UInt64Value(value=value.table_size)
         return _extension("maglev", Maglev(table_size=size, locality_weighted_lb_config=by_zone))
     if value.kind == "LeastRequest":
@@ -318,8 +310,7 @@ def _policy(value: LoadBalancer) -> LoadBalancingPolicy:
         return _extension("random", Random(locality_lb_config=zones))
     if value.kind == "RoundRobin":
         return _extension("round_robin", RoundRobin(slow_start_config=slow, locality_lb_config=zones))
-    by_load = _extension("client_side_weighted_round_robin", weighted_by_load(value.utilization, slow))
-    return _extension("wrr_locality", WrrLocality(endpoint_picking_policy=by_load)) if value.zones else by_load
+    return _extension("client_side_weighted_round_robin", weighted_by_load(value.utilization, slow))
 
 
 LOAD_BALANCER = LoadBalancers()

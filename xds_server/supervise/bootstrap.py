@@ -14,6 +14,19 @@ from string import Template
 
 _PACKAGED = Path(__file__).parent / "templates"
 _UPSTREAM_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+_LOCAL_CLUSTER = """
+  # Where this Envoy is, as Envoy wants to be told before it prefers a zone. Nothing is ever sent there.
+  - name: cellway_zone
+    type: STATIC
+    load_assignment:
+      cluster_name: cellway_zone
+      endpoints:
+      - locality: {zone: ZONE}
+        lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}
+
+cluster_manager: {local_cluster_name: cellway_zone}
+"""
 _CHECKOUT = Path(__file__).parents[2] / "envoy"
 
 
@@ -66,13 +79,17 @@ class ClientTls:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one."""
+    """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one.
+
+    `zone` is where the Envoy is, for policies that prefer its own zone.
+    """
 
     gateway: str
     node_id: str
     xds: Address
     admin: Address = Address("127.0.0.1", 0)
     tls: ClientTls | None = None
+    zone: str = ""
 
     def text(self) -> str:
         """The bootstrap as YAML."""
@@ -83,6 +100,8 @@ class Bootstrap:
             xds_port=self.xds.port,
             xds_type="STATIC" if is_ip_address(self.xds.host) else "STRICT_DNS",
             xds_tls=self.tls.text(self.xds.host) if self.tls is not None else "",
+            locality=f"  locality: {{zone: {json.dumps(self.zone)}}}\n" if self.zone else "",
+            local_cluster=_LOCAL_CLUSTER.replace("ZONE", json.dumps(self.zone)) if self.zone else "",
             admin_host=json.dumps(self.admin.host),
             admin_port=self.admin.port,
         )
