@@ -19,7 +19,10 @@ def validate(
         list[Path] | None,
         typer.Argument(metavar="[PATH]...", help="Files and folders; '-' is stdin.", show_default="."),
     ] = None,
-    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print it.")] = "text",
+    output: Annotated[
+        Literal["text", "json", "github", "sarif"],
+        typer.Option("--output", "-o", help="For people, programs, GitHub's workflows or code scanners."),
+    ] = "text",
     address_pool: AddressPool = None,
     controller_name: Controllers = None,
 ) -> None:
@@ -30,6 +33,10 @@ def validate(
     reading = read(paths or [Path()], options_of(controller_name, address_pool))
     if output == "json":
         _print_json(reading)
+    elif output == "sarif":
+        _print_sarif(reading)
+    elif output == "github":
+        _print_github(reading)
     else:
         _print_text(reading)
     if has_errors(reading.diagnostics):
@@ -54,6 +61,21 @@ def _print_json(reading: Reading) -> None:
         "diagnostics": [diagnostic_json(one) for one in reading.diagnostics],
     }
     print(json.dumps(answer, indent=2))
+
+
+def _print_sarif(reading: Reading) -> None:
+    import json
+
+    from xds_server.observe.diagnostics_formats import sarif
+
+    print(json.dumps(sarif(reading.diagnostics), indent=2))
+
+
+def _print_github(reading: Reading) -> None:
+    from xds_server.observe.diagnostics_formats import github_lines
+
+    for line in github_lines(reading.diagnostics):
+        print(line)
 
 
 def _count(number: int, noun: str) -> str:
