@@ -278,7 +278,8 @@ Chain = HttpChain | StreamChain
 class Port:
     """One listening socket of a gateway, on every one of `addresses`. With `tls` SNI tells its chains apart.
 
-    `ttl`: seconds without a word from the control plane after which it is closed; 0: never.
+    `ttl`: seconds without a word from the control plane after which it is closed; 0: never. A UDP port with `names` has no
+    chains: it answers DNS, and these names lead to its own addresses. `origins` are the documents behind such a port.
     """
 
     name: str
@@ -288,6 +289,8 @@ class Port:
     tls: bool = False
     transport: Literal["tcp", "udp"] = "tcp"
     ttl: float = 0.0
+    names: tuple[str, ...] | None = None
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
 
     @property
     def http_chains(self) -> tuple[HttpChain, ...]:

@@ -10,12 +10,14 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from tests import names
 from tests.e2e import shop
 from tests.e2e.load import Load
 from tests.e2e.running import Cellway
 from tests.e2e.shop import EAST, NORTH, SOUTH, WEST, url
 from tests.e2e.tokens import bearer
 
+DNS = 15053
 ORDERS = "api.orders.cell.internal"
 
 
@@ -188,6 +190,18 @@ def test_south_holds_to_methods_and_paths(cells: Cellway) -> None:
     with socket.create_connection(shop.door(cells, "payments", SOUTH), timeout=5) as connection:
         connection.sendall(f"GET /v1/charges/../refunds HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 403")
+
+
+def test_east_answers_dns_for_the_names_of_dependencies(cells: Cellway) -> None:
+    east = cells.block.address(shop.BASES["storefront"] + EAST)
+    for name in (ORDERS, f"http.{ORDERS}", "API.Orders.cell.internal", "catalog.orders.cell.internal"):
+        assert names.ask((east, DNS), name) == names.Answer(names.NO_ERROR, (east,)), name
+        address = names.ask((east, DNS), name).addresses[0]
+        answer = httpx.get(f"http://{address}:{shop.PORTS[EAST]}/", headers={"Host": name}, timeout=10)
+        assert answer.status_code == 200
+    for name in ("api.payments.cell.internal", "orders.cell.internal", "shop.example.com", "localhost"):
+        assert names.ask((east, DNS), name) == names.Answer(names.NO_SUCH_NAME), name
+    assert names.ask((east, DNS), ORDERS, names.AAAA).addresses == ()
 
 
 def test_visibility_and_allow_are_live(cellway: Cellway) -> None:

@@ -20,9 +20,10 @@ from xds_server.attach.index import Index, build_index, unique
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
 from xds_server.attach.listeners import ListenerState
 from xds_server.attach.merging import Policy
+from xds_server.attach.names import dns_port
 from xds_server.attach.parents import Attachment, Parent, attach_route
 from xds_server.attach.policies import PolicyTable, read_policies
-from xds_server.attach.protocols import family_of, transport_of
+from xds_server.attach.protocols import DNS, family_of, transport_of
 from xds_server.attach.quic import with_quic
 from xds_server.attach.routes import Effective, SortKey, effective, routes_of, scopes_of
 from xds_server.attach.rules import Rule, read_rules
@@ -192,6 +193,10 @@ def _port(state: GatewayState, listeners: list[ListenerState], tables: _Tables) 
     chains: list[Chain] = []
     if protocols == {"HTTP"}:
         chains.append(_chain(state, name, listeners, listeners, tables))
+    if protocols == {DNS}:
+        port, problem = dns_port(state, listeners[0], tables.hosts)
+        tables.problems += [problem] if problem else []
+        return port
     names = [listener.hostname for listener in listeners]
     for one in listeners:
         if one.spec.protocol == "HTTPS":

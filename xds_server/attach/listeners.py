@@ -15,7 +15,7 @@ from xds_server.attach.certificates import key_pair_problem
 from xds_server.attach.frontend import Frontend
 from xds_server.attach.hostnames import covers
 from xds_server.attach.index import Index
-from xds_server.attach.protocols import SUPPORTED, family_of, misfit, needs_certificate, route_kinds, transport_of
+from xds_server.attach.protocols import DNS, SUPPORTED, family_of, misfit, needs_certificate, route_kinds, transport_of
 from xds_server.diagnostics import Diagnostic
 from xds_server.graph import Certificate, ClientValidation
 from xds_server.model.core import SecretBody
@@ -136,7 +136,7 @@ def _conflict(one: Listener, rivals: list[Listener]) -> Condition | None:
     if any(family_of(other.protocol) != family_of(one.protocol) for other in rivals):
         message = f"port {one.port} is used with different protocols"
         return Condition("Conflicted", True, "ProtocolConflict", message)
-    if rivals and one.protocol in ("TCP", "UDP"):
+    if rivals and one.protocol in ("TCP", "UDP", DNS):
         message = f"port {one.port} has more than one {one.protocol} listener, and nothing tells them apart"
         return Condition("Conflicted", True, "ProtocolConflict", message)
     if any(other.hostname == one.hostname for other in rivals):

@@ -9,7 +9,9 @@ from typing import Literal
 
 from xds_server.model.gateways import Listener
 
-SUPPORTED = ("HTTP", "HTTPS", "TLS", "TCP", "UDP")
+DNS = "cellway.dev/DNS"
+"""Cellway's own: a UDP port that answers DNS queries for the hosts of its Gateway."""
+SUPPORTED = ("HTTP", "HTTPS", "TLS", "TCP", "UDP", DNS)
 _KINDS = {
     "HTTP": ("HTTPRoute", "GRPCRoute"),
     "HTTPS": ("HTTPRoute", "GRPCRoute"),
@@ -20,7 +22,7 @@ _KINDS = {
 
 def transport_of(protocol: str) -> Literal["tcp", "udp"]:
     """The socket: one number may be a TCP port and a UDP port."""
-    return "udp" if protocol == "UDP" else "tcp"
+    return "udp" if protocol in ("UDP", DNS) else "tcp"
 
 
 def family_of(protocol: str) -> str:
@@ -48,6 +50,9 @@ def route_kinds(listener: Listener) -> tuple[str, ...]:
 def misfit(listener: Listener) -> tuple[str, str] | None:
     """The field that does not fit the protocol, and why; None if all do."""
     protocol, tls = listener.protocol, listener.tls
+    if protocol == DNS and (tls is not None or listener.hostname is not None):
+        field = "tls" if tls is not None else "hostname"
+        return field, "a DNS listener answers for all hosts of its Gateway, in plain text: leave this out"
     if tls is not None and protocol == "HTTPS" and tls.mode == "Passthrough":
         return "tls", "HTTPS ends TLS at the gateway; mode Passthrough needs protocol TLS"
     if tls is None and protocol == "TLS":

@@ -1,14 +1,14 @@
 """East: the gateway through which a cell's components reach other cells.
 
 In: a cell's sections. Out: a derived Gateway, and for every dependency on a cell a route and a backend, or a refusal that
-says why. CONNECT is refused everywhere.
+says why. CONNECT is refused everywhere. A DNS listener beside it leads the names of dependencies to the gateway.
 """
 
 from __future__ import annotations
 
 from xds_server.cells.derive import Output
 from xds_server.cells.exits import add_catch_all, add_exit, free_hosts, refusal
-from xds_server.cells.ingress import CALLER_HEADER, add_gateway, backend_ref, strip_headers
+from xds_server.cells.ingress import CALLER_HEADER, Json, add_gateway, backend_ref, strip_headers
 from xds_server.cells.plan import Bound, Plan
 from xds_server.cells.sections import Exit, Sections, logical_names
 
@@ -16,7 +16,10 @@ from xds_server.cells.sections import Exit, Sections, logical_names
 def add_east(sections: Sections, plan: Plan, output: Output) -> None:
     """The east gateway, a route for every dependency on a cell, and the refusal of everything else."""
     cell = sections.cell
-    add_gateway(cell, "east", [{"name": "http", "protocol": "HTTP", "port": cell.bound.ports.east}], output)
+    ports = cell.bound.ports
+    listeners: list[Json] = [{"name": "http", "protocol": "HTTP", "port": ports.east}]
+    listeners.append({"name": "dns", "protocol": "cellway.dev/DNS", "port": ports.dns})
+    add_gateway(cell, "east", listeners, output)
     strip_headers(cell, "east", output, ("x-cell-",), ())
     add_catch_all(cell, "east", "undeclared-dependency", output)
     taken: dict[str, str] = {}

@@ -213,6 +213,7 @@ class GatewayPorts(Spec):
     east: Port = 15001
     south: Port = 15002
     south_tls: Port = 15443
+    dns: Port = 15053
 
 
 WORKING_COPY = "working-copy"

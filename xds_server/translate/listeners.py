@@ -35,6 +35,7 @@ from xds_server.features.parts.values import ads, duration, uint32
 from xds_server.graph import Chain, HttpChain, Port, StreamChain
 from xds_server.translate.endpoints import address
 from xds_server.translate.message import Translated
+from xds_server.translate.names import names_filter
 from xds_server.translate.routes import CLUSTER, chain_values, table_name
 from xds_server.translate.streams import by_source, tcp_chain, udp_filter
 from xds_server.translate.tls import SECRET, downstream_socket
@@ -79,6 +80,9 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
             ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=config)
         )
         listener.listener_filters_timeout.CopyFrom(duration(_INSPECTION_TIMEOUT))
+    if port.names is not None:
+        listener.udp_listener_config.SetInParent()
+        listener.listener_filters.append(names_filter(port))
     for chain in port.chains:
         if port.transport == "udp" and isinstance(chain, StreamChain):
             listener.udp_listener_config.SetInParent()
@@ -89,7 +93,7 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
                 by_source(built, chain, features) if isinstance(chain, StreamChain) else [built]
             )
     needs = listener_needs(port.chains, features, clusters)
-    return Translated(port.name, listener, listener_origins(port.chains), needs, ttl=port.ttl)
+    return Translated(port.name, listener, (*port.origins, *listener_origins(port.chains)), needs, ttl=port.ttl)
 
 
 def listener_origins(chains: Iterable[Chain]) -> tuple[Origin, ...]:
