@@ -207,6 +207,7 @@ CATALOGUE: Mapping[str, Code] = {
     "F141": _error("this URL cannot be used: {reason}"),
     "F142": _warning("tokens are fetched without TLS, so anybody on the way can read and replace them"),
     "F143": _error("the provider's endpoints are not known, so nobody can log in: {reason}"),
+    "F145": _warning("Envoy's own configuration dump shows this value of Secret {name} to whoever may read it"),
     "F144": _warning(
         "the provider's endpoints are not known yet: a server asks {url}, and until then this answers 500"
     ),

@@ -99,7 +99,7 @@ class Backend:
     """Where requests go: either endpoints with IP addresses, or DNS names (`dns` True), never mixed.
 
     `name` is unique in its organisation and is shown in Envoy's stats. `protocol` is spoken to it; `tcp` and `udp`
-    stand for bytes that nobody looks into.
+    stand for bytes that nobody looks into. `settings` are those of a service that filters call: its cluster's.
     """
 
     name: str
@@ -108,6 +108,7 @@ class Backend:
     protocol: Literal["http1", "h2c", "tcp", "udp"] = "http1"
     tls: BackendTls | None = None
     origins: tuple[Origin, ...] = field(default=(), compare=False)
+    settings: tuple[Setting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

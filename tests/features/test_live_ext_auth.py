@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -127,10 +128,19 @@ def build(envoy: Envoy, http: HttpService, rpc: GrpcService, **changes: Any) -> 
 
     def by_grpc(**more: Any) -> Setting:
         written = {"grpc": {"backendRefs": [{"name": "grpc", "port": 80}]}, **more}
-        return setting("ext_auth", ExtAuthSpec, written, Reporter(backends=services))
+        return setting(
+            "ext_auth", ExtAuthSpec, written, Reporter(backends=services, secrets={"held": {"tier": "silver"}})
+        )
 
     told: dict[str, Any] = {"http": {"headersToBackend": ["X-User"]}}
     tier = [{"name": "tier", "value": "gold"}]
+    held = [{"name": "tier", "type": "ValueRef", "valueRef": {"kind": "Secret", "name": "held", "key": "tier"}}]
+    probes = {"active": {"type": "TCP", "tcp": {}, "interval": "100ms", "unhealthyThreshold": 1}}
+    spare = {
+        "backendRefs": [{"name": "gone", "port": 80}, {"name": "http", "port": 80, "fallback": True}],
+        "backendSettings": {"healthCheck": probes},
+    }
+    shut = {"maxConnections": 0, "maxPendingRequests": 0}
     left_out = by_http(failOpen=True, **told)
     left_out = replace(left_out, value=replace(left_out.value, backend=None))  # type: ignore[type-var]
     return gateway(
@@ -145,9 +155,16 @@ def build(envoy: Envoy, http: HttpService, rpc: GrpcService, **changes: Any) -> 
         host("fail-open.example", route(action, by_http("gone", failOpen=True, **told))),
         host("left-out.example", route(action, left_out)),
         host("both.example", route(action, by_http(refs=("http", "gone")))),
+        host("spare.example", route(action, by_http(http=spare))),
+        host("shut.example", route(action, by_http(http={"backendSettings": {"circuitBreaker": shut}}))),
         host("changing.example", route(action, by_http(**changes))),
         host("tokens.example", route(action, JWT, by_http(headersToExtAuth=["x-pass", "x-sub"]))),
         host("grpc.example", route(action, by_grpc())),
+        host("secret.example", route(action, by_grpc(contextExtensions=held))),
+        host(
+            "route.example",
+            replace(route(action, by_grpc(includeRouteMetadata=True)), name="httproute/shop/web/rule/api/match/0"),
+        ),
         host("tier.example", route(action, by_grpc(contextExtensions=tier, headersToExtAuth=["x-shown"]))),
     )
 
@@ -188,6 +205,21 @@ def test_backends_hear_the_service_and_not_the_client(edge: Envoy) -> None:
     assert told["x-user"] == "ann"
     assert "x-internal" not in told
     assert "x-user" not in seen(edge.get("told.example", x_pass="1", x_user="root")), "the service said nothing"
+
+
+def test_a_fallback_is_asked_while_the_others_are_ill(edge: Envoy) -> None:
+    deadline = time.monotonic() + 20
+    while edge.get("spare.example", x_pass="1").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert edge.get("spare.example").status_code == 403
+
+
+def test_settings_of_a_service_are_its_own(edge: Envoy, http: HttpService) -> None:
+    heard = len(http.heard)
+    assert edge.get("shut.example", x_pass="1").status_code == 403
+    assert len(http.heard) == heard
+    assert edge.get("http.example", x_pass="1").status_code == 200
 
 
 def test_bodies(edge: Envoy, http: HttpService) -> None:
@@ -257,3 +289,12 @@ def test_names_of_filters_do_not_follow_endpoints(http: HttpService, rpc: GrpcSe
         return [name for name, _ in feature("ext_auth").http_filters([made.value])]
 
     assert names(backend(http.address)) == names(backend(rpc.address))
+
+
+def test_a_grpc_service_is_told_values_of_secrets_and_which_route_is_meant(edge: Envoy, rpc: GrpcService) -> None:
+    assert seen(edge.get("secret.example"))["x-tier"] == "silver"
+    assert not rpc.heard[-1].attributes.route_metadata_context.filter_metadata
+    assert edge.get("route.example").status_code == 200
+    told = rpc.heard[-1].attributes.route_metadata_context.filter_metadata["envoy-gateway"]
+    expected = {"kind": "HTTPRoute", "namespace": "shop", "name": "web", "sectionName": "api"}
+    assert [dict(one.struct_value.items()) for one in told.fields["resources"].list_value.values] == [expected]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -62,6 +64,7 @@ def build(envoy: Envoy, **changes: Any) -> Gateway:
              route(action, jwt(provider(recomputeRoute=True)))),
         host("denied.example", route(action, jwt(), setting("authorization", AuthorizationSpec, only_ann()),
              setting("local_rate_limit", RateLimitSpec, {"local": {"rules": [{"limit": {"requests": 2, "unit": "Hour"}}]}}))),
+        host("late.example", route(action, jwt(late_keys(remote, envoy)))),
         host("gone.example", route(action, jwt(provider_of(remote, gone)))),
         host("limited.example", route(action, jwt(), setting("local_rate_limit", RateLimitSpec, limit))),
         host("answer.example", route(Respond(200, "secret"), jwt())),
@@ -83,6 +86,12 @@ def behind(envoy: Envoy, remote: dict[str, Any]) -> Setting:
     return setting("jwt", JwtSpec, written, Reporter(backends={"keys": service}))
 
 
+def late_keys(remote: dict[str, Any], envoy: Envoy) -> dict[str, Any]:
+    """Keys of a server that fails now and then."""
+    uri = f"http://127.0.0.1:{envoy.servers[2].address[1]}/late.json"
+    return {**remote, "remoteJWKS": {"uri": uri, "cacheDuration": "1s", "failedRefetchDuration": "200ms"}}
+
+
 def provider_of(remote: dict[str, Any], uri: str) -> dict[str, Any]:
     return {**remote, "remoteJWKS": {"uri": uri}}
 
@@ -91,6 +100,9 @@ def provider_of(remote: dict[str, Any], uri: str) -> dict[str, Any]:
 def edge(envoy: Envoy) -> Envoy:
     envoy.server()
     envoy.server("keys").body = jwks()
+    late = envoy.server("late")
+    late.body = jwks()
+    late.broken.add("/late.json")
     envoy.apply(build(envoy))
     return envoy
 
@@ -155,6 +167,27 @@ def test_keys_from_a_server(edge: Envoy) -> None:
     assert edge.get("behind.example", **bearer()).status_code == 200
     assert edge.get("behind.example").status_code == 401
     assert edge.get("gone.example", **bearer()).status_code == 401, "keys that cannot be had open nothing"
+
+
+def test_a_key_server_that_is_down_closes_its_routes_and_later_no_longer_matters(edge: Envoy) -> None:
+    late = edge.servers[2]
+    assert edge.get("late.example", **bearer()).status_code == 401
+    assert edge.get("public.example").status_code == 200
+    late.broken.clear()
+    until(lambda: edge.get("late.example", **bearer()).status_code == 200)
+    late.broken.add("/late.json")
+    asked = len(late.seen)
+    until(lambda: len(late.seen) > asked + 2)
+    assert edge.get("late.example", **bearer()).status_code == 200
+    assert edge.get("late.example").status_code == 401
+
+
+def until(reached: Callable[[], bool]) -> None:
+    """Wait for something that Envoy does by itself."""
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_users_have_limits_of_their_own_and_strangers_use_up_none(edge: Envoy) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import JsonValue
+
 from xds_server.diagnostics import CATALOGUE, Severity, Span
 from xds_server.features import FEATURES
 from xds_server.features.contract import AnyFeature, Reference
@@ -23,6 +25,7 @@ from xds_server.graph import (
     Setting,
     VirtualHost,
 )
+from xds_server.model.backend_settings import BackendSettingsSpec
 from xds_server.spec import Spec
 from xds_server.types import Fetched, Key, Origin, Secret
 
@@ -56,6 +59,17 @@ class Reporter:
             self.problem("A105", *path, reason=f"there is no Secret {name}")
             return None
         return {key: Secret(text.encode()) for key, text in self.secrets[name].items()}
+
+    def cluster_settings(self, written: JsonValue, *path: str | int) -> tuple[Setting, ...] | None:
+        """What the fields mean, for fields that are right."""
+        spec = BackendSettingsSpec.model_validate(written)
+        fields = {info.alias or name: getattr(spec, name) for name, info in BackendSettingsSpec.model_fields.items()}
+        found = []
+        for one in FEATURES:
+            for kind, field_name in one.carriers:
+                if kind == "BackendTrafficPolicy" and fields.get(field_name) is not None:
+                    found.append(Setting(one.name, one.resolve(fields[field_name], self)))
+        return tuple(found)
 
     def document(self, url: str) -> Fetched | None:
         """A document of the web, if there is one."""

@@ -6,19 +6,31 @@ the feature reported. References into other namespaces need a ReferenceGrant.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import JsonValue
 
 from xds_server.attach.backends import Unresolved, resolve_backend
 from xds_server.attach.index import Index
 from xds_server.diagnostics import Diagnostic, Path, Severity
 from xds_server.features.contract import Reference
-from xds_server.graph import Backend
+from xds_server.graph import Backend, Setting
 from xds_server.model.core import ConfigMapBody, SecretBody
 from xds_server.model.object import Object
 from xds_server.types import CORE_GROUP, Fetched, Key, Secret
 
 _CLOSES = ("F144",)
 """Not an error, and yet nothing may pass: it is not known yet whom to let in."""
+
+
+class Expand(Protocol):
+    """Reads `backendSettings` of an object at a path: its settings, None if they cannot be, and what is wrong."""
+
+    def __call__(
+        self, item: Object, written: JsonValue, path: Path
+    ) -> tuple[tuple[Setting, ...] | None, Sequence[Diagnostic]]: ...
 
 
 @dataclass(slots=True)
@@ -28,6 +40,7 @@ class Reading:
     item: Object
     path: Path
     index: Index
+    expand: Expand
     problems: list[Diagnostic] = field(default_factory=list)
 
     @property
@@ -66,6 +79,12 @@ class Reading:
         if not found.endpoints:
             self.problem("A113", *path, name=found.name)
         return found
+
+    def cluster_settings(self, written: JsonValue, *path: str | int) -> tuple[Setting, ...] | None:
+        """What `backendSettings` mean; None after having reported what is wrong with them."""
+        settings, problems = self.expand(self.item, written, (*self.path, *path))
+        self.problems += problems
+        return settings
 
     def document(self, url: str) -> Fetched | None:
         """A document of the web as it is known now."""

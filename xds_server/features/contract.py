@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
+from pydantic import JsonValue
 
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -23,7 +24,7 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
 from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from xds_server.graph import Backend, Redirect, Respond, SecretValue
+from xds_server.graph import Backend, Redirect, Respond, SecretValue, Setting
 from xds_server.types import Fetched, Path, Secret
 
 SpecT = TypeVar("SpecT")
@@ -70,6 +71,9 @@ class Context(Protocol):
 
     def backend(self, ref: Reference, *path: str | int, needed: bool = True) -> Backend | None:
         """What a backendRef leads to, or None after having reported why nowhere: an error, a warning if not `needed`."""
+
+    def cluster_settings(self, written: JsonValue, *path: str | int) -> tuple[Setting, ...] | None:
+        """What `backendSettings` mean, in the words of a BackendTrafficPolicy; None if a problem was reported."""
 
     def document(self, url: str) -> Fetched | None:
         """A document of the web as it is known now; None if it was not asked for yet. From now on it is wanted."""

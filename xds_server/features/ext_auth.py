@@ -10,6 +10,7 @@ says nothing must not leave the word to the client.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -33,14 +34,19 @@ from xds_server.envoy_api.envoy.type.matcher.v3.string_pb2 import ListStringMatc
 from xds_server.envoy_api.envoy.type.v3.http_status_pb2 import HttpStatus, StatusCode
 from xds_server.features.contract import Context, Feature, enable
 from xds_server.features.parts.headers import check_forwarded
+from xds_server.features.parts.secrets import SecretRefSpec, resolve_secret, secret_text
 from xds_server.features.parts.services import ServiceSpec, resolve_service, service_refused
 from xds_server.features.parts.values import duration, seconds
 from xds_server.graph import Backend
 from xds_server.spec import Bool, Duration, HeaderName, ObjectName, Spec, Text
+from xds_server.types import Secret
 
 _FILTER = "envoy.filters.http.ext_authz"
 _REMOVAL = "envoy.filters.http.header_mutation/ext_authz"
 _TIMEOUT = 10.0
+_ROUTE_METADATA = "envoy-gateway"
+_KINDS = {"httproute": "HTTPRoute", "grpcroute": "GRPCRoute"}
+_NAMED = re.compile(r"(?P<kind>[a-z]+)/(?P<namespace>[^/]+)/(?P<name>.+)/rule/(?P<rule>[^/]+)/match/[0-9]+")
 PathText = Annotated[Text, Field(max_length=1024)]
 
 
@@ -63,7 +69,7 @@ class BodySpec(Spec):
 
 
 class ValueRefSpec(Spec):
-    """One key of a ConfigMap."""
+    """One key of a ConfigMap or a Secret."""
 
     group: Literal[""] = ""
     kind: Literal["ConfigMap", "Secret"] = "ConfigMap"
@@ -110,8 +116,9 @@ class ExtAuth:
     timeout: float
     fail_open: bool
     recompute: bool
-    context: tuple[tuple[str, str], ...]
+    context: tuple[tuple[str, str | Secret], ...]
     status: int
+    tell_route: bool
 
 
 class ExtAuthFeature(Feature[ExtAuthSpec, ExtAuth]):
@@ -153,6 +160,7 @@ class ExtAuthFeature(Feature[ExtAuthSpec, ExtAuth]):
             recompute=spec.recompute_route,
             context=extensions,
             status=spec.status_on_error or 0,
+            tell_route=spec.include_route_metadata,
         )
 
     def http_filters(self, values: Sequence[ExtAuth]) -> Sequence[tuple[str, Message]]:
@@ -171,7 +179,10 @@ class ExtAuthFeature(Feature[ExtAuthSpec, ExtAuth]):
                 removal.mutations.request_mutations.add(remove=name)
             enable(route, _REMOVAL, removal)
         if value.backend is not None:
-            settings = CheckSettings(context_extensions=dict(value.context))
+            told = {name: one.value.decode() if isinstance(one, Secret) else one for name, one in value.context}
+            settings = CheckSettings(context_extensions=told)
+            if value.tell_route:
+                _describe(route)
             enable(route, _filter_name(value), ExtAuthzPerRoute(check_settings=settings))
 
     def backends(self, value: ExtAuth) -> Sequence[Backend]:
@@ -191,8 +202,8 @@ def _check(spec: ExtAuthSpec, http: HttpAuthSpec, context: Context) -> bool:
     for number, name in enumerate(http.headers_to_backend):
         if not check_forwarded(context, name, "http", "headersToBackend", number):
             return False
-    if spec.include_route_metadata:
-        context.problem("F102", "includeRouteMetadata", field="includeRouteMetadata")
+    if spec.include_route_metadata and spec.http is not None:
+        context.problem("F103", "includeRouteMetadata", reason="only a gRPC service can be told about the route")
         return False
     if spec.timeout is not None and not seconds(spec.timeout):
         context.problem("F103", "timeout", reason="a timeout must be longer than 0s")
@@ -203,9 +214,21 @@ def _check(spec: ExtAuthSpec, http: HttpAuthSpec, context: Context) -> bool:
     return True
 
 
-def _context(spec: ExtAuthSpec, context: Context) -> tuple[tuple[str, str], ...] | None:
+def _describe(route: Route) -> None:
+    """Write into a route which object it comes from, in the words of Envoy Gateway."""
+    named = _NAMED.fullmatch(route.name)
+    kind = _KINDS.get(named["kind"]) if named else None
+    if named is None or kind is None:
+        return
+    told = {"kind": kind, "namespace": named["namespace"], "name": named["name"]}
+    if not named["rule"].isdecimal():
+        told["sectionName"] = named["rule"]
+    route.metadata.filter_metadata[_ROUTE_METADATA].update({"resources": [told]})
+
+
+def _context(spec: ExtAuthSpec, context: Context) -> tuple[tuple[str, str | Secret], ...] | None:
     """Names and values for the service; None if one was reported."""
-    found: dict[str, str] = {}
+    found: dict[str, str | Secret] = {}
     if spec.context_extensions and spec.http:
         context.problem("F103", "contextExtensions", reason="only a gRPC service can be told contextExtensions")
         return None
@@ -221,7 +244,7 @@ def _context(spec: ExtAuthSpec, context: Context) -> tuple[tuple[str, str], ...]
     return tuple(found.items())
 
 
-def _context_value(spec: ContextSpec, context: Context, *path: str | int) -> str | None:
+def _context_value(spec: ContextSpec, context: Context, *path: str | int) -> str | Secret | None:
     wanted, other = (spec.value, spec.value_ref) if spec.type == "Value" else (spec.value_ref, spec.value)
     if wanted is None or other is not None:
         context.problem("F103", *path, reason=f"type {spec.type} needs its own field and no other")
@@ -230,11 +253,11 @@ def _context_value(spec: ContextSpec, context: Context, *path: str | int) -> str
     if ref is None:
         return spec.value
     if ref.kind == "Secret":
-        hint = "a ConfigMap works, for values that may be seen"
-        context.problem(
-            "F102", *path, "valueRef", "kind", hint=hint, field="a value of a Secret, which Envoy would show,"
-        )
-        return None
+        held = resolve_secret(SecretRefSpec(name=ref.name), ref.key, context, *path, "valueRef")
+        if held is None or secret_text(held, "the value", context, *path, "valueRef") is None:
+            return None
+        context.problem("F145", *path, "valueRef", "kind", name=ref.name)
+        return held
     data = context.config_map(ref.name, None, *path, "valueRef")
     if data is not None and ref.key not in data:
         context.problem("F103", *path, "valueRef", "key", reason=f"ConfigMap {ref.name} has no key '{ref.key}'")
@@ -266,6 +289,8 @@ def _filter(value: ExtAuth, backend: Backend) -> ExtAuthz:
         service.envoy_grpc.cluster_name = backend.name
         service.envoy_grpc.authority = next((one.hostname for one in backend.endpoints if one.hostname), "ext-auth")
         service.timeout.CopyFrom(duration(value.timeout))
+        if value.tell_route:
+            config.route_metadata_context_namespaces.append(_ROUTE_METADATA)
         return config
     http = config.http_service
     http.server_uri.uri = "http://ext-auth"  # Envoy reads nothing of it

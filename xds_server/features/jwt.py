@@ -25,7 +25,7 @@ from xds_server.envoy_api.envoy.extensions.filters.http.jwt_authn.v3.config_pb2 
 from xds_server.features.contract import Context, Feature, enable
 from xds_server.features.parts.key_sets import key_set_problem
 from xds_server.features.parts.servers import parse_server, server_problem
-from xds_server.features.parts.services import ServiceSpec, resolve_service
+from xds_server.features.parts.services import ServiceSpec, resolve_service, with_settings
 from xds_server.features.parts.texts import TextSpec, resolve_text
 from xds_server.features.parts.values import content_name, duration, seconds
 from xds_server.graph import Backend
@@ -211,7 +211,11 @@ def _keys(spec: JwtProviderSpec, context: Context, *path: str | int) -> str | Re
         reason = server if isinstance(server, str) else problem
         context.problem("F111", *path, "remoteJWKS", "uri", name=spec.name, reason=reason)
         return None
-    backend = resolve_service(remote, context, *path, "remoteJWKS") if remote.elsewhere else server.backend
+    place = (*path, "remoteJWKS")
+    if remote.elsewhere:
+        backend = resolve_service(remote, context, *place)
+    else:
+        backend = with_settings(server.backend, remote, context, *place)
     if backend is None:
         return None
     if backend.tls is None:

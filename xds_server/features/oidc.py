@@ -29,7 +29,7 @@ from xds_server.features.parts.issuers import OidcProviderSpec, Url, described
 from xds_server.features.parts.patterns import StringMatchSpec, check_regex
 from xds_server.features.parts.secrets import SecretRefSpec, resolve_secret, secret_text
 from xds_server.features.parts.servers import parse_server, server_problem
-from xds_server.features.parts.services import resolve_service
+from xds_server.features.parts.services import resolve_service, with_settings
 from xds_server.features.parts.sessions import Session, filter_name, oauth_filter
 from xds_server.features.parts.urls import redirect_path, redirect_problem
 from xds_server.features.parts.values import seconds
@@ -203,7 +203,10 @@ def _backend(spec: OidcProviderSpec, context: Context) -> Backend | None:
     if problem:
         context.problem("F141", "provider", "tokenEndpoint", reason=problem)
         return None
-    backend = resolve_service(spec, context, "provider") if spec.elsewhere else server.backend
+    if spec.elsewhere:
+        backend = resolve_service(spec, context, "provider")
+    else:
+        backend = with_settings(server.backend, spec, context, "provider")
     if backend is not None and backend.tls is None:
         context.problem("F142", "provider", "tokenEndpoint")
     return backend

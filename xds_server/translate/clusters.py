@@ -73,7 +73,7 @@ def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature]) -> dic
         for setting in (*route.settings, *chain.settings):
             for backend in features[setting.feature].backends(setting.value):
                 client = _client(gateway, backend)
-                found.setdefault(backend.name, Wanted(backend, client=client)).origins.update(
+                found.setdefault(backend.name, Wanted(backend, backend.settings, client)).origins.update(
                     dict.fromkeys(setting.origins)
                 )
     return dict(sorted(found.items()))

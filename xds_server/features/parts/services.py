@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from xds_server.features.contract import Context
+from xds_server.features.parts.values import content_name
 from xds_server.graph import Backend, Endpoint
 from xds_server.spec import Bool, ObjectName, Port, Spec
 
@@ -32,7 +33,7 @@ class ServiceRefSpec(Spec):
 
 
 class ServiceSpec(Spec):
-    """Where calls go. `backendSettings` and `fallback` are not supported."""
+    """Where calls go, and how they get there."""
 
     backend_ref: ServiceRefSpec | None = None
     backend_refs: Annotated[tuple[ServiceRefSpec, ...], Field(max_length=16)] = ()
@@ -41,22 +42,27 @@ class ServiceSpec(Spec):
     @property
     def elsewhere(self) -> bool:
         """True if it says where calls go."""
-        return self.backend_ref is not None or bool(self.backend_refs) or self.backend_settings is not None
+        return self.backend_ref is not None or bool(self.backend_refs)
 
 
 def service_refused(spec: ServiceSpec, context: Context, *path: str | int) -> bool:
-    """True after what is not supported, or does not fit, was reported."""
-    if spec.backend_settings is not None:
-        context.problem("F102", *path, "backendSettings", field="backendSettings of a policy")
-        return True
+    """True after what does not fit was reported."""
     if spec.backend_ref is not None and spec.backend_refs:
         context.problem("F103", *path, "backendRef", reason="give either backendRef or backendRefs")
         return True
-    for place, ref in _refs(spec):
-        if ref.fallback:
-            context.problem("F102", *path, *place, "fallback", field="fallback")
-            return True
-    return False
+    settings = spec.backend_settings
+    return settings is not None and context.cluster_settings(settings, *path, "backendSettings") is None
+
+
+def with_settings(backend: Backend, spec: ServiceSpec, context: Context, *path: str | int) -> Backend | None:
+    """The backend with what `backendSettings` say; None if that was reported."""
+    if spec.backend_settings is None:
+        return backend
+    settings = context.cluster_settings(spec.backend_settings, *path, "backendSettings")
+    if settings is None:
+        return None
+    name = content_name(backend.name, [(one.feature, one.value) for one in settings])
+    return replace(backend, name=name, settings=settings)
 
 
 def resolve_service(spec: ServiceSpec, context: Context, *path: str | int, needed: bool = True) -> Backend | None:
@@ -80,7 +86,8 @@ def resolve_service(spec: ServiceSpec, context: Context, *path: str | int, neede
             reason = "it differs from the first in TLS, protocol, or endpoints by name; one service needs equal ones"
             context.problem("F103", *path, *place, reason=reason)
             return None
-    return first if len(found) == 1 else _joined(found, context.owner)
+    one = first if len(found) == 1 else _joined(found, [ref.fallback for _, ref in refs], context.owner)
+    return with_settings(one, spec, context, *path)
 
 
 def _refs(spec: ServiceSpec) -> list[tuple[tuple[str | int, ...], ServiceRefSpec]]:
@@ -90,13 +97,28 @@ def _refs(spec: ServiceSpec) -> list[tuple[tuple[str | int, ...], ServiceRefSpec
     return [(("backendRefs", number), ref) for number, ref in enumerate(spec.backend_refs)]
 
 
-def _joined(found: Sequence[tuple[Backend, int]], owner: str) -> Backend:
-    """All endpoints in one backend; each backend has its share, however many endpoints it has."""
+def _joined(found: Sequence[tuple[Backend, int]], fallback: Sequence[bool], owner: str) -> Backend:
+    """All endpoints in one backend; each backend has its share, however many endpoints it has.
+
+    Fallbacks come after all others, unless there are no others.
+    """
+    ahead = [
+        one.priority
+        for (backend, _), later in zip(found, fallback, strict=True)
+        if not later
+        for one in backend.endpoints
+    ]
+    behind = max(ahead, default=-1) + 1
     most = max(weight for _, weight in found)
     endpoints: list[Endpoint] = []
-    for backend, weight in found:
+    for (backend, weight), later in zip(found, fallback, strict=True):
         total = sum(one.weight for one in backend.endpoints) or 1
         share = _SCALE * weight / most
-        endpoints += [replace(one, weight=max(1, round(share * one.weight / total))) for one in backend.endpoints]
-    name = f"{owner}/" + "+".join(backend.name.rpartition("/")[2] for backend, _ in found)
+        for one in backend.endpoints:
+            priority = one.priority + (behind if later else 0)
+            endpoints.append(replace(one, weight=max(1, round(share * one.weight / total)), priority=priority))
+    # Stats of clusters go by name, and this one must differ where the order of its backends does.
+    signs = ["+" if not later else "|" for later in fallback]
+    names = [backend.name.rpartition("/")[2] for backend, _ in found]
+    name = f"{owner}/" + "".join(sign + one for sign, one in zip(signs, names, strict=True)).removeprefix("+")
     return replace(found[0][0], name=name, endpoints=tuple(endpoints))
