@@ -25,7 +25,7 @@ class PathType(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class ValueMatch:
-    """A header or a query parameter that a request must have."""
+    """A header, a query parameter or a cookie that a request must have."""
 
     name: str
     value: str
@@ -46,6 +46,7 @@ class Match:
     headers: tuple[ValueMatch, ...] = ()
     query: tuple[ValueMatch, ...] = ()
     below: int | None = None
+    cookies: tuple[ValueMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

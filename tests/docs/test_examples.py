@@ -48,6 +48,7 @@ CARRIERS = {
     "adaptive-concurrency.md": [("BackendTrafficPolicy", "adaptiveConcurrency")],
     "fair-shares.md": [("BackendTrafficPolicy", "bandwidthShare")],
     "priority-classes.md": [("HTTPRouteFilter", "priorityClass")],
+    "cookies.md": [("HTTPRouteFilter", "matches")],
     "telemetry.md": [("BackendTrafficPolicy", "telemetry")],
     "upgrades.md": [("BackendTrafficPolicy", "httpUpgrade")],
     "credential-injection.md": [("HTTPRouteFilter", "credentialInjection")],

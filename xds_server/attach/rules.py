@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from xds_server.attach.backends import Unresolved, resolve_backend
 from xds_server.attach.index import Index
 from xds_server.attach.joined import apart, is_fallback, with_fallback
-from xds_server.attach.matches import Rank, read_matches
+from xds_server.attach.matches import Rank, read_matches, with_cookies
 from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
 from xds_server.features.grpc_web import GRPC_WEB, GrpcWeb
 from xds_server.graph import Backend, Match, Redirect, Respond, Setting
+from xds_server.model.cookies import FilterMatch
 from xds_server.model.gateway_api import HttpRouteRule, HttpRouteSpec
 from xds_server.model.grpc_route import GrpcRouteRule, GrpcRouteSpec
 from xds_server.model.object import Object
@@ -53,6 +54,8 @@ class Filtered:
     mirrors: tuple[Copies, ...] = ()
     dropped: str = ""
     origins: tuple[Origin, ...] = ()
+    matches: tuple[tuple[FilterMatch, ...], ...] = ()
+    """Of each group of cookies a request needs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ def _read_rule(reader: _Reader) -> Rule:
     )
     rule.backends = _with_fallbacks(reader, rule.backends, (*path, "backendRefs"))
     filtered = _read_filters(reader, rule.spec.filters, (*path, "filters"))
+    for groups in filtered.matches:
+        rule.matches = with_cookies(rule.matches, [group.cookies for group in groups])
     settings, problems, failed = settings_of(route, "HTTPRoute.rule", rule.spec, path, reader.features, reader.index)
     rule.problems += problems
     web = (Setting(GRPC_WEB.name, GrpcWeb(), route.origins),) if isinstance(rule.spec, GrpcRouteRule) else ()
@@ -156,6 +161,9 @@ def _read_backend(reader: _Reader, ref: BackendRef, path: Path) -> Share:
         reader.report("A113", path, name=backend.name)
         reader.rule.idle += (backend.name,)
     filtered = _read_filters(reader, getattr(ref, "filters", ()), (*path, "filters"))
+    if filtered.matches:
+        filtered.dropped = "matches of an HTTPRouteFilter are for a whole rule, not for one of its backends"
+        reader.report("A114", (*path, "filters"), reason=filtered.dropped)
     if filtered.dropped:
         reader.rule.unresolved += (Unresolved("InvalidBackendFilters", filtered.dropped),)
         return Share(None, ref.weight)
@@ -257,6 +265,7 @@ def _read_extension(reader: _Reader, written: RouteFilter, path: Path, found: Fi
     found.settings += settings
     reader.rule.problems += problems
     found.origins += item.origins
+    found.matches += (item.spec.matches,) if item.spec.matches else ()
     if failed:
         found.dropped = problems[0].message
 

@@ -78,7 +78,7 @@ def _route(place: Place, index: Index) -> Object:
 
 
 def _fits_everything(match: Match) -> bool:
-    if match.method or match.headers or match.query:
+    if match.method or match.headers or match.query or match.cookies:
         return False
     # A prefix comes before other routes on the host only if it is the one of a GRPCRoute.
     return match.path in _EVERY_PATH if match.path_type is PathType.REGEX else match == Match()

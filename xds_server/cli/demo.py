@@ -69,7 +69,9 @@ def _routes(gateway: Gateway) -> Iterator[Route]:
 
 def _try(gateway: Gateway, port: Port, chain: HttpChain, host: VirtualHost, route: Route) -> Try | None:
     match = route.match
-    regex = match.path_type == PathType.REGEX or any(one.regex for one in (*match.headers, *match.query))
+    regex = match.path_type == PathType.REGEX or any(
+        one.regex for one in (*match.headers, *match.query, *match.cookies)
+    )
     if regex or match.method == "CONNECT":
         return None
     name = host.hostname.replace("*.", "any.", 1) if host.hostname != "*" else ""
@@ -87,6 +89,8 @@ def _try(gateway: Gateway, port: Port, chain: HttpChain, host: VirtualHost, rout
         words += ["-H", f"Host: {name}"] if name else []
     for header in match.headers:
         words += ["-H", f"{header.name}: {header.value}"]
+    if match.cookies:
+        words += ["-b", "; ".join(f"{one.name}={one.value}" for one in match.cookies)]
     query = "&".join(f"{one.name}={one.value}" for one in match.query)
     words.append(f"{where}{match.path}{'?' + query if query else ''}")
     return Try(gateway.name, route.name, shlex.join(words), _expected(route))

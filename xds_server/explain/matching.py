@@ -9,6 +9,7 @@ from __future__ import annotations
 import re2
 
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import (
+    CookieMatcher,
     HeaderMatcher,
     QueryParameterMatcher,
     RouteMatch,
@@ -26,6 +27,8 @@ def why_not(match: RouteMatch, request: Request) -> str:
         reason = reason or _header(header, request)
     for parameter in match.query_parameters:
         reason = reason or _parameter(parameter, request)
+    for cookie in match.cookies:
+        reason = reason or _cookie(cookie, request)
     beyond = [name for name, _ in ((field.name, value) for field, value in match.ListFields()) if name in _BEYOND]
     return reason or (f"it asks for {', '.join(beyond)}, which a request alone does not tell" if beyond else "")
 
@@ -72,6 +75,14 @@ def _parameter(matcher: QueryParameterMatcher, request: Request) -> str:
     if matcher.WhichOneof("query_parameter_match_specifier") == "string_match":
         return _text(what, matcher.string_match, value)
     return ""
+
+
+def _cookie(matcher: CookieMatcher, request: Request) -> str:
+    """Of several cookies with the name the first counts."""
+    pairs = [pair.strip().partition("=") for line in request.headers.get("cookie", ()) for pair in line.split(";")]
+    value = next((text.strip('"') for name, _, text in pairs if name == matcher.name), None)
+    what = f"the cookie {matcher.name}"
+    return f"{what} is missing" if value is None else _text(what, matcher.string_match, value)
 
 
 def fits(matcher: StringMatcher, value: str) -> bool:

@@ -46,6 +46,7 @@ from xds_server.features.retry import RetrySpec
 from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
+from xds_server.model.cookies import FilterMatch
 from xds_server.model.namespaces import LabelSelector
 from xds_server.spec import Bool, GroupName, KindName, ObjectName, SectionName, Spec
 from xds_server.types import GATEWAY_GROUP
@@ -207,3 +208,4 @@ class HttpRouteFilterSpec(Spec):
     direct_response: DirectResponseSpec | None = None
     credential_injection: CredentialInjectionSpec | None = None
     priority_class: PriorityClassSpec | None = None
+    matches: Annotated[tuple[FilterMatch, ...], Field(max_length=8)] = ()

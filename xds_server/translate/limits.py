@@ -16,6 +16,7 @@ def match_problem(match: RouteMatch) -> str:
     """Why Envoy would refuse the match; empty if it takes it."""
     patterns = [match.safe_regex.regex] if match.HasField("safe_regex") else []
     matchers = [one.string_match for one in match.headers] + [one.string_match for one in match.query_parameters]
+    matchers += [one.string_match for one in match.cookies]
     patterns += [one.safe_regex.regex for one in matchers if one.HasField("safe_regex")]
     return _first_problem(patterns)
 

@@ -7,6 +7,7 @@ covers the whole path without its query, CONNECT matches by its method alone (it
 from __future__ import annotations
 
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import (
+    CookieMatcher,
     HeaderMatcher,
     QueryParameterMatcher,
     RouteMatch,
@@ -33,6 +34,8 @@ def translate_match(match: Match) -> RouteMatch:
         found.headers.append(HeaderMatcher(name=header.name, string_match=_text(header)))
     for parameter in match.query:
         found.query_parameters.append(QueryParameterMatcher(name=parameter.name, string_match=_text(parameter)))
+    for cookie in match.cookies:
+        found.cookies.append(CookieMatcher(name=cookie.name, string_match=_text(cookie)))
     return found
 
 
