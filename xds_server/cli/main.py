@@ -13,7 +13,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import typer
 
-from xds_server.cli import bootstrap, explain, render, run, serve, status, validate, version, wait
+from xds_server.cli import bootstrap, explain, render, run, schema, serve, status, validate, version, wait
 
 application = typer.Typer(
     name="cellway",
@@ -30,6 +30,7 @@ application.command()(explain.explain)
 application.command()(bootstrap.bootstrap)
 application.command()(status.status)
 application.command()(wait.wait)
+application.command()(schema.schema)
 application.command()(version.version)
 
 
