@@ -230,7 +230,7 @@ def said(cellway: Cellway, host: str, path: str = "/", method: str = "GET", **he
 
 def stat(cellway: Cellway, name: str) -> int:
     """A counter of the south gateway's Envoy."""
-    admin = next(one["admin"] for one in cellway.api("proxies")["items"] if one["gateway"].endswith("-south"))
+    admin = next(one["admin"] for one in cellway.api("proxies")["items"] if one["gateway"].endswith("/south"))
     found = httpx.get(f"http://{admin}/stats?format=json", timeout=10).json()["stats"]
     return sum(int(one["value"]) for one in found if one.get("name") == name)
 

@@ -231,6 +231,35 @@ def test_bytes_have_a_port_of_their_own(cell: Cellway) -> None:
             assert connection.recv(100) == b"SELECT\n"
 
 
+# -- 41: addresses inside ------------------------------------------------------------------------------
+
+
+def test_a_class_denies_addresses_inside(cell: Cellway, internet: Internet) -> None:
+    """Every service is on loopback here."""
+    strict = "apiVersion: cellway.dev/v1alpha1\nkind: CellClass\nmetadata: {name: strict}\n"
+    cell.write("class.yaml", f"{strict}spec: {{overrides: {{south: {{denyPrivateAddresses: true}}}}}}\n")
+    cell.write("cell.yaml", south.CELL.replace("spec:\n  components", "spec:\n  class: strict\n  components"))
+    cell.wait()
+    before = internet.requests
+    for host, path in (("api.open.example", "/"), ("api.cards.example", "/v1/charges"), ("api.many.example:8443", "/")):
+        answer = ask(cell, host, path)
+        assert (answer.status_code, answer.text) == (403, "RBAC: access denied"), host
+    for target in ("vault.example:8443", "db.example:5432"):
+        assert raw(cell, f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").startswith(b"HTTP/1.1 403")
+    for port in (6543, 5671):
+        with socket.create_connection((cell.block.address(SOUTH), port), timeout=10) as connection:
+            assert connection.recv(100) == b"", "closed: nobody could check it"
+    with (
+        socket.create_connection((cell.block.address(SOUTH), TLS), timeout=10) as connection,
+        pytest.raises((ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)),
+    ):
+        over_tls(connection, internet, "vault.example")
+    assert internet.requests == before
+    cell.write("cell.yaml", south.CELL)
+    cell.wait()
+    assert ask(cell, "api.open.example").status_code == 200
+
+
 # -- 42: what another cell declared --------------------------------------------------------------------
 
 

@@ -240,14 +240,27 @@ static_resources:
 """
 
 
-class Envoy:
-    """A running Envoy with one worker thread (so that counts are exact). `zone` is where it is."""
+_RESOLVER = """
+typed_dns_resolver_config:
+  name: envoy.network.dns_resolver.cares
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig
+    resolvers: [{socket_address: {address: 127.0.0.1, port_value: PORT, protocol: UDP}}]
+    dns_resolver_options: {no_default_search_domain: true}
+"""
 
-    def __init__(self, folder: Path, zone: str = "") -> None:
+
+class Envoy:
+    """A running Envoy with one worker thread (so that counts are exact). `zone` is where it is.
+
+    With `names`, a port of 127.0.0.1, it asks the DNS server there.
+    """
+
+    def __init__(self, folder: Path, zone: str = "", names: int = 0) -> None:
         self.ads = Ads()
         self.servers: list[Server] = []
         bootstrap, self._admin, self._log = folder / "envoy.yaml", folder / "admin", folder / "envoy.log"
-        bootstrap.write_text(_bootstrap(self.ads.port, zone), encoding="utf-8")
+        bootstrap.write_text(_bootstrap(self.ads.port, zone, names), encoding="utf-8")
         command = [str(envoy_binary()), "-c", str(bootstrap), "--concurrency", "1", "--disable-hot-restart"]
         command += ["--admin-address-path", str(self._admin), "-l", "warn", "--file-flush-interval-msec", "50"]
         with self._log.open("wb") as log:
@@ -323,7 +336,7 @@ class Envoy:
             server.close()
 
 
-def _bootstrap(port: int, zone: str) -> str:
+def _bootstrap(port: int, zone: str, names: int) -> str:
     """The bootstrap; what tells an Envoy its zone is that of the product."""
     own = yaml.safe_load(_BOOTSTRAP.replace("PORT", str(port)))
     product = yaml.safe_load(Bootstrap("default/edge", "test", Address("127.0.0.1", port), zone=zone).text())
@@ -331,6 +344,8 @@ def _bootstrap(port: int, zone: str) -> str:
         own["node"]["locality"] = product["node"]["locality"]
         own["cluster_manager"] = product["cluster_manager"]
         own["static_resources"]["clusters"] += product["static_resources"]["clusters"][1:]
+    if names:
+        own |= yaml.safe_load(_RESOLVER.replace("PORT", str(names)))
     return json.dumps(own)
 
 

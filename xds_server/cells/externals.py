@@ -95,8 +95,9 @@ def credential_of(outside: Outside) -> Credential | str | None:
 
 def missing_credential(cell: Bound, external: External, plan: Plan) -> str:
     """Why the credential of a service cannot be shown; empty if it can, or if there is none."""
-    credential = credential_of(outside_of(cell, external))
-    if credential is None or isinstance(credential, str):
+    outside = outside_of(cell, external)
+    credential = credential_of(outside)
+    if credential is None or isinstance(credential, str) or override_problem(outside):
         return ""
     name = credential.secret_ref.name
     known = plan.secrets.get((cell.name, name))

@@ -28,7 +28,7 @@ def without_requests(weak: list[Layer], strong: list[Layer]) -> Merged:
     override_layers(merged, (layer for layer in weak if layer.name in _OWN), whole=False)
     forced = merge_layers(strong)
     _drop_unfit(forced)
-    put_over(merged, forced, whole=False)
+    put_over(merged, forced)
     return merged
 
 

@@ -56,14 +56,17 @@ def merge_layers(layers: Iterable[Layer]) -> Merged:
 
 def override_layers(merged: Merged, layers: Iterable[Layer], *, whole: bool) -> None:
     """Merge layers over a result. With `whole`, a field that they set is theirs alone: nothing weaker is left in it."""
-    put_over(merged, merge_layers(layers), whole=whole)
-
-
-def put_over(merged: Merged, strong: Merged, *, whole: bool) -> None:
-    """Merge a result over another."""
-    for field_name in strong.value if whole else ():
+    strong = [layer for layer in layers if layer.value]
+    for field_name in dict.fromkeys(key for layer in strong for key in layer.value) if whole else ():
         merged.value.pop(field_name, None)
         _forget(merged, (field_name,))
+    for layer in strong:
+        merged.origins[layer.origin] = None
+        _merge(merged, merged.value, layer.value, (), layer)
+
+
+def put_over(merged: Merged, strong: Merged) -> None:
+    """Merge a result over another."""
     origin = next(iter(strong.origins), None)
     if origin is not None:
         positions = Positions(origin.span, strong.values, strong.keys)
