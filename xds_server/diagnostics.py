@@ -184,6 +184,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A123": _warning("there is no {kind} with these labels, so nothing is covered here{reason}"),
     "A122": _warning("this policy takes {fields} of {other} away ({place}): only the nearest policy counts"),
     "A131": _warning("HTTP/3 is not served on {name}: {reason}"),
+    "A132": _error("the policy cannot count for listener {listener}, which is closed: {reason}"),
     "A130": _error("the ListenerSet adds nothing: {reason}"),
     "A140": _error("this backend cannot be used, so it gets nothing: {reason}"),
     "A141": _warning("{name} has no ready endpoint; what is sent to it is refused"),

@@ -282,6 +282,7 @@ class Port:
 
     `ttl`: seconds without a word from the control plane after which it is closed; 0: never. A UDP port with `names` has no
     chains: it answers DNS, and these names lead to its own addresses. `origins` are the documents behind such a port.
+    `settings` are features of the port as a whole.
     """
 
     name: str
@@ -293,6 +294,7 @@ class Port:
     ttl: float = 0.0
     names: tuple[str, ...] | None = None
     origins: tuple[Origin, ...] = field(default=(), compare=False)
+    settings: tuple[Setting, ...] = ()
 
     @property
     def http_chains(self) -> tuple[HttpChain, ...]:

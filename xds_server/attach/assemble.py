@@ -7,10 +7,11 @@ came in, and an object with an error changes nothing for unrelated ones.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xds_server.attach.backend_tls import tls_policy_statuses
+from xds_server.attach.clients import Clients, listeners_by_port, read_clients
 from xds_server.attach.conditions import gateway_statuses, policy_statuses, route_status, simple_statuses
 from xds_server.attach.exclusive import Attaching, exclusive
 from xds_server.attach.gateways import GatewayState, read_gateways
@@ -19,7 +20,6 @@ from xds_server.attach.hostnames import owner
 from xds_server.attach.index import Index, build_index, unique
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
 from xds_server.attach.listeners import ListenerState
-from xds_server.attach.merging import Policy
 from xds_server.attach.names import dns_port
 from xds_server.attach.parents import Attachment, Parent, attach_route
 from xds_server.attach.policies import PolicyTable, read_policies
@@ -39,7 +39,6 @@ from xds_server.graph import (
     Port,
     Respond,
     Route,
-    Setting,
     StreamChain,
     VirtualHost,
 )
@@ -83,6 +82,7 @@ class _Tables:
     states: Mapping[Key, GatewayState]
     foreign: frozenset[Key]
     policies: PolicyTable
+    clients: Clients
     hosts: dict[tuple[Key, int], dict[str, list[tuple[SortKey, Route]]]] = field(default_factory=dict)
     attached_routes: dict[tuple[Key, int], set[Key]] = field(default_factory=lambda: defaultdict(set))
     shading: Shading = field(default_factory=Shading)
@@ -104,8 +104,10 @@ def attach_objects(objects: Iterable[Object], features: Sequence[AnyFeature], gi
     }
     parents |= {one.item.key: state for state in states for one in state.sets}
     table, found = read_policies(index, features, foreign)
-    tables = _Tables(index, features, parents, foreign, table)
-    tables.problems += [*problems, *more, *found]
+    clients = read_clients(states, table, features)
+    table = clients.noted(table)
+    tables = _Tables(index, features, parents, foreign, table, clients)
+    tables.problems += [*problems, *more, *found, *clients.problems.values()]
     _attach_routes(tables)
     tables.streams = attach_streams(Known(index, features, parents, foreign, table))
     tables.problems += (tables.streams.warnings | tables.warnings).values()
@@ -162,13 +164,9 @@ def _place(route: Object, rule: Rule, attachment: Attachment, policies: Effectiv
 
 
 def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
-    by_port: dict[tuple[int, str], list[ListenerState]] = defaultdict(list)
-    for listener in state.listeners:
-        if listener.problem is None:
-            by_port[listener.spec.port, transport_of(listener.spec.protocol)].append(listener)
     ports = tuple(
         _port(state, listeners, tables)
-        for _, listeners in sorted(by_port.items())
+        for listeners in listeners_by_port(state).values()
         if not state.problem and state.addresses
     )
     ports, problems = with_quic(ports, tables.features)
@@ -204,19 +202,22 @@ def _port(state: GatewayState, listeners: list[ListenerState], tables: _Tables) 
         elif one.spec.protocol != "HTTP":
             chains += _stream_chains(state, one, names, name, tables)
     tls, transport = family_of(spec.protocol) == "TLS", transport_of(spec.protocol)
-    return Port(name, state.addresses, spec.port, tuple(chains), tls, transport, state.delivery.listener_ttl)
+    settings = tables.clients.ports[state.key, (spec.port, transport)]
+    return Port(
+        name, state.addresses, spec.port, tuple(chains), tls, transport, state.delivery.listener_ttl, settings=settings
+    )
 
 
 def _stream_chains(
     state: GatewayState, listener: ListenerState, names: list[str], port: str, tables: _Tables
 ) -> tuple[StreamChain, ...]:
     """The chains of a listener without requests, with what counts of its ClientTrafficPolicy. A broken one closes them."""
-    settings, broken = _listener_settings(state, [listener], tables)
+    client = tables.clients.of(state.key, listener)
     transport = transport_of(listener.spec.protocol)
     fitting = {feature.name for feature in tables.features if transport in feature.transports}
-    kept = tuple(one for one in settings if one.feature in fitting)
+    kept = tuple(one for one in client.settings if one.feature in fitting)
     chains = stream_chains(state, listener, names, tables.streams, port)
-    if broken or state.edge:  # what the edge asks for cannot be seen here
+    if client.closed or state.edge:  # what the edge asks for cannot be seen here
         chains = tuple(replace(one, route=replace(one.route, destinations=())) for one in chains)
     return tuple(replace(one, settings=kept) for one in chains)
 
@@ -225,10 +226,10 @@ def _chain(
     state: GatewayState, name: str, listeners: list[ListenerState], beside: list[ListenerState], tables: _Tables
 ) -> HttpChain:
     """The chain of some listeners. `beside` are all of the port: what is for another one is not answered here."""
-    settings, broken = _listener_settings(state, listeners, tables)
     hosts: dict[str, list[tuple[SortKey, Route]]] = {}
     names = [listener.hostname for listener in beside]
     own = [listener.hostname for listener in listeners]
+    closed: set[str] = set()
     for listener in listeners:
         # A listener with a hostname of its own owns it even without routes: wider listeners must not answer.
         if len(beside) > 1:
@@ -236,6 +237,7 @@ def _chain(
         for hostname, routes in tables.hosts.get((state.key, listener.number), {}).items():
             if owner(hostname, names) == listener.hostname:
                 hosts.setdefault(hostname, []).extend(routes)
+                closed |= {hostname} if tables.clients.of(state.key, listener).closed else set()
     for routes in hosts.values():
         routes.sort(key=lambda item: item[0])
         tables.shading.look(routes)
@@ -245,21 +247,23 @@ def _chain(
     tls = listeners[0].spec.protocol == "HTTPS"
     return HttpChain(
         name=name,
-        hosts=_virtual_hosts(hosts, broken=broken),
+        hosts=_virtual_hosts(hosts, closed),
         server_names=tuple(host for host in own if host != "*") if tls else (),
         certificates=tuple(dict.fromkeys(one for listener in listeners for one in listener.certificates)),
-        settings=(*settings, *state.edge),
+        settings=(*tables.clients.of(state.key, listeners[0]).settings, *state.edge),
         on_demand=state.delivery.on_demand,
         origins=tuple(dict.fromkeys((*state.item.origins, *(one for each in listeners for one in each.owner.origins)))),
         validation=listeners[0].validation,
     )
 
 
-def _virtual_hosts(hosts: Mapping[str, list[tuple[SortKey, Route]]], *, broken: bool) -> tuple[VirtualHost, ...]:
-    """One virtual host for all hostnames that have the same routes."""
+def _virtual_hosts(
+    hosts: Mapping[str, list[tuple[SortKey, Route]]], closed: Collection[str]
+) -> tuple[VirtualHost, ...]:
+    """One virtual host for all hostnames that have the same routes. Those of `closed` answer 500."""
     names: dict[tuple[Route, ...], list[str]] = {}
     for hostname, routes in sorted(hosts.items()):
-        names.setdefault(_ordered(routes, broken=broken), []).append(hostname)
+        names.setdefault(_ordered(routes, broken=hostname in closed), []).append(hostname)
     return tuple(VirtualHost(first, routes, tuple(more)) for routes, (first, *more) in names.items())
 
 
@@ -269,19 +273,3 @@ def _ordered(routes: list[tuple[SortKey, Route]], *, broken: bool) -> tuple[Rout
     if broken:
         ordered = [Route(one.name, one.match, Respond(500), (), one.origins) for one in ordered]
     return tuple(ordered)
-
-
-def _listener_settings(
-    state: GatewayState, listeners: list[ListenerState], tables: _Tables
-) -> tuple[tuple[Setting, ...], bool]:
-    """Settings of the ClientTrafficPolicy that counts for these listeners, and whether it is broken.
-
-    Listeners that share a chain share it too: the policy of the first listener by name that has one counts.
-    """
-    found: list[Policy] = []
-    for listener in sorted(listeners, key=lambda one: one.name):
-        if nearest := tables.policies.nearest("ClientTrafficPolicy", listener.scopes(state.key)):
-            policy, _ = nearest
-            if policy not in found:
-                found.append(policy)
-    return (found[0].settings if found else ()), any(policy.broken for policy in found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xds_server.attach.index import Index
+from xds_server.attach.protocols import needs_certificate
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature, Transport
 from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
@@ -18,7 +19,8 @@ from xds_server.spec import Spec
 from xds_server.types import Key
 
 _BY_KIND: dict[str, Transport] = {"TCPRoute": "tcp", "TLSRoute": "tcp", "UDPRoute": "udp"}
-_BY_PROTOCOL: dict[str, Transport] = {"TCP": "tcp", "TLS": "tcp", "UDP": "udp"}
+_BY_PROTOCOL: dict[str, Transport] = {"TCP": "tcp", "TLS": "tcp", "UDP": "udp", "DNS": "udp"}
+_TLS_HINT = "leave it out, or attach it to a listener where TLS ends"
 _WORDS: dict[Transport, str] = {"http": "requests", "tcp": "connections", "udp": "datagrams"}
 
 
@@ -27,14 +29,18 @@ def misfits(
 ) -> tuple[Diagnostic, ...]:
     """What is set in a policy and has no effect on one of its targets."""
     transports = _transports(scope, index)
-    if item.broken or "http" in transports:
+    if item.broken:
         return ()
     found = []
     aliases = {info.alias or name: name for name, info in type(item.spec).model_fields.items()}
     for feature in features:
         for carrier, field in feature.carriers:
             written = getattr(item.spec, aliases[field]) if carrier == kind and field in aliases else None
-            if written is not None:
+            if written is None:
+                continue
+            if feature.needs_tls and not _ends_tls(scope, index):
+                found.append(item.diagnose("A143", field, hint=_TLS_HINT, field=field, what=f"{scope[0]} without TLS"))
+            elif "http" not in transports:
                 found += [
                     _diagnostic(item, (field, *path), scope[0], transports)
                     for path in _without_effect(feature, written, transports)
@@ -50,6 +56,15 @@ def _transports(scope: tuple[Key, str], index: Index) -> tuple[Transport, ...]:
         listeners = [one for one in known.spec.listeners if section in ("", one.name)]
         return tuple(sorted({_BY_PROTOCOL.get(one.protocol, "http") for one in listeners}))
     return (_BY_KIND.get(target.kind, "http"),)
+
+
+def _ends_tls(scope: tuple[Key, str], index: Index) -> bool:
+    """True if TLS ends at one listener of a target at least, or if there is no such target."""
+    target, section = scope
+    known = index.by_key.get(target)
+    if known is None or not isinstance(known.spec, GatewaySpec | ListenerSetSpec):
+        return True
+    return any(needs_certificate(one) for one in known.spec.listeners if section in ("", one.name))
 
 
 def _without_effect(feature: AnyFeature, written: Spec, transports: Sequence[Transport]) -> list[Path]:

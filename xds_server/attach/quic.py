@@ -6,7 +6,7 @@ marked. A chain that asks clients for certificates is not served over QUIC: noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from xds_server.diagnostics import Diagnostic, diagnose
@@ -27,7 +27,7 @@ def with_quic(ports: Sequence[Port], features: Sequence[AnyFeature]) -> tuple[tu
             if setting is None:
                 chains.append(chain)
                 continue
-            reason = _obstacle(chain, port, taken)
+            reason = _obstacle(chain, port, taken) or _forbidden(chain, by_name)
             wishes.append((chain, setting, reason))
             good = isinstance(chain, HttpChain) and not reason
             chains.append(replace(chain, quic=True) if good and isinstance(chain, HttpChain) else chain)
@@ -47,6 +47,11 @@ def _obstacle(chain: Chain, port: Port, taken: set[int]) -> str:
     if port.port in taken:
         return f"UDP port {port.port} belongs to another listener"
     return ""
+
+
+def _forbidden(chain: Chain, features: Mapping[str, AnyFeature]) -> str:
+    """Which other setting of a chain cannot be kept over QUIC; empty if all can."""
+    return next((reason for one in chain.settings if (reason := features[one.feature].no_quic(one.value))), "")
 
 
 def _problems(wishes: list[tuple[Chain, Setting, str]]) -> list[Diagnostic]:

@@ -7,7 +7,7 @@ values. Hooks do nothing unless overridden. A feature reads no other feature and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -17,12 +17,16 @@ from pydantic import JsonValue
 
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from xds_server.envoy_api.envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, WeightedCluster
+from xds_server.envoy_api.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
 from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
+from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from xds_server.graph import Backend, Redirect, Respond, SecretValue, Setting
 from xds_server.types import Fetched, Path, Secret
@@ -118,6 +122,8 @@ class Feature(Generic[SpecT, ValueT]):
 
     transports: ClassVar[tuple[Transport, ...]] = ("http",)
     """The traffic that it works on. What a feature `guards` and cannot check is refused."""
+    needs_tls: ClassVar[bool] = False
+    """True if it means nothing for listeners where no TLS ends."""
 
     def resolve(self, spec: SpecT, context: Context) -> ValueT | None:
         """The meaning of a spec; None when a problem was reported, or when there is nothing to do."""
@@ -139,9 +145,33 @@ class Feature(Generic[SpecT, ValueT]):
     def chain(self, value: ValueT, manager: HttpConnectionManager) -> None:
         """Change a listener's connection manager (listener-wide features)."""
 
+    def router(self, value: ValueT, router: Router) -> None:
+        """Change the last filter of a listener's chain."""
+
+    def filter_chain(self, value: ValueT, chain: FilterChain) -> None:
+        """Change a listener's chain once its filters and its TLS are there."""
+
+    def downstream_tls(self, value: ValueT, context: DownstreamTlsContext) -> None:
+        """Change the TLS of a listener."""
+
+    def checks_clients(self, value: ValueT) -> bool:
+        """True if the value says which certificates clients must show."""
+        return False
+
+    def port_wide(self, value: ValueT) -> Hashable:
+        """What the value wants of the port as a whole, which all of its listeners share; None if nothing."""
+        return None
+
+    def listener(self, value: ValueT, listener: Listener) -> None:
+        """Change the Envoy listener of a port. Only called for values that `port_wide` gives something for."""
+
     def quic(self, value: ValueT) -> bool:
         """True if the listener is to be served over QUIC, too (HTTP/3)."""
         return False
+
+    def no_quic(self, value: ValueT) -> str:
+        """Why a listener with this value cannot be served over QUIC; empty if it can."""
+        return ""
 
     def route(self, value: ValueT, route: Route) -> None:
         """Change a route, whatever its action is; most often `enable(route, self.filter_name, config)`."""

@@ -38,7 +38,7 @@ from xds_server.translate.message import Translated
 from xds_server.translate.names import names_filter
 from xds_server.translate.routes import CLUSTER, chain_values, table_name
 from xds_server.translate.streams import by_source, tcp_chain, udp_filter
-from xds_server.translate.tls import SECRET, downstream_socket
+from xds_server.translate.tls import SECRET, downstream_socket, listener_values
 from xds_server.types import Origin
 
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
@@ -92,6 +92,10 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
             listener.filter_chains.extend(
                 by_source(built, chain, features) if isinstance(chain, StreamChain) else [built]
             )
+    for feature in features:
+        for setting in port.settings:
+            if setting.feature == feature.name:
+                feature.listener(setting.value, listener)
     needs = listener_needs(port.chains, features, clusters)
     return Translated(port.name, listener, (*port.origins, *listener_origins(port.chains)), needs, ttl=port.ttl)
 
@@ -135,8 +139,11 @@ def _filter_chain(chain: Chain, port: Port, features: Sequence[AnyFeature], clus
         built.filter_chain_match.transport_protocol = "tls"
         built.filter_chain_match.server_names.extend(chain.server_names)
     if port.tls and chain.certificates:
-        built.transport_socket.CopyFrom(downstream_socket(chain))
+        built.transport_socket.CopyFrom(downstream_socket(chain, features))
         built.transport_socket_connect_timeout.CopyFrom(duration(_TLS_TIMEOUT))
+    for feature in features:
+        for value in listener_values(chain, feature):
+            feature.filter_chain(value, built)
     return built
 
 
@@ -220,8 +227,10 @@ def _add_filters(manager: HttpConnectionManager, chain: HttpChain, features: Seq
     for feature in features:
         for name, config in feature.http_filters(chain_values(chain, feature)):
             manager.http_filters.add(name=name, typed_config=pack(config), disabled=True)
-        for setting in chain.settings:
-            if setting.feature == feature.name:
-                feature.chain(setting.value, manager)
+        for value in listener_values(chain, feature):
+            feature.chain(value, manager)
     router = Router(suppress_envoy_headers=True)
+    for feature in features:
+        for value in listener_values(chain, feature):
+            feature.router(value, router)
     manager.http_filters.add(name="envoy.filters.http.router", typed_config=pack(router))

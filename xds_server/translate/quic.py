@@ -54,6 +54,6 @@ def _filter_chain(chain: HttpChain, features: Sequence[AnyFeature]) -> FilterCha
     built = FilterChain(name=chain.name)
     built.filters.append(Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager)))
     built.filter_chain_match.server_names.extend(chain.server_names)
-    transport = QuicDownstreamTransport(downstream_tls_context=downstream_context(chain, ("h3",)))
+    transport = QuicDownstreamTransport(downstream_tls_context=downstream_context(chain, ("h3",), features))
     built.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.quic", typed_config=pack(transport)))
     return built

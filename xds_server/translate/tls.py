@@ -8,6 +8,7 @@ which no name is known is refused unless it brings its own authorities.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import TransportSocket
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
@@ -20,7 +21,7 @@ from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 impo
     DownstreamTlsContext,
     UpstreamTlsContext,
 )
-from xds_server.features.contract import pack
+from xds_server.features.contract import AnyFeature, pack
 from xds_server.features.parts.patterns import exact
 from xds_server.features.parts.values import ads
 from xds_server.graph import AltName, Backend, BackendTls, Certificate, Chain, ClientValidation, HttpChain, SecretValue
@@ -55,13 +56,18 @@ def translate_value(held: SecretValue) -> Secret:
     return secret
 
 
-def downstream_socket(chain: Chain) -> TransportSocket:
+def listener_values(chain: Chain, feature: AnyFeature) -> list[Any]:
+    """What a feature shall do for the listeners of a chain."""
+    return [setting.value for setting in chain.settings if setting.feature == feature.name]
+
+
+def downstream_socket(chain: Chain, features: Iterable[AnyFeature]) -> TransportSocket:
     """TLS over TCP; for requests HTTP/2 or HTTP/1.1, for streams whatever is in it."""
-    context = downstream_context(chain, ("h2", "http/1.1") if isinstance(chain, HttpChain) else ())
+    context = downstream_context(chain, ("h2", "http/1.1") if isinstance(chain, HttpChain) else (), features)
     return TransportSocket(name=_NAME, typed_config=pack(context))
 
 
-def downstream_context(chain: Chain, protocols: Iterable[str]) -> DownstreamTlsContext:
+def downstream_context(chain: Chain, protocols: Iterable[str], features: Iterable[AnyFeature]) -> DownstreamTlsContext:
     """TLS 1.2 or 1.3 with the chain's certificates, and with what clients must show. `protocols` are offered by ALPN."""
     context = DownstreamTlsContext()
     common = context.common_tls_context
@@ -74,6 +80,9 @@ def downstream_context(chain: Chain, protocols: Iterable[str]) -> DownstreamTlsC
         common.validation_context_sds_secret_config.name = chain.validation.name
         common.validation_context_sds_secret_config.sds_config.CopyFrom(ads())
         context.require_client_certificate.value = not chain.validation.insecure
+    for feature in features:
+        for value in listener_values(chain, feature):
+            feature.downstream_tls(value, context)
     return context
 
 
