@@ -32,6 +32,23 @@ SPECS: dict[str, type[BaseModel]] = {
 }
 CARRIERS = {
     "http3.md": [("ClientTrafficPolicy", "http3")],
+    "client-tls.md": [("ClientTrafficPolicy", "tls")],
+    "client-addresses.md": [
+        ("ClientTrafficPolicy", "clientIPDetection"),
+        ("ClientTrafficPolicy", "proxyProtocol"),
+        ("ClientTrafficPolicy", "enableProxyProtocol"),
+        ("ClientTrafficPolicy", "healthCheck"),
+    ],
+    "client-connections.md": [
+        ("ClientTrafficPolicy", "timeout"),
+        ("ClientTrafficPolicy", "connection"),
+        ("ClientTrafficPolicy", "tcpKeepalive"),
+        ("ClientTrafficPolicy", "http1"),
+        ("ClientTrafficPolicy", "http2"),
+        ("ClientTrafficPolicy", "grpc"),
+        ("ClientTrafficPolicy", "path"),
+        ("ClientTrafficPolicy", "scheme"),
+    ],
     "backend-tls.md": [("BackendTLSPolicy", "validation")],
     "api-keys.md": [("SecurityPolicy", "apiKeyAuth")],
     "basic-auth.md": [("SecurityPolicy", "basicAuth")],

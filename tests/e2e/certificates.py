@@ -41,6 +41,15 @@ class Authority:
         built = built.add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
         return _pem(built.sign(self._key, hashes.SHA256())), _key_pem(key)
 
+    def revoke(self, *certificates: str) -> str:
+        """The list of these certificates (PEM), which nobody shall trust any more, as PEM."""
+        now = datetime.datetime.now(datetime.UTC)
+        built = x509.CertificateRevocationListBuilder(self._name, now - DAY, now + DAY)
+        for one in certificates:
+            serial = x509.load_pem_x509_certificate(one.encode()).serial_number
+            built = built.add_revoked_certificate(x509.RevokedCertificateBuilder(serial, now - DAY).build())
+        return built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
 
 def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:60])])

@@ -41,6 +41,7 @@ from xds_server.features.jwt import Jwt, JwtSpec, RemoteKeys
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
+from xds_server.features.parts.keepalive import TcpKeepaliveSpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
@@ -48,7 +49,6 @@ from xds_server.features.retry import Retry, RetrySpec
 from xds_server.features.route_retry import RouteRetrySpec
 from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
 from xds_server.features.session_persistence import SessionPersistenceSpec
-from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
@@ -466,6 +466,8 @@ def test_values_are_frozen_and_hashable() -> None:
         "response_header_modifier": {"add": [{"name": "a", "value": "b"}]},
     }
     for one in (known for known in FEATURES if known.carriers):
+        if one.name not in SPECS and {kind for kind, _ in one.carriers} == {"ClientTrafficPolicy"}:
+            continue  # these have a file of their own
         first, second = (resolve(one.name, samples.get(one.name, {}))[0] for _ in range(2))
         assert first == second
         assert hash(first) == hash(second)

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from xds_server.attach.certificates import certificate_problem
 from xds_server.attach.index import Index
+from xds_server.features.parts.pem import certificate_problem
 from xds_server.model.core import ConfigMapBody, SecretBody
 from xds_server.model.object import Object
 from xds_server.types import CORE_GROUP, Key, Origin

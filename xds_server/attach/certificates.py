@@ -1,6 +1,6 @@
-"""Whether PEM text is what Envoy will accept: a certificate (chain), and the private key that belongs to it.
+"""Whether a private key belongs to a certificate (chain), both as PEM text.
 
-In: bytes of Secrets and ConfigMaps. Out: what is wrong, as words, or nothing. Expiry is not judged here, since
+In: bytes of Secrets. Out: what is wrong, as words, or nothing. Expiry is not judged here, since
 that needs a clock.
 """
 
@@ -9,14 +9,7 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-
-def certificate_problem(pem: bytes) -> str:
-    """Why this is no PEM certificate (or several of them); empty if it is."""
-    try:
-        found = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
-        return f"holds no certificate in PEM form: {error}"
-    return "" if found else "holds no certificate in PEM form"
+from xds_server.features.parts.pem import certificate_problem
 
 
 def key_pair_problem(chain: bytes, key: bytes) -> str:

@@ -92,8 +92,7 @@ def read_clients(states: Iterable[GatewayState], table: PolicyTable, features: S
             shared = listeners[0].spec.protocol == "HTTP"
             if shared:
                 _share(port)
-            else:
-                _check_certificates(port, features)
+            _check_gateway(state, port, features)
             clients.ports[state.key, place] = _port_settings(port, features)
             for one in listeners:
                 clients.listeners[state.key, one.number] = _client(one, port, shared=shared)
@@ -123,12 +122,16 @@ def _share(port: _Port) -> None:
         port.refused[one.number] = f"all plain HTTP of port {number} has one policy, and that is up to {other}"
 
 
-def _check_certificates(port: _Port, features: Sequence[AnyFeature]) -> None:
+def _check_gateway(state: GatewayState, port: _Port, features: Sequence[AnyFeature]) -> None:
+    """What the Gateway itself says already, a policy may not say in another way."""
     by_name = {feature.name: feature for feature in features}
+    proxies = any(by_name[setting.feature].finds_clients for setting in state.edge)
     for one in port.listeners:
-        asks = any(by_name[setting.feature].checks_clients(setting.value) for setting in port.settings(one))
-        if one.validation is not None and asks:
+        settings = [(by_name[setting.feature], setting.value) for setting in port.settings(one)]
+        if one.validation is not None and any(feature.checks_clients(value) for feature, value in settings):
             port.refused[one.number] = "'tls.frontend' of the Gateway says already what clients must show there"
+        elif proxies and any(feature.finds_clients for feature, _ in settings):
+            port.refused[one.number] = "annotations of the Gateway say already which proxies are trusted"
 
 
 def _port_settings(port: _Port, features: Sequence[AnyFeature]) -> tuple[Setting, ...]:

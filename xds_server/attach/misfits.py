@@ -40,7 +40,7 @@ def misfits(
                 continue
             if feature.needs_tls and not _ends_tls(scope, index):
                 found.append(item.diagnose("A143", field, hint=_TLS_HINT, field=field, what=f"{scope[0]} without TLS"))
-            elif "http" not in transports:
+            else:
                 found += [
                     _diagnostic(item, (field, *path), scope[0], transports)
                     for path in _without_effect(feature, written, transports)

@@ -21,7 +21,19 @@ from xds_server.features.bandwidth import BANDWIDTH
 from xds_server.features.bandwidth_share import BANDWIDTH_SHARE
 from xds_server.features.basic_auth import BASIC_AUTH
 from xds_server.features.circuit_breaker import CIRCUIT_BREAKER
+from xds_server.features.client_address import CLIENT_ADDRESS
+from xds_server.features.client_connection import CLIENT_CONNECTION
+from xds_server.features.client_grpc import CLIENT_GRPC
+from xds_server.features.client_health_check import CLIENT_HEALTH_CHECK
+from xds_server.features.client_http1 import CLIENT_HTTP1
+from xds_server.features.client_http2 import CLIENT_HTTP2
+from xds_server.features.client_keepalive import CLIENT_KEEPALIVE
+from xds_server.features.client_path import CLIENT_PATH
 from xds_server.features.client_protocol import CLIENT_PROTOCOL
+from xds_server.features.client_proxy_protocol import CLIENT_PROXY_PROTOCOL
+from xds_server.features.client_scheme import CLIENT_SCHEME
+from xds_server.features.client_timeout import CLIENT_TIMEOUT
+from xds_server.features.client_tls import CLIENT_TLS
 from xds_server.features.compression import COMPRESSION
 from xds_server.features.connection import CONNECTION
 from xds_server.features.contract import AnyFeature
@@ -62,6 +74,7 @@ from xds_server.features.url_rewrite import URL_REWRITE
 FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
     TRUSTED_EDGE,
+    CLIENT_HEALTH_CHECK,
     RESPONSE_OVERRIDE,
     CORS,
     CSRF,
@@ -82,6 +95,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     DECOMPRESSION,
     CREDENTIAL_INJECTION,
     GRPC_WEB,
+    CLIENT_GRPC,
     HTTP_UPGRADE,
     TELEMETRY,
     PRIORITY_CLASS,
@@ -106,5 +120,15 @@ FEATURES: tuple[AnyFeature, ...] = (
     FILTER_REWRITE,
     DIRECT_RESPONSE,
     SESSION_PERSISTENCE,
+    CLIENT_TLS,
+    CLIENT_ADDRESS,
+    CLIENT_PROXY_PROTOCOL,
+    CLIENT_KEEPALIVE,
+    CLIENT_TIMEOUT,
+    CLIENT_CONNECTION,
+    CLIENT_PATH,
+    CLIENT_SCHEME,
+    CLIENT_HTTP1,
+    CLIENT_HTTP2,
     HTTP3,
 )

@@ -122,6 +122,8 @@ class Feature(Generic[SpecT, ValueT]):
 
     transports: ClassVar[tuple[Transport, ...]] = ("http",)
     """The traffic that it works on. What a feature `guards` and cannot check is refused."""
+    finds_clients: ClassVar[bool] = False
+    """True if it says whose address is the client's behind proxies: there is one such word for a listener."""
     needs_tls: ClassVar[bool] = False
     """True if it means nothing for listeners where no TLS ends."""
 

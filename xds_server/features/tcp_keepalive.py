@@ -1,39 +1,12 @@
 """Probes on connections to backends that are silent, so that dead ones are noticed and middleboxes keep them.
 
-In: `tcpKeepalive` of a BackendTrafficPolicy. Out: the socket options of the cluster's connections. What is not said is
-the operating system's own (Linux: after two hours, every 75 s, nine times). Numbers that Linux would refuse are
-refused here: there no connection could be made.
+In: `tcpKeepalive` of a BackendTrafficPolicy. Out: the socket options of the cluster's connections.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
-
 from xds_server.features.contract import ClusterParts, Context, Feature
-from xds_server.features.parts.values import seconds, uint32
-from xds_server.spec import Duration, Spec
-
-_LONGEST = 32767
-
-
-class TcpKeepaliveSpec(Spec):
-    """When probes are sent. An empty object switches them on."""
-
-    probes: Annotated[int | None, Field(strict=True, ge=1, le=127)] = None
-    idle_time: Duration | None = None
-    interval: Duration | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TcpKeepalive:
-    """Times in seconds; None leaves the operating system's."""
-
-    probes: int | None
-    idle: int | None
-    interval: int | None
+from xds_server.features.parts.keepalive import TcpKeepalive, TcpKeepaliveSpec, fill_keepalive, resolve_keepalive
 
 
 class TcpKeepalives(Feature[TcpKeepaliveSpec, TcpKeepalive]):
@@ -44,15 +17,8 @@ class TcpKeepalives(Feature[TcpKeepaliveSpec, TcpKeepalive]):
     transports = ("http", "tcp")
 
     def resolve(self, spec: TcpKeepaliveSpec, context: Context) -> TcpKeepalive | None:
-        """The probes. A time must be whole seconds, from 1 s to 32767 s."""
-        times = {"idleTime": seconds(spec.idle_time), "interval": seconds(spec.interval)}
-        bad = [field for field, time in times.items() if time is not None and not _fits(time)]
-        for field in bad:
-            context.problem("F103", field, reason=f"{field} must be whole seconds, from 1s to {_LONGEST}s")
-        if bad:
-            return None
-        idle, interval = (None if time is None else int(time) for time in times.values())
-        return TcpKeepalive(spec.probes, idle, interval)
+        """The probes."""
+        return resolve_keepalive(spec, context)
 
     def touches_cluster(self, value: TcpKeepalive) -> bool:
         """Connections belong to clusters."""
@@ -60,18 +26,7 @@ class TcpKeepalives(Feature[TcpKeepaliveSpec, TcpKeepalive]):
 
     def cluster(self, value: TcpKeepalive, parts: ClusterParts) -> None:
         """Socket options of every connection."""
-        keepalive = parts.cluster.upstream_connection_options.tcp_keepalive
-        keepalive.SetInParent()
-        if value.probes is not None:
-            keepalive.keepalive_probes.CopyFrom(uint32(value.probes))
-        if value.idle is not None:
-            keepalive.keepalive_time.CopyFrom(uint32(value.idle))
-        if value.interval is not None:
-            keepalive.keepalive_interval.CopyFrom(uint32(value.interval))
-
-
-def _fits(time: float) -> bool:
-    return time == int(time) and 1 <= time <= _LONGEST
+        fill_keepalive(parts.cluster.upstream_connection_options.tcp_keepalive, value)
 
 
 TCP_KEEPALIVE = TcpKeepalives()

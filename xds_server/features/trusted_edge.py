@@ -33,6 +33,7 @@ class TrustedEdgeFeature(Feature[Spec, TrustedEdge]):
 
     name = "trusted_edge"
     carriers = ()
+    finds_clients = True
 
     def resolve(self, spec: Spec, context: Context) -> None:
         """Nothing is written in a spec."""

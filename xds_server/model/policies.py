@@ -19,6 +19,15 @@ from xds_server.features.bandwidth import BandwidthSpec
 from xds_server.features.bandwidth_share import BandwidthShareSpec
 from xds_server.features.basic_auth import BasicAuthSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
+from xds_server.features.client_address import ClientAddressSpec
+from xds_server.features.client_connection import ClientConnectionSpec
+from xds_server.features.client_grpc import ClientGrpcSpec
+from xds_server.features.client_health_check import ClientHealthCheckSpec
+from xds_server.features.client_http1 import ClientHttp1Spec
+from xds_server.features.client_path import ClientPathSpec
+from xds_server.features.client_proxy_protocol import ClientProxyProtocolSpec
+from xds_server.features.client_timeout import ClientTimeoutSpec
+from xds_server.features.client_tls import ClientTlsSpec
 from xds_server.features.compression import CompressionSpec
 from xds_server.features.connection import ConnectionSpec
 from xds_server.features.cors import CorsPolicySpec
@@ -38,12 +47,12 @@ from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
+from xds_server.features.parts.keepalive import TcpKeepaliveSpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
 from xds_server.features.priority_class import PriorityClassSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import RetrySpec
-from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.model.cookies import FilterMatch
@@ -197,8 +206,27 @@ class BackendTrafficPolicySpec(MergingTargets):
 class ClientTrafficPolicySpec(Targets):
     """How clients of a listener are handled."""
 
+    tls: ClientTlsSpec | None = None
     headers: ClientHeadersSpec | None = None
+    path: ClientPathSpec | None = None
+    client_ip_detection: Annotated[ClientAddressSpec | None, Field(alias="clientIPDetection")] = None
+    proxy_protocol: ClientProxyProtocolSpec | None = None
+    enable_proxy_protocol: Bool | None = None
+    tcp_keepalive: TcpKeepaliveSpec | None = None
+    timeout: ClientTimeoutSpec | None = None
+    connection: ClientConnectionSpec | None = None
+    http1: ClientHttp1Spec | None = None
+    http2: Http2SettingsSpec | None = None
     http3: Http3Spec | None = None
+    grpc: ClientGrpcSpec | None = None
+    health_check: ClientHealthCheckSpec | None = None
+    scheme: Literal["Preserve", "MatchBackend"] | None = None
+
+    def conflicts(self) -> tuple[tuple[Path, str], ...]:
+        """Where fields do not fit each other, and why."""
+        both = self.proxy_protocol is not None and self.enable_proxy_protocol is not None
+        reason = "give either proxyProtocol or enableProxyProtocol, its older form"
+        return ((("enableProxyProtocol",), reason),) if both else ()
 
 
 class HttpRouteFilterSpec(Spec):

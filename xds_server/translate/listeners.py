@@ -53,6 +53,9 @@ _INSPECTION_TIMEOUT = 5.0
 _IDLE_CONNECTION = 3600.0
 _IDLE_STREAM = 300.0
 _HEADERS_TIMEOUT = 10.0
+_HEADERS_SIZE = 60  # KiB
+_HEADERS_COUNT = 100
+_ACCEPTED_AT_ONCE = 1
 _CLOSE_TIMEOUT = 1.0
 Manager = HttpConnectionManager
 
@@ -79,7 +82,9 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
         listener.listener_filters.append(
             ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=config)
         )
+    if port.transport == "tcp":
         listener.listener_filters_timeout.CopyFrom(duration(_INSPECTION_TIMEOUT))
+        listener.max_connections_to_accept_per_socket_event.CopyFrom(uint32(_ACCEPTED_AT_ONCE))
     if port.names is not None:
         listener.udp_listener_config.SetInParent()
         listener.listener_filters.append(names_filter(port))
@@ -203,6 +208,8 @@ def _set_limits(manager: HttpConnectionManager) -> None:
     common = manager.common_http_protocol_options
     common.headers_with_underscores_action = HttpProtocolOptions.REJECT_REQUEST
     common.idle_timeout.CopyFrom(duration(_IDLE_CONNECTION))
+    common.max_headers_count.CopyFrom(uint32(_HEADERS_COUNT))
+    manager.max_request_headers_kb.CopyFrom(uint32(_HEADERS_SIZE))
     manager.stream_idle_timeout.CopyFrom(duration(_IDLE_STREAM))
     manager.request_headers_timeout.CopyFrom(duration(_HEADERS_TIMEOUT))
     manager.delayed_close_timeout.CopyFrom(duration(_CLOSE_TIMEOUT))
