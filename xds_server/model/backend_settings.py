@@ -13,8 +13,8 @@ from xds_server.features.dns import DnsSpec
 from xds_server.features.health import HealthCheckSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
+from xds_server.features.parts.keepalive import TcpKeepaliveSpec
 from xds_server.features.retry import RetrySpec
-from xds_server.features.tcp_keepalive import TcpKeepaliveSpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.spec import Spec
 
