@@ -25,6 +25,14 @@ HEADERS = {
 MAPPED = {"body": {"type": "ValueRef", "valueRef": {"kind": "ConfigMap", "name": "page"}}}
 WEB = {"responseHeaders": [{"name": "X-From-Backend", "value": {"type": "RegularExpression", "value": "[0-9]"}}]}
 SECRET = Reporter(secrets={"backend": {"credential": "Bearer t-1"}}, owner="shop/key")
+MOVED = {
+    "scheme": "https",
+    "hostname": "other.example",
+    "port": 8443,
+    "path": {"type": "ReplaceFullPath", "replaceFullPath": "/100%REQ(x)%"},
+    "statusCode": 301,
+}
+LOGIN = {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/login"}}
 FAULT = setting("fault", FaultSpec, {"abort": {"httpStatus": 503}})
 
 
@@ -59,6 +67,9 @@ ADMISSIONS = {
 }
 OVERRIDES: dict[str, tuple[Setting, ...]] = {
     "codes": (override({"match": CODES, "response": PAGE}),),
+    "moved": (override({"match": CODES, "redirect": MOVED}),),
+    "login": (override({"match": CODES, "redirect": LOGIN}),),
+    "host": (override({"match": CODES, "redirect": {"hostname": "other.example"}}),),
     "headers": (override({"match": CODES, "response": {"header": HEADERS, "body": {"inline": "gone"}}}),),
     "first": (override({"match": CODES, "response": MAPPED}, {"match": WEB, "response": PAGE}),),
     "backend": (override({"match": CODES, "response": PAGE, "source": "Backend"}),),
@@ -105,6 +116,20 @@ def test_headers_of_the_new_answer_are_literal_and_its_status_is_the_old_one(edg
     assert (answer.status_code, answer.text) == (404, "gone")
     assert answer.headers["x-a"] == "%REQ(x)%"
     assert answer.headers.get_list("x-b") == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "location"),
+    [
+        ("moved", 301, "https://other.example:8443/100%REQ(x)%"),
+        ("login", 302, "/login"),
+        ("host", 302, "//other.example/status/503?q=1"),
+    ],
+)
+def test_clients_are_sent_elsewhere(edge: Envoy, name: str, status: int, location: str) -> None:
+    answer = edge.get(f"{name}.example", "/status/503?q=1")
+    assert (answer.status_code, answer.headers["location"], answer.text) == (status, location, "")
+    assert edge.get(f"{name}.example").status_code == 200
 
 
 def test_the_first_that_fits_counts(edge: Envoy) -> None:

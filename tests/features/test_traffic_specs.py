@@ -55,7 +55,14 @@ CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
     ("http_upgrade", [{"type": "h9", "connect": {}}], "F103", (0, "connect")),
     ("response_override", [{"match": {}, "response": {}}], "F103", (0, "match")),
     ("response_override", [{"match": BROKEN}], "F103", (0,)),
-    ("response_override", [{"match": BROKEN, "redirect": {}}], "F102", (0, "redirect")),
+    ("response_override", [{"match": BROKEN, "redirect": {}}], "F103", (0, "redirect")),
+    ("response_override", [{"match": BROKEN, "redirect": {}, "response": {}}], "F103", (0,)),
+    ("response_override", [{"match": BROKEN, "redirect": {"scheme": "https"}}], "F103", (0, "redirect")),
+    ("response_override", [{"match": BROKEN, "redirect": {"path": {"type": "ReplaceFullPath"}}}],
+     "F103", (0, "redirect", "path")),
+    ("response_override", [{"match": BROKEN, "redirect": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}],
+     "F102", (0, "redirect", "path", "type")),
+    ("response_override", [{"match": {}, "redirect": {"hostname": "a.example"}}], "F103", (0, "match")),
     ("response_override", [{"match": {"statusCodes": [{"type": "Range", "value": 500}]}, "response": {}}],
      "F103", (0, "match", "statusCodes", 0)),
     ("response_override", [{"match": {"statusCodes": [{"type": "Range", "range": {"start": 500, "end": 400}}]}, "response": {}}],
@@ -117,11 +124,16 @@ def test_refusals_name_their_place(name: str, written: Any, code: str, path: tup
         ("fault", {"abort": {"grpcStatus": 17}}),
         ("fault", {"abort": {"httpStatus": 500, "percentage": 100.1}}),
         ("request_buffer", {"limit": "1.5"}),
+        (
+            "response_override",
+            [{"match": BROKEN, "redirect": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "//x"}}}],
+        ),
+        ("response_override", [{"match": BROKEN, "redirect": {"hostname": "a.example", "statusCode": 307}}]),
         ("request_buffer", {"limit": "10Kb"}),
         ("request_buffer", {"limit": -1}),
     ],
 )
-def test_specs_refuse_what_no_one_can_mean(name: str, written: dict[str, Any]) -> None:
+def test_specs_refuse_what_no_one_can_mean(name: str, written: Any) -> None:
     with pytest.raises(ValidationError):
         SPECS[name].model_validate(written)
 

@@ -3,7 +3,7 @@
 In: `responseOverride` of a BackendTrafficPolicy. Out: Envoy's custom_response filter. Of the list the first entry whose
 parts all fit the answer counts. The new answer takes the place of the whole old one, with its headers and its body; its
 status stays unless `statusCode` says otherwise. The body is literal. The filter is the outermost, so it sees the answers
-of guards and limits, too. A redirect (which Envoy would follow by itself) is not supported.
+of guards and limits, too. A redirect is an answer with `location`; Envoy itself follows nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Annotated, Literal
 
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
-from pydantic import Field, JsonValue
+from pydantic import Field
 
+from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import HeaderValue as EnvoyHeader
+from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import HeaderValueOption
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
 from xds_server.envoy_api.envoy.extensions.filters.http.custom_response.v3.custom_response_pb2 import CustomResponse
 from xds_server.envoy_api.envoy.extensions.http.custom_response.local_response_policy.v3.local_response_policy_pb2 import (
@@ -31,6 +33,7 @@ from xds_server.envoy_api.xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds_server.envoy_api.xds.type.matcher.v3.regex_pb2 import RegexMatcher
 from xds_server.envoy_api.xds.type.matcher.v3.string_pb2 import StringMatcher
 from xds_server.features.contract import Context, Feature, enable, pack
+from xds_server.features.parts.elsewhere import ElsewhereSpec, location
 from xds_server.features.parts.headers import APPEND, OVERWRITE, Headers, Names, Pairs, check_names, option, pairs
 from xds_server.features.parts.patterns import StringMatchSpec, check_regex
 from xds_server.features.parts.texts import TextSpec, resolve_text
@@ -92,13 +95,16 @@ class ResponseOverrideSpec(Spec):
 
     match: ResponseMatchSpec
     response: NewResponseSpec | None = None
-    redirect: JsonValue = None
+    redirect: ElsewhereSpec | None = None
     source: Literal["All", "Local", "Backend"] = "All"
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """`codes` are ranges; `headers` are (name, type, value). A status of 0 is the old one."""
+    """`codes` are ranges; `headers` are (name, type, value). A status of 0 is the old one.
+
+    `location` is where clients are sent, with Envoy's operators in it; empty: nowhere.
+    """
 
     codes: tuple[tuple[int, int], ...]
     headers: tuple[tuple[str, str, str], ...]
@@ -108,6 +114,7 @@ class Override:
     body: str
     set: Pairs
     add: Pairs
+    location: str = ""
 
 
 class ResponseOverrideFeature(Feature[tuple[ResponseOverrideSpec, ...], tuple[Override, ...]]):
@@ -142,12 +149,11 @@ class ResponseOverrideFeature(Feature[tuple[ResponseOverrideSpec, ...], tuple[Ov
 
 
 def _override(spec: ResponseOverrideSpec, context: Context, *path: str | int) -> Override | None:
-    if spec.redirect is not None:
-        context.problem("F102", *path, "redirect", field="redirect of a responseOverride")
+    if (spec.redirect is None) == (spec.response is None):
+        context.problem("F103", *path, reason="it needs either response or redirect")
         return None
     if spec.response is None:
-        context.problem("F103", *path, reason="it needs response")
-        return None
+        return _redirect(spec, context, *path)
     body_spec, header = spec.response.body, spec.response.header
     if header.remove:
         reason = "the new answer has no header of the old one, so there is nothing to remove"
@@ -170,6 +176,24 @@ def _override(spec: ResponseOverrideSpec, context: Context, *path: str | int) ->
         body=body,
         set=pairs(header.set),
         add=pairs(header.add),
+    )
+
+
+def _redirect(spec: ResponseOverrideSpec, context: Context, *path: str | int) -> Override | None:
+    assert spec.redirect is not None
+    target = location(spec.redirect, context, *path, "redirect")
+    if target is None or not _check_match(spec.match, context, *path, "match"):
+        return None
+    return Override(
+        codes=tuple(_bounds(one) for one in spec.match.status_codes),
+        headers=tuple((one.name.lower(), one.value.type, one.value.value) for one in spec.match.response_headers),
+        source=spec.source,
+        status=spec.redirect.status_code,
+        content_type="",
+        body="",
+        set=(),
+        add=(),
+        location=target,
     )
 
 
@@ -247,6 +271,9 @@ def _policy(value: Override) -> LocalResponsePolicy:
         policy.response_headers_to_add.append(option("content-type", value.content_type, OVERWRITE))
     if value.status:
         policy.status_code.CopyFrom(UInt32Value(value=value.status))
+    if value.location:
+        header = EnvoyHeader(key="location", value=value.location)
+        policy.response_headers_to_add.append(HeaderValueOption(header=header, append_action=OVERWRITE))
     policy.response_headers_to_add.extend(option(name, text, OVERWRITE) for name, text in value.set)
     policy.response_headers_to_add.extend(option(name, text, APPEND) for name, text in value.add)
     return policy
