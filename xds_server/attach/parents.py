@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xds_server.attach.gateways import GatewayState
-from xds_server.attach.hostnames import intersect
+from xds_server.attach.hostnames import intersect, specificity
 from xds_server.attach.index import Index
 from xds_server.attach.listeners import ListenerState
 from xds_server.diagnostics import Diagnostic
@@ -26,11 +26,21 @@ KINDS = ("Gateway", "ListenerSet")
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A route on one listener, for these hostnames."""
+    """A route on one listener, for the hostnames that both share: each with the one that the route itself names."""
 
     gateway: GatewayState
     listener: ListenerState
-    hostnames: tuple[str, ...]
+    shared: Mapping[str, str]
+
+    @property
+    def hostnames(self) -> tuple[str, ...]:
+        """What it is attached for."""
+        return tuple(self.shared)
+
+    def closeness(self, hostname: str) -> tuple[int, int]:
+        """How closely the route itself names a hostname; lower is closer (Gateway API, `hostnames` of routes)."""
+        exact, length = specificity(self.shared[hostname])
+        return (-exact, -length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +124,9 @@ def _attach_to(
         return _refused(ref, number, "NotAllowedByListeners", message)
     attachments = []
     for listener in allowed:
-        hostnames = shared_hostnames(listener.hostname, hostnames_of(spec))
-        if hostnames:
-            attachments.append(Attachment(gateway, listener, hostnames))
+        shared = shared_hostnames(listener.hostname, hostnames_of(spec))
+        if shared:
+            attachments.append(Attachment(gateway, listener, shared))
     if not attachments:
         hosts = ", ".join(listener.hostname for listener in allowed)
         message = f"none of the route's hostnames fits the listeners' ({hosts})"
@@ -131,10 +141,17 @@ def hostnames_of(spec: RouteSpec) -> tuple[str, ...]:
     return spec.hostnames if isinstance(spec, HttpRouteSpec | GrpcRouteSpec | TlsRouteSpec) else ()
 
 
-def shared_hostnames(listener: str, route: tuple[str, ...]) -> tuple[str, ...]:
-    """The hostnames that a listener and a route have in common, in order; `*` if neither says any."""
-    found = (intersect(listener, hostname) for hostname in route or ("*",))
-    return tuple(dict.fromkeys(hostname for hostname in found if hostname))
+def shared_hostnames(listener: str, route: tuple[str, ...]) -> dict[str, str]:
+    """The hostnames that a listener and a route have in common, in order; `*` if neither says any.
+
+    Each with the most specific of the route's own that it comes from.
+    """
+    shared: dict[str, str] = {}
+    for own in route or ("*",):
+        both = intersect(listener, own)
+        if both:
+            shared[both] = max(shared.get(both, own), own, key=specificity)
+    return shared
 
 
 def _is_allowed(route: Object, listener: ListenerState, index: Index) -> bool:

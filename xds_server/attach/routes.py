@@ -83,7 +83,7 @@ def routes_of(
     for number, (rank, match) in enumerate(rule.matches):
         name = f"{route.key.kind.lower()}/{route.namespace}/{route.name}/rule/{rule.spec.name or rule.number}/match/{number}"
         for place, part in enumerate(parts):
-            order = (*rank, *age(route), route.key.kind, rule.number, number, place)
+            order = (*attachment.closeness(hostname), *rank, *age(route), route.key.kind, rule.number, number, place)
             action = part.action
             if isinstance(action, Redirect):
                 action = _located(action, attachment.listener, hostname)

@@ -1,8 +1,9 @@
 """TLSRoutes, TCPRoutes and UDPRoutes -> who serves what on listeners without requests, and the routes' statuses.
 
 In: the routes, the Gateways that are ours, the policies. Out: `Streams`: for every listener its hostnames with the route
-that serves each (the oldest; the others say so), and statuses in Gateway API's words. A route under a broken policy,
-or under a SecurityPolicy that cannot be kept for its traffic, serves nobody: its connections are closed.
+that serves each (the one that names it most closely, of several the oldest; the others say so), and statuses in Gateway
+API's words. A route under a broken policy, or under a SecurityPolicy that cannot be kept for its traffic, serves nobody:
+its connections are closed.
 """
 
 from __future__ import annotations
@@ -47,17 +48,18 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A route, and what it does with what it gets on one listener."""
+    """The route that a hostname of a listener is given to, and how closely that names it."""
 
     route: Object
-    stream: StreamRoute
+    closeness: tuple[int, int]
 
 
 @dataclass(slots=True)
 class Streams:
-    """What came of all routes. `claims` are by Gateway and number of the listener, then by hostname."""
+    """What came of all routes. `claims` and `served` are by Gateway and number of the listener, then by hostname."""
 
     claims: dict[tuple[Key, int], dict[str, _Claim]] = field(default_factory=lambda: defaultdict(dict))
+    served: dict[tuple[Key, int], dict[str, StreamRoute]] = field(default_factory=lambda: defaultdict(dict))
     attached: dict[tuple[Key, int], set[Key]] = field(default_factory=lambda: defaultdict(set))
     statuses: dict[Key, Status] = field(default_factory=dict)
     warnings: dict[tuple[Key, Key], Diagnostic] = field(default_factory=dict)
@@ -65,18 +67,32 @@ class Streams:
 
 
 def attach_streams(known: Known) -> Streams:
-    """Attach all routes, oldest first."""
+    """Attach all routes. A hostname goes to the route that names it most closely, of several to the oldest."""
     streams = Streams()
     routes = [route for kind in KINDS for route in known.index.of_kind(GATEWAY_GROUP, kind)]
-    for route in sorted(routes, key=lambda item: (age(item), item.key.kind)):
-        _attach_one(route, known, streams)
+    routes.sort(key=lambda item: (age(item), item.key.kind))
+    followed = [(route, *attach_route(route, known.states, known.foreign, known.index)) for route in routes]
+    for route, parents, _ in followed:
+        for attachment in (one for parent in parents for one in parent.attachments):
+            _claim(route, attachment, streams)
+    for route, parents, problems in followed:
+        streams.problems += problems
+        _attach_one(route, parents, known, streams)
     return streams
 
 
-def _attach_one(route: Object, known: Known, streams: Streams) -> None:
-    parents, problems = attach_route(route, known.states, known.foreign, known.index)
+def _claim(route: Object, attachment: Attachment, streams: Streams) -> None:
+    """Take the hostnames that nobody has who came before and names them as closely."""
+    taken = streams.claims[attachment.gateway.key, attachment.listener.number]
+    for hostname in attachment.hostnames:
+        closeness = attachment.closeness(hostname)
+        if hostname not in taken or closeness < taken[hostname].closeness:
+            taken[hostname] = _Claim(route, closeness)
+
+
+def _attach_one(route: Object, parents: tuple[Parent, ...], known: Known, streams: Streams) -> None:
     rule = read_stream_rule(route, known.index)
-    streams.problems += [*problems, *rule.problems]
+    streams.problems += rule.problems
     found = []
     for parent in parents:
         notes: list[str] = []
@@ -84,7 +100,7 @@ def _attach_one(route: Object, known: Known, streams: Streams) -> None:
             streams.attached[attachment.gateway.key, attachment.listener.number].add(route.key)
         for attachment in parent.attachments:
             streams.attached[attachment.gateway.key, attachment.listener.number].add(route.key)
-            notes += _claim(route, rule, parent, attachment, known, streams)
+            notes += _serve(route, rule, parent, attachment, known, streams)
         for note in dict.fromkeys(notes):
             streams.problems.append(route.diagnose("A142", "parentRefs", parent.number, reason=note))
         found.append(_parent_status(route, rule, parent, "; ".join(dict.fromkeys(notes))))
@@ -92,10 +108,10 @@ def _attach_one(route: Object, known: Known, streams: Streams) -> None:
         streams.statuses[route.key] = Status(parents=tuple(found))
 
 
-def _claim(
+def _serve(
     route: Object, rule: StreamRule, parent: Parent, attachment: Attachment, known: Known, streams: Streams
 ) -> list[str]:
-    """Take the hostnames that nobody has taken yet. The answer is who has the others."""
+    """Serve the hostnames that it has. The answer is who has the others."""
     assert isinstance(route.spec, StreamRouteSpec)
     scopes = scopes_of(route, route.spec.rules[0].name, attachment)
     policies = effective(scopes, attachment, known.policies, {feature.name: feature for feature in known.features})
@@ -105,13 +121,16 @@ def _claim(
     if refused:
         streams.problems.append(route.diagnose("A144", "parentRefs", parent.number, reason=refused))
     stream = _stream(route, rule, attachment, policies, closed=bool(refused) or policies.broken)
-    taken = streams.claims[attachment.gateway.key, attachment.listener.number]
+    place = attachment.gateway.key, attachment.listener.number
     notes = []
     for hostname in attachment.hostnames:
-        first = taken.setdefault(hostname, _Claim(route, stream)).route
-        if first is not route:
+        first = streams.claims[place][hostname]
+        if first.route is route:
+            streams.served[place].setdefault(hostname, stream)
+        else:
             where = f"listener {attachment.listener.name}" + (f" for {hostname}" if hostname != "*" else "")
-            notes.append(f"{first.key} is older and serves {where}")
+            closer = first.closeness < attachment.closeness(hostname)
+            notes.append(f"{first.route.key} {'names it more closely' if closer else 'is older'} and serves {where}")
     return notes
 
 
@@ -180,8 +199,8 @@ def stream_chains(
 
     `names` are the hostnames of all listeners of the port: of two that cover a host, the more specific one has it.
     """
-    claims = streams.claims.get((state.key, listener.number), {})
-    served = {host: claim.stream for host, claim in claims.items() if owner(host, names) == listener.hostname}
+    known = streams.served.get((state.key, listener.number), {})
+    served = {host: stream for host, stream in known.items() if owner(host, names) == listener.hostname}
     # Without this, what the listener has no route for would be served by a listener with a wider hostname.
     served.setdefault(listener.hostname, _CLOSED)
     return tuple(

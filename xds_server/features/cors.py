@@ -2,7 +2,7 @@
 
 In: the `cors` filter of an HTTPRoute (Gateway API), or `cors` of a SecurityPolicy (Envoy Gateway); the filter is nearer
 and wins. Out: Envoy's CORS filter. Preflight requests are answered at the gateway, those of origins that are not listed
-without a permission. With credentials browsers take `*` literally, so the gateway names methods and headers instead.
+without a permission. With credentials browsers take `*` literally, so they are told the method and headers they asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from xds_server.spec import Bool, Duration, Spec
 _ORIGIN = re.compile(
     r"[a-zA-Z][a-zA-Z0-9+.-]*://(\*|(\*\.)?[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_-]+)*|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5}|:\*)?"
 )
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 
 
 def _origin(text: str) -> str:
@@ -111,8 +110,8 @@ class CorsFeature(Feature[CorsFilterSpec | CorsPolicySpec, CorsRules]):
         policy = CorsPolicy()
         for expression, text in value.origins:
             policy.allow_origin_string_match.append(regex(text) if expression else exact(text))
-        # A browser that sends credentials takes "*" for a method of that name, so all are listed.
-        policy.allow_methods = ", ".join(_METHODS if value.methods == ("*",) else value.methods)
+        # Browsers that send credentials take "*" for a name. Envoy then answers with what the preflight asks for.
+        policy.allow_methods = ", ".join(value.methods)
         policy.allow_headers = ", ".join(value.headers)
         policy.expose_headers = ", ".join(value.exposed)
         if value.max_age is not None:
