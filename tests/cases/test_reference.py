@@ -86,23 +86,26 @@ def chosen(listening: list[str], written: list[dict[str, Any]], asked: Asked) ->
     if listener is None:
         return None
     found = [
-        (max(hostname, listener, key=how_specific), number)
+        (max(hostname, listener, key=how_specific), how_specific(hostname), number)
         for number, route in enumerate(written)
         for hostname in route["hostnames"] or [""]
         if stands_for(hostname, asked.host)
     ]
     if not found:
         return None
-    best = max(how_specific(hostname) for hostname, _ in found)
-    candidates = {number for hostname, number in found if how_specific(hostname) == best}
+    best = max(how_specific(common) for common, _, _ in found)
+    candidates: dict[int, tuple[int, int]] = {}
+    for common, own, number in found:
+        if how_specific(common) == best:
+            candidates[number] = max(own, candidates.get(number, own))
     fitting = [
-        (_precedence(match), written[number]["created"] or "9999", number, rule, place)
-        for number in candidates
+        ([-one for one in own], _precedence(match), written[number]["created"] or "9999", number, rule, place)
+        for number, own in candidates.items()
         for rule, several in enumerate(written[number]["rules"])
         for place, match in enumerate(several)
         if _fits(match, asked)
     ]
-    return f"r{min(fitting)[2]}-{min(fitting)[3]}.test" if fitting else None
+    return f"r{min(fitting)[3]}-{min(fitting)[4]}.test" if fitting else None
 
 
 def _fits(match: dict[str, Any], asked: Asked) -> bool:

@@ -205,13 +205,13 @@ def expected(name: str, listeners: list[str], routes: list[tuple[int, list[str]]
     if listener is None:
         return "none"
     found = [
-        (rank(common), -age, server)
+        (rank(common), rank(host), -age, server)
         for age, (server, hosts) in enumerate(routes)
         for host in hosts or [""]
         for common in shared(listener, host)
         if wide(common, name)
     ]
-    return f"stream-{max(found)[2]}" if found else "none"
+    return f"stream-{max(found)[3]}" if found else "none"
 
 
 def shared(listener: str, host: str) -> list[str]:
