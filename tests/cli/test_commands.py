@@ -162,6 +162,39 @@ def test_render_of_effective_settings_says_who_set_each() -> None:
     assert cellway("render", shop, "--cell", "payments").returncode == 2
 
 
+def test_export_of_network_policies_says_what_they_cannot_enforce() -> None:
+    shop = str(ROOT / "policies" / "shop")
+    done = cellway("export", "network-policy", shop)
+    documents = list(yaml.safe_load_all(done.stdout))
+    assert done.returncode == 0
+    assert {one["kind"] for one in documents} == {"Namespace", "NetworkPolicy"}
+    assert cellway("export", "network-policy", shop, "--stage", "dev", "-o", "json").stdout.startswith("[")
+    done = cellway("export", "network-policy", shop, "--stage", "moon")
+    assert (done.returncode, "there is no stage moon" in done.stderr) == (2, True)
+    kinds = [one["kind"] for one in yaml.safe_load_all(cellway("export", "network-policy", shop, "--cilium").stdout)]
+    assert "CiliumClusterwideNetworkPolicy" in kinds
+    by_name = cellway("export", "network-policy", "-", given=BY_NAME)
+    assert "FQDNNotEnforceable: cell-a-default" in by_name.stderr
+
+
+BY_NAME = """
+apiVersion: cellway.dev/v1alpha1
+kind: Cell
+metadata: {name: a}
+spec: {components: [{name: job}], dependencies: [{name: mail, external: mail}]}
+---
+apiVersion: cellway.dev/v1alpha1
+kind: ExternalService
+metadata: {name: mail}
+spec: {hosts: [mail.example], ports: [{port: 443, protocol: HTTPS}]}
+---
+apiVersion: cellway.dev/v1alpha1
+kind: CellBinding
+metadata: {name: a}
+spec: {cell: a, stage: default, address: 127.10.9.0}
+"""
+
+
 def test_a_static_bootstrap_is_one_that_envoy_takes(tmp_path: Path) -> None:
     done = cellway("render", QUICKSTART, "--as", "bootstrap")
     assert done.returncode == 0

@@ -35,7 +35,8 @@ from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, 
 class Lowered:
     """Objects without cells. `made` says which derived objects carry on what a written one says.
 
-    `settings` says what counts in every section of every cell, and who set it.
+    `settings` says what counts in every section of every cell, and who set it; `plan` and `sections` are the cells that
+    the objects came from.
     """
 
     objects: tuple[Object, ...]
@@ -46,6 +47,8 @@ class Lowered:
     stage: str = ""
     gateways: Mapping[Key, tuple[str, str]] = field(default_factory=dict)
     """What the Envoys of each derived Gateway ask by, and what those that serve all Gateways of its cell ask by."""
+    plan: Plan | None = None
+    sections: tuple[Sections, ...] = ()
 
 
 def lower_cells(objects: Iterable[Object], stage: str = "", releases: Releases = NO_RELEASES) -> Lowered:
@@ -70,7 +73,8 @@ def lower_cells(objects: Iterable[Object], stage: str = "", releases: Releases =
     statuses = {**cell_statuses(ordered, plan, sections, problems), **policy_statuses(attached)}
     made = {key: tuple(derived) for key, derived in output.made.items()}
     names = _gateway_names(sections, plan)
-    return Lowered(tuple(done), statuses, tuple(problems), made, tuple(attached.settings), plan.stage, names)
+    settings, cells = tuple(attached.settings), tuple(sections.values())
+    return Lowered(tuple(done), statuses, tuple(problems), made, settings, plan.stage, names, plan, cells)
 
 
 def _gateway_names(sections: Mapping[str, Sections], plan: Plan) -> dict[Key, tuple[str, str]]:

@@ -13,7 +13,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import typer
 
-from xds_server.cli import bootstrap, explain, render, run, schema, serve, status, validate, version, wait
+from xds_server.cli import bootstrap, explain, export, render, run, schema, serve, status, validate, version, wait
 
 application = typer.Typer(
     name="cellway",
@@ -28,6 +28,7 @@ application.command()(validate.validate)
 application.command()(render.render)
 application.command()(explain.explain)
 application.command()(bootstrap.bootstrap)
+application.add_typer(export.export, name="export")
 application.command()(status.status)
 application.command()(wait.wait)
 application.command()(schema.schema)

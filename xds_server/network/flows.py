@@ -1,0 +1,300 @@
+"""Who may talk to whom below the gateways: the same cells as a list of allowed connections between pods.
+
+In: what cells mean (derived gateways and backends) and their sections. Out: one `Namespace` for every cell in its stage,
+with a `PodPolicy` for each kind of pod. Ports are those that pods listen on. How a cluster enforces them is not known here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from xds_server.cells.plan import Plan
+from xds_server.cells.sections import Exit, Sections
+from xds_server.model.cell_kinds import Direction
+from xds_server.model.gateways import GatewaySpec
+from xds_server.model.object import Object
+from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key
+
+CELL, STAGE, ORG, COMPONENT, GATEWAY = (
+    f"{CELLWAY_GROUP}/{name}" for name in ("cell", "stage", "org", "component", "gateway")
+)
+Port = tuple[str, int]
+"""Protocol (TCP, UDP) and number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """Pods by labels. `namespace`: labels of their namespace; None: the policy's own. `having`: labels of any value."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    having: tuple[str, ...] = ()
+    namespace: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Addresses outside the cluster, as ranges. `private`: those of private networks count, too."""
+
+    ranges: tuple[str, ...]
+    private: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Hosts on the internet by name. A cluster that knows no names lets every public address through instead."""
+
+    names: tuple[str, ...]
+
+
+Peer = Pods | Networks | Hosts
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Connections with any of the peers on any of the ports; no ports: on all."""
+
+    peers: tuple[Peer, ...]
+    ports: tuple[Port, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PodPolicy:
+    """What some pods of a namespace may do."""
+
+    name: str
+    pods: Pods
+    ingress: tuple[Rule, ...] = ()
+    egress: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A cell in a stage: its namespace, the labels of that, and the policies in it. What none of them allows is refused."""
+
+    cell: str
+    stage: str
+    labels: Mapping[str, str]
+    policies: tuple[PodPolicy, ...]
+
+    @property
+    def name(self) -> str:
+        """`cell-orders-prod`."""
+        return f"cell-{self.cell}-{self.stage}"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a cluster holds beside cells: DNS, the control plane, and who reads metrics."""
+
+    dns_namespace: str = "kube-system"
+    system_namespace: str = "cellway-system"
+    xds_port: int = 18000
+    metrics_namespace: str = "monitoring"
+    metrics_port: int = 19001
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """All cells of a stage. `objects` is what they mean; `services` are the hosts and ports that filters of a gateway ask."""
+
+    plan: Plan
+    sections: tuple[Sections, ...]
+    objects: Mapping[Key, Object]
+    services: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+
+
+def allowed_flows(cells: Cells, around: Surroundings) -> tuple[Namespace, ...]:
+    """The namespaces of all bound cells of a stage, in the order of their names."""
+    found = []
+    stage = cells.plan.stage
+    for one in sorted(cells.sections, key=lambda item: item.cell.name):
+        flows = _Flows(one, cells, around)
+        labels = {ORG: cells.plan.organization_name, CELL: one.cell.name, STAGE: stage}
+        found.append(Namespace(one.cell.name, stage, labels, tuple(flows.policies())))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flows:
+    """Works out the policies of one cell."""
+
+    sections: Sections
+    cells: Cells
+    around: Surroundings
+
+    def policies(self) -> Iterator[PodPolicy]:
+        """All of them: what holds for every pod, then components, then gateways."""
+        dns = Pods({"k8s-app": "kube-dns"}, namespace={"kubernetes.io/metadata.name": self.around.dns_namespace})
+        yield PodPolicy("default-deny", Pods())
+        yield PodPolicy("dns", Pods(), egress=(Rule((dns,), (("UDP", 53), ("TCP", 53))),))
+        for component in dict.fromkeys(one.name for one in self.sections.cell.spec.components):
+            yield self._component(component)
+        used = [one for one in self.sections.directions() if self._gateway(one) is not None]
+        for direction in used:
+            ingress, egress = self._rules_of(direction)
+            yield PodPolicy(direction, Pods({GATEWAY: direction}), ingress, (*egress, *self._to_services(direction)))
+        if used:
+            yield self._platform()
+
+    def _rules_of(self, direction: Direction) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+        """What a gateway accepts and where it connects to."""
+        ports = self._ports(self.sections.cell.name, direction)
+        if direction == "north":
+            edge = self.cells.plan.organization.edge
+            ranges = edge.trusted_proxies if edge is not None else ("0.0.0.0/0", "::/0")
+            return (Rule((Networks(ranges),), ports),), self._inwards(direction)
+        if direction == "west":
+            callers = tuple(self._gateway_pods(name, "east") for name in self._callers())
+            return ((Rule(callers, ports),) if callers else ()), self._inwards(direction)
+        inside = tuple(Pods({COMPONENT: name}) for name in self._users(direction))
+        ingress = (Rule(inside, ports),) if inside else ()
+        return ingress, self._to_cells() if direction == "east" else self._to_internet()
+
+    def _component(self, component: str) -> PodPolicy:
+        """Its own cell reaches what it declares; gateways reach what they route to; it reaches its own cell and gateways."""
+        cell = self.sections.cell
+        anyone = Pods(having=(COMPONENT,))
+        spec = next(one for one in cell.spec.components if one.name == component)
+        declared = [f"{component}.{endpoint.name}" for endpoint in spec.endpoints]
+        ingress = [Rule((anyone,), ports)] if (ports := self._target_ports(declared)) else []
+        for direction in ("north", "west"):
+            routed = [name for name in declared if self._backend(f"{direction}|{cell.name}.{name}")]
+            if routed:
+                ingress.append(Rule((Pods({GATEWAY: direction}),), self._target_ports(routed)))
+        egress = [Rule((anyone,), ())]
+        egress += [
+            Rule((Pods({GATEWAY: direction}),), self._ports(cell.name, direction))
+            for direction in ("east", "south")
+            if component in self._users(direction) and self._gateway(direction) is not None
+        ]
+        return PodPolicy(f"component-{component}", Pods({COMPONENT: component}), tuple(ingress), tuple(egress))
+
+    def _platform(self) -> PodPolicy:
+        """What every gateway needs: its configuration, and somebody who reads its metrics."""
+        around = self.around
+        control = Pods(
+            {"app.kubernetes.io/name": "cellway"}, namespace={"kubernetes.io/metadata.name": around.system_namespace}
+        )
+        metrics = Pods(
+            {"app.kubernetes.io/name": "prometheus"},
+            namespace={"kubernetes.io/metadata.name": around.metrics_namespace},
+        )
+        return PodPolicy(
+            "gateways",
+            Pods(having=(GATEWAY,)),
+            ingress=(Rule((metrics,), (("TCP", around.metrics_port),)),),
+            egress=(Rule((control,), (("TCP", around.xds_port),)),),
+        )
+
+    def _inwards(self, direction: Direction) -> tuple[Rule, ...]:
+        """From north or west to the components that it routes to."""
+        cell, rules = self.sections.cell, []
+        for component in cell.spec.components:
+            names = [f"{component.name}.{endpoint.name}" for endpoint in component.endpoints]
+            routed = [name for name in names if self._backend(f"{direction}|{cell.name}.{name}")]
+            if routed:
+                rules.append(Rule((Pods({COMPONENT: component.name}),), self._target_ports(routed)))
+        return tuple(rules)
+
+    def _to_cells(self) -> tuple[Rule, ...]:
+        """From east to the west gateways of the cells that are granted."""
+        providers = dict.fromkeys(one.provider.name for one in self.granted() if one.provider is not None)
+        return tuple(Rule((self._gateway_pods(name, "west"),), self._ports(name, "west")) for name in providers)
+
+    def _to_internet(self) -> tuple[Rule, ...]:
+        """From south to declared services: where the binding says they are, or by name."""
+        rules = []
+        for one in self.sections.exits:
+            if one.external is None or one.refusal or not self._backend(f"south|{one.external.item.name}"):
+                continue
+            override = self.sections.cell.bound.overrides.externals.get(one.external.item.name)
+            default = one.external.spec.ports[0].port
+            if override is not None and override.endpoints:
+                bound = [(_single(place.address), place.port or default) for place in override.endpoints]
+                rules += [Rule((Networks((address,)),), (("TCP", port),)) for address, port in bound]
+                continue
+            hosts = (override.hosts if override else ()) or one.external.spec.hosts
+            ports = tuple(("TCP", port.port) for port in one.external.spec.ports)
+            addresses = [host for host in hosts if _is_address(host)]
+            names = tuple(host for host in hosts if host not in addresses)
+            rules += [Rule((Networks((_single(host),)),), ports) for host in addresses]
+            rules += [Rule((Hosts(names),), ports)] if names else []
+        return tuple(dict.fromkeys(rules))
+
+    def _to_services(self, direction: str) -> tuple[Rule, ...]:
+        """What filters ask: who publishes keys, who decides, who counts."""
+        name = self.sections.cell.name
+        return tuple(
+            Rule((Networks((_single(host),)) if _is_address(host) else Hosts((host,)),), (("TCP", port),))
+            for host, port in self.cells.services.get(f"{name}/{name}-{direction}", ())
+        )
+
+    def granted(self) -> tuple[Exit, ...]:
+        """The dependencies on cells through which requests go."""
+        return tuple(
+            one
+            for one in self.sections.exits
+            if one.provider is not None
+            and not one.refusal
+            and self._backend(f"east|{one.provider.name}.{one.dependency.component}.{one.endpoint}")
+        )
+
+    def _callers(self) -> list[str]:
+        """The cells whose east gateway may call this cell's west gateway."""
+        mine = self.sections.cell
+        granted = {other.cell.name: _Flows(other, self.cells, self.around).granted() for other in self.cells.sections}
+        return sorted(
+            name
+            for name, exits in granted.items()
+            if any(one.provider and one.provider.name == mine.name for one in exits)
+        )
+
+    def _users(self, direction: str) -> list[str]:
+        """The components that may use east or south; a dependency without `from` is for all of them."""
+        names = dict.fromkeys(one.name for one in self.sections.cell.spec.components)
+        exits = [one.dependency for one in self.sections.exits if one.direction == direction]
+        return [name for name in names if any(not one.from_ or name in one.from_ for one in exits)]
+
+    def _gateway_pods(self, cell: str, direction: str) -> Pods:
+        return Pods({GATEWAY: direction}, namespace={CELL: cell, STAGE: self.cells.plan.stage})
+
+    def _target_ports(self, endpoints: Iterable[str]) -> tuple[Port, ...]:
+        """The ports on which pods listen: the endpoint's own, unless the binding says another."""
+        cell, found = self.sections.cell, set()
+        for name in endpoints:
+            component, _, endpoint = name.rpartition(".")
+            spec = cell.endpoint(component, endpoint)
+            if spec is not None:
+                places = cell.bound.endpoints.get(name, ())
+                found |= {place.port or spec.port for place in places} or {spec.port}
+        return tuple(("TCP", port) for port in sorted(found))
+
+    def _ports(self, cell: str, direction: str) -> tuple[Port, ...]:
+        """Where a gateway of a cell listens."""
+        gateway = self.cells.objects.get(Key(GATEWAY_GROUP, "Gateway", cell, f"{cell}-{direction}"))
+        if gateway is None or not isinstance(gateway.spec, GatewaySpec):
+            return ()
+        found = {("UDP" if one.protocol == "UDP" else "TCP", one.port) for one in gateway.spec.listeners}
+        return tuple(sorted(found))
+
+    def _gateway(self, direction: str) -> Object | None:
+        cell = self.sections.cell.name
+        return self.cells.objects.get(Key(GATEWAY_GROUP, "Gateway", cell, f"{cell}-{direction}"))
+
+    def _backend(self, name: str) -> bool:
+        return Key(ENVOY_GATEWAY_GROUP, "Backend", self.sections.cell.name, name) in self.cells.objects
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _single(address: str) -> str:
+    """A range with one address in it."""
+    return str(ipaddress.ip_network(address))
