@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from xds_server.cells.plan import Plan
 from xds_server.cells.sections import Exit, Sections
 from xds_server.model.cell_kinds import Direction
+from xds_server.model.core import BackendSpec, IpEndpoint
 from xds_server.model.gateways import GatewaySpec
 from xds_server.model.object import Object
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key
@@ -205,31 +206,19 @@ class _Flows:
 
     def _to_internet(self) -> tuple[Rule, ...]:
         """From south to declared services: where the binding says they are, or by name."""
-        rules = []
-        for one in self.sections.exits:
-            if one.external is None or one.refusal or not self._backend(f"south|{one.external.item.name}"):
-                continue
-            override = self.sections.cell.bound.overrides.externals.get(one.external.item.name)
-            default = one.external.spec.ports[0].port
-            if override is not None and override.endpoints:
-                bound = [(_single(place.address), place.port or default) for place in override.endpoints]
-                rules += [Rule((Networks((address,)),), (("TCP", port),)) for address, port in bound]
-                continue
-            hosts = (override.hosts if override else ()) or one.external.spec.hosts
-            ports = tuple(("TCP", port.port) for port in one.external.spec.ports)
-            addresses = [host for host in hosts if _is_address(host)]
-            names = tuple(host for host in hosts if host not in addresses)
-            rules += [Rule((Networks((_single(host),)),), ports) for host in addresses]
-            rules += [Rule((Hosts(names),), ports)] if names else []
-        return tuple(dict.fromkeys(rules))
+        cell, found = self.sections.cell.name, []
+        for key, item in sorted(self.cells.objects.items()):
+            if key.kind == "Backend" and key.namespace == cell and key.name.startswith("south|"):
+                assert isinstance(item.spec, BackendSpec)
+                found += [place.ip or place.fqdn for place in item.spec.endpoints]
+        places = [one for one in found if one is not None]
+        addresses = [(one.address if isinstance(one, IpEndpoint) else one.hostname, one.port) for one in places]
+        return tuple(_to_host(host, port) for host, port in dict.fromkeys(addresses))
 
     def _to_services(self, direction: str) -> tuple[Rule, ...]:
         """What filters ask: who publishes keys, who decides, who counts."""
         name = self.sections.cell.name
-        return tuple(
-            Rule((Networks((_single(host),)) if _is_address(host) else Hosts((host,)),), (("TCP", port),))
-            for host, port in self.cells.services.get(f"{name}/{name}-{direction}", ())
-        )
+        return tuple(_to_host(host, port) for host, port in self.cells.services.get(f"{name}/{name}-{direction}", ()))
 
     def granted(self) -> tuple[Exit, ...]:
         """The dependencies on cells through which requests go."""
@@ -293,6 +282,10 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _to_host(host: str, port: int) -> Rule:
+    return Rule((Networks((_single(host),)) if _is_address(host) else Hosts((host,)),), (("TCP", port),))
 
 
 def _single(address: str) -> str:
