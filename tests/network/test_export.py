@@ -87,6 +87,7 @@ def test_d_components_reach_their_own_gateways_as_far_as_they_depend_on_somethin
     assert may_connect(documents, component("front", "web"), gateway("front", "east"), 15001)
     assert not may_connect(documents, component("front", "job"), gateway("front", "east"), 15001)
     assert may_connect(documents, component("front", "job"), gateway("front", "south"), 15002)
+    assert may_connect(documents, component("front", "web"), gateway("front", "east"), 15053, "UDP"), "east answers DNS"
     assert not may_connect(documents, component("back", "api"), gateway("front", "east"), 15001)
     assert not may_connect(documents, component("front", "web"), gateway("back", "west"), 15443)
 
@@ -126,6 +127,20 @@ def test_g_h_only_east_of_a_granted_cell_of_the_same_stage_reaches_west() -> Non
     assert not may_connect(documents, gateway("front", "east", "prod"), west, 15443)
     documents = exported(back=SHOP["back"].replace("cells: [front]", "cells: [other]")).documents
     assert not may_connect(documents, east, west, 15443)
+
+
+def test_every_stage_has_namespaces_of_its_own() -> None:
+    both = organization(spec="{stages: [{name: dev}, {name: prod}]}")
+    more = {"p1": binding("front", 64, stage="prod", name="p1"), "p2": binding("back", 80, stage="prod", name="p2")}
+    more = {name: text.replace("stage: prod", "stage: prod, release: working-copy") for name, text in more.items()}
+    result = compiled(org=both, **more)
+    found = network_policies(result, None, Surroundings(), cilium=False)
+    spaces = {one["metadata"]["name"] for one in found.documents if one["kind"] == "Namespace"}
+    assert spaces == {"cell-front-dev", "cell-back-dev", "cell-front-prod", "cell-back-prod"}
+    assert may_connect(found.documents, gateway("front", "east", "prod"), gateway("back", "west", "prod"), 15443)
+    assert not may_connect(found.documents, gateway("front", "east", "prod"), gateway("back", "west"), 15443)
+    only = network_policies(result, "dev", Surroundings(), cilium=False)
+    assert {one["metadata"].get("namespace", "cell-front-dev")[-4:] for one in only.documents} == {"-dev"}
 
 
 def test_i_south_reaches_public_addresses_and_the_export_says_that_names_are_not_enforced() -> None:

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from xds_server.attach.protocols import transport_of
 from xds_server.cells.plan import Plan
 from xds_server.cells.sections import Exit, Sections
 from xds_server.model.cell_kinds import Direction
@@ -215,10 +216,10 @@ class _Flows:
         addresses = [(one.address if isinstance(one, IpEndpoint) else one.hostname, one.port) for one in places]
         return tuple(_to_host(host, port) for host, port in dict.fromkeys(addresses))
 
-    def _to_services(self, direction: str) -> tuple[Rule, ...]:
+    def _to_services(self, direction: Direction) -> tuple[Rule, ...]:
         """What filters ask: who publishes keys, who decides, who counts."""
-        name = self.sections.cell.name
-        return tuple(_to_host(host, port) for host, port in self.cells.services.get(f"{name}/{name}-{direction}", ()))
+        gateway = self.cells.plan.gateway(self.sections.cell.name, direction)
+        return tuple(_to_host(host, port) for host, port in self.cells.services.get(gateway, ()))
 
     def granted(self) -> tuple[Exit, ...]:
         """The dependencies on cells through which requests go."""
@@ -265,7 +266,7 @@ class _Flows:
         gateway = self.cells.objects.get(Key(GATEWAY_GROUP, "Gateway", cell, f"{cell}-{direction}"))
         if gateway is None or not isinstance(gateway.spec, GatewaySpec):
             return ()
-        found = {("UDP" if one.protocol == "UDP" else "TCP", one.port) for one in gateway.spec.listeners}
+        found = {(transport_of(one.protocol).upper(), one.port) for one in gateway.spec.listeners}
         return tuple(sorted(found))
 
     def _gateway(self, direction: str) -> Object | None:
