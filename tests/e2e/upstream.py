@@ -14,6 +14,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,7 +24,10 @@ from starlette.routing import Route
 
 @dataclass
 class Upstream:
-    """A server on one loopback address. `seen` holds every request, oldest first."""
+    """A server on one loopback address. `seen` holds every request, oldest first.
+
+    With `calls`, a URL and a Host, it asks there before it answers, with the status that it got.
+    """
 
     name: str
     address: str
@@ -31,6 +35,7 @@ class Upstream:
     delay: float = 0.0
     status: int = 200
     seen: list[dict[str, Any]] = field(default_factory=list)
+    calls: tuple[str, str] | None = None
     _server: uvicorn.Server | None = None
     _thread: threading.Thread | None = None
 
@@ -75,6 +80,10 @@ class Upstream:
         if delay:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(delay)
+        if self.calls is not None:
+            address, host = self.calls
+            async with httpx.AsyncClient() as client:
+                status = (await client.get(address, headers={"Host": host}, timeout=10)).status_code
         return JSONResponse(seen, status_code=status)
 
 
