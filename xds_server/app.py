@@ -15,7 +15,7 @@ import ipaddress
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ from typing import Any
 import structlog
 
 from xds_server import __version__
+from xds_server.automation.certificates import Certificates, Keeping
+from xds_server.cells.authority import Authorities
+from xds_server.cells.identities import wanted_identities
 from xds_server.compile import Compiled, Options
 from xds_server.diagnostics import Severity
 from xds_server.explain.request import Request
 from xds_server.fetch.loop import Fetcher, Web
 from xds_server.fetch.web import fetch_description
 from xds_server.load.watch import changes
+from xds_server.model.object import Object
 from xds_server.observe.admin import AdminServer, admin_server, listen
 from xds_server.observe.alarms import Alarms
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
@@ -70,7 +74,10 @@ class XdsSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line decides. `envoy` None: no local Envoys. `state` None: nothing is kept on disk."""
+    """What the command line decides. `envoy` None: no local Envoys. `state` None: nothing is kept on disk.
+
+    `certificates`: where the authorities of cells are, and how long their certificates live.
+    """
 
     folders: tuple[Path, ...]
     admin: Address
@@ -80,6 +87,7 @@ class Settings:
     envoy: Path | None = None
     host_name: str = "localhost"
     drain: float = 5.0
+    certificates: Keeping = field(default_factory=Keeping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,8 @@ class Server:
 
     def __init__(self, settings: Settings, clocks: Clocks, told: Told) -> None:
         self._settings, self._clocks, self._told = settings, clocks, told
-        self._source = Source(settings.folders, settings.options, clocks.steady)
+        self._certificates = Certificates(settings.certificates)
+        self._source = Source(settings.folders, settings.options, clocks.steady, self._vouch)
         self._policies = Policies()
         self._metrics = Metrics(__version__, ENVOY_VERSION, self._state_of_things)
         hears = Listeners(self._metrics.acknowledged, _LOG.warning)
@@ -142,6 +151,7 @@ class Server:
                 asyncio.create_task(self._watch(), name="watcher"),
                 asyncio.create_task(self._log_alarms(), name="alarms"),
                 asyncio.create_task(self._fetcher.run(self.reload), name="documents of the web"),
+                asyncio.create_task(self._renew(), name="certificates"),
             ]
             self._handle_signals()
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -229,6 +239,17 @@ class Server:
         async for _ in changes(self._settings.folders, self._stopping, on_fallback=_LOG.warning):
             await self.reload()
         await self._stopping.wait()
+
+    def _vouch(self, objects: Iterable[Object]) -> Authorities:
+        """The certificates that gateways of these objects need now."""
+        return self._certificates.renew(wanted_identities(objects), self._clocks.wall())
+
+    async def _renew(self) -> None:
+        """Bring new certificates into force before the old ones are over."""
+        while True:
+            await asyncio.sleep(self._certificates.rest(self._clocks.wall()))
+            if self._certificates.is_due(self._clocks.wall()):
+                await self.reload()
 
     async def reload(self, *, confirmed: bool = False) -> None:
         """Bring what is on disk into force. Everything that is on disk at the time of the call is seen."""

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from xds_server import graph
 from xds_server.attach.assemble import Given, attach_objects
 from xds_server.attach.index import unique
+from xds_server.cells.authority import Authorities
 from xds_server.cells.lower import Lowered
 from xds_server.cells.origins import SectionSettings
 from xds_server.cells.releases import NO_RELEASES, Releases
@@ -41,13 +42,15 @@ class Options:
 
     `controllers`: the controllerNames that we answer for. `address_pool`: a CIDR from which every Gateway without
     `spec.addresses` gets an address of its own; without it such a Gateway listens on all addresses. `fetched`: what is
-    known of the documents of the web that a compilation before this one `wanted`, by URL.
+    known of the documents of the web that a compilation before this one `wanted`, by URL. `authorities`: what vouches for
+    gateways of cells; None where nothing is served and placeholders will do.
     """
 
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
     address_pool: str | None = None
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     releases: Releases = NO_RELEASES
+    authorities: Authorities | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def compile_objects(
     `passed` is told the name of each stage of compiling when it is done (one of STAGES).
     """
     written, duplicates = unique(objects)
-    lowered = lower_stages(written, options.releases)
+    lowered = lower_stages(written, options.releases, options.authorities)
     given = Given(options.controllers, options.address_pool, options.fetched)
     attached = [attach_objects(one.objects, FEATURES, given) for one in lowered]
     gateways = [

@@ -163,6 +163,7 @@ CATALOGUE: Mapping[str, Code] = {
     "C122": _error("label cellway.dev/stages: {reason}"),
     "C123": _error("there is no release '{name}' here{kept}"),
     "C124": _error("hosts of production stay in production: {reason}"),
+    "C111": _error("gateways of trust domain {domain} get no certificates: {reason}"),
     # -- attach --------------------------------------------------------------------------------------
     "A101": _error("{name} is already defined at {first}; this one is not used"),
     "A102": _error("this address cannot be used: {reason}"),

@@ -1,23 +1,25 @@
 """One reload: what is on disk, and what is in force -> what is in force afterwards.
 
-In: folders, options, the time, and the value that this returned the last time. Out: that value anew. Files that went
-wrong keep their last good content and objects their last good form; files that vanish by accident change nothing,
+In: folders, options, certificates, the time, and the value that this returned the last time. Out: that value anew. Files
+that went wrong keep their last good content and objects their last good form; files that vanish by accident change nothing,
 and one that has only just vanished still counts, because editors that save by renaming leave such a moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from xds_server.cells.authority import Authorities
 from xds_server.compile import Compiled, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
 from xds_server.load.directory import File, Loaded, load_paths
 from xds_server.load.document import DEFAULT_LIMITS, Document
 from xds_server.load.keep import keep_last_good, looks_like_an_accident
 from xds_server.load.objects import Objects, key_of, parse_documents_of
+from xds_server.model.object import Object
 from xds_server.types import Fetched
 
 GRACE = 0.5
@@ -26,13 +28,21 @@ _MANY_GONE = "L132"
 Result = Literal["applied", "unchanged", "rejected"]
 
 
+def _nobody(_objects: Iterable[Object]) -> None:
+    """Who vouches for gateways where nothing is served."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where policies come from, how they are compiled, and a clock that only ever grows (seconds)."""
+    """Where policies come from, how they are compiled, and a clock that only ever grows (seconds).
+
+    `vouch` gives the certificates that gateways of these objects need; the same values as long as none is due.
+    """
 
     folders: tuple[Path, ...]
     options: Options
     clock: Callable[[], float]
+    vouch: Callable[[Iterable[Object]], Authorities | None] = _nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,7 @@ class Policies:
     gone: Mapping[str, tuple[float, File]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
+    authorities: Authorities | None = None
 
 
 def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tuple[Policies, Result]:
@@ -67,7 +78,7 @@ def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tupl
     gone = {} if confirmed else _just_gone(before, loaded, source.clock())
     documents = (*loaded.documents, *_missed(gone, loaded))
     fetched = source.options.fetched
-    if _same(before, loaded, documents) and before.fetched == fetched:
+    if _same(before, loaded, documents) and _same_given(before, source):
         return replace(before, loaded=loaded, documents=documents, gone=gone), "unchanged"
     objects = parse_documents_of(documents, loaded.broken, before.objects)
     ends = {"": began, "load": source.clock()}
@@ -75,11 +86,14 @@ def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tupl
     def passed(stage: str) -> None:
         ends[stage] = source.clock()
 
-    compiled = compile_objects(objects.objects, source.options, passed)
+    authorities = source.vouch(objects.objects)
+    compiled = compile_objects(objects.objects, replace(source.options, authorities=authorities), passed)
     seconds = {stage: end - start for start, (stage, end) in zip(ends.values(), list(ends.items())[1:], strict=False)}
     found_now = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
     diagnostics = tuple(sorted(found_now, key=sort_key))
-    return Policies(compiled, diagnostics, "", loaded, documents, objects, gone, seconds, fetched), "applied"
+    return Policies(
+        compiled, diagnostics, "", loaded, documents, objects, gone, seconds, fetched, authorities
+    ), "applied"
 
 
 def _accident(last: Loaded | None, loaded: Loaded) -> Diagnostic | None:
@@ -105,6 +119,11 @@ def _missed(gone: Mapping[str, tuple[float, File]], loaded: Loaded) -> tuple[Doc
     there = {key_of(document.value) for document in loaded.documents}
     documents = (document for _, file in gone.values() for document in file.documents)
     return tuple(document for document in documents if key_of(document.value) not in there)
+
+
+def _same_given(before: Policies, source: Source) -> bool:
+    """Whether what is known beside the documents is what was known."""
+    return before.fetched == source.options.fetched and source.vouch(before.objects.objects) == before.authorities
 
 
 def _same(before: Policies, loaded: Loaded, documents: tuple[Document, ...]) -> bool:

@@ -124,13 +124,43 @@ def test_what_nobody_declared_is_refused() -> None:
         assert spec["rules"][0]["filters"][0]["extensionRef"]["name"] == f"deny-{name}"
 
 
+def allowed(lowered: Lowered, name: str = "api.http.west") -> object:
+    """Whom the filter of a west route lets in."""
+    return spec_of(lowered, "HTTPRouteFilter", "back", name)["peers"]["allow"]
+
+
 def test_west_lets_in_whom_allow_names_and_nobody_else() -> None:
-    rules = spec_of(lower(), "HTTPRoute", "back", "api.http.west")["rules"]
-    caller = {"name": "x-cell-caller", "value": "spiffe://dev.cell.internal/cell/front/gw/east"}
-    assert rules[0]["matches"] == [{"headers": [caller]}]
-    assert rules[1]["filters"][0]["extensionRef"]["name"] == "denied"
-    nobody = lower(back=BACK.replace("{cells: [front]}", "{cells: []}"))
-    assert len(spec_of(nobody, "HTTPRoute", "back", "api.http.west")["rules"]) == 1
+    lowered = lower()
+    rules = spec_of(lowered, "HTTPRoute", "back", "api.http.west")["rules"]
+    assert [one["filters"][-1]["extensionRef"]["name"] for one in rules] == ["api.http.west"]
+    assert allowed(lowered) == [{"uris": ["spiffe://dev.cell.internal/cell/front/gw/east"]}]
+    assert allowed(lower(back=BACK.replace("{cells: [front]}", "{cells: []}"))) == []
+
+
+def test_without_allow_west_lets_in_the_east_gateways_of_the_stage() -> None:
+    wanted = [{"pattern": r"spiffe://dev\.cell\.internal/cell/[^/]+/gw/east"}]
+    assert allowed(lower(back=BACK.replace(", allow: {cells: [front]}", ""))) == wanted
+    assert allowed(lower(back=BACK.replace("{cells: [front]}", "{all: true}"))) == wanted
+
+
+def test_methods_and_operators_are_rules_of_their_own() -> None:
+    text = BACK.replace("{cells: [front]}", "{cells: [front, admin], methods: {front: [GET]}, operators: [ann]}")
+    domain = "spiffe://dev.cell.internal"
+    lowered = lower(back=text)
+    assert allowed(lowered) == [
+        {"uris": [f"{domain}/cell/admin/gw/east", f"{domain}/operator/ann"]},
+        {"uris": [f"{domain}/cell/front/gw/east"], "methods": ["GET"]},
+    ]
+    rules = spec_of(lowered, "HTTPRoute", "front", "back.east")["rules"]
+    assert rules[0]["matches"] == [{"method": "GET"}]
+    assert rules[1]["filters"][0]["extensionRef"]["name"] == "deny-method-not-allowed"
+
+
+def test_methods_of_a_cell_that_is_not_allowed_are_an_error() -> None:
+    text = BACK.replace("{cells: [front]}", "{cells: [front], methods: {fornt: [GET]}}")
+    found = objects_of({"back": text})[1]
+    assert places(found) == [("M112", "back", 4)]
+    assert "'fornt'" in found[0].message
 
 
 def test_an_endpoint_of_the_cell_alone_has_no_door() -> None:

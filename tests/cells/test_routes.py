@@ -43,8 +43,13 @@ def test_a_route_in_place_keeps_to_allow() -> None:
     spec = spec_of(
         lower(canary=route("canary", "back", on("west.api.http"), CANARY)), "HTTPRoute", "back", "api.http.west"
     )
-    assert all("x-cell-caller" in str(rule["matches"]) for rule in spec["rules"] if "backendRefs" in rule)
-    assert spec["rules"][-1]["filters"][0]["extensionRef"]["name"] == "denied"
+    assert [rule["filters"][-1]["extensionRef"]["name"] for rule in spec["rules"]] == ["api.http.west"]
+
+
+def test_an_added_route_on_west_is_for_gateways_of_the_stage() -> None:
+    text = route("extra", "back", on("west"), "hostnames: [extra.example]\n  " + CANARY)
+    spec = spec_of(lower(extra=text), "HTTPRoute", "back", "extra")
+    assert [rule["filters"][-1]["extensionRef"]["name"] for rule in spec["rules"]] == ["any-cell"]
 
 
 def test_a_route_in_place_on_north_takes_over_host_and_path() -> None:

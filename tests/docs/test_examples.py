@@ -31,6 +31,7 @@ SPECS: dict[str, type[BaseModel]] = {
     "HTTPRoute.rule": HttpRouteRule,
 }
 CARRIERS = {
+    "peers.md": [("HTTPRouteFilter", "peers"), ("ClientTrafficPolicy", "peerHeader")],
     "http3.md": [("ClientTrafficPolicy", "http3")],
     "client-tls.md": [("ClientTrafficPolicy", "tls")],
     "client-addresses.md": [

@@ -65,7 +65,6 @@ def test_a_spoofed_caller_does_not_arrive(cells: Cellway) -> None:
 
 
 def test_an_endpoint_of_the_cell_alone_is_on_no_door_and_in_no_configuration(cells: Cellway) -> None:
-    assert ask(cells, "orders", WEST, "api-next.orders.cell.internal").status_code == 404
     assert ask(cells, "orders", NORTH, "api-next.orders.cell.internal").status_code == 404
     for proxy in cells.api("proxies")["items"]:
         dump = httpx.get(f"http://{proxy['admin']}/config_dump", timeout=10).text

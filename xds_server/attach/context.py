@@ -98,6 +98,7 @@ class Reading:
             reason = f"{target} is in another namespace and no ReferenceGrant there permits {self.item.key.kind}"
             self.problem("A105", *path, reason=f"{reason} of {self.item.namespace}")
             return None
-        if found is None:
+        if found is None or (kind == "Secret" and found.derived):  # what identifies a cell's gateway is for it alone
             self.problem("A105", *path, reason=f"there is no {target}")
+            return None
         return found

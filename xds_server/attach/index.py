@@ -56,7 +56,7 @@ class Index:
     slices: Mapping[tuple[str, str], tuple[Object, ...]]
     """EndpointSlices by namespace and name of their Service."""
     tls_policies: Mapping[tuple[Key, str], Object]
-    """The oldest BackendTLSPolicy of each target and section (a port; empty for the whole of it)."""
+    """The oldest BackendTLSPolicy of each target and section (a port; empty for the whole of it), a cell's own first."""
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     """Documents of the web by URL."""
     wanted: set[str] = field(default_factory=set)
@@ -114,7 +114,9 @@ def build_index(objects: Iterable[Object], fetched: Mapping[str, Fetched] | None
             assert isinstance(item.spec, Targets)
             for target in item.spec.targets:
                 key = Key(target.group, target.kind, item.namespace, target.name)
-                tls_policies.setdefault((key, target.section_name or ""), item)
+                place = (key, target.section_name or "")
+                if place not in tls_policies or (item.derived and not tls_policies[place].derived):
+                    tls_policies[place] = item
     return Index(
         {item.key: item for item in ordered},
         {kind: tuple(items) for kind, items in by_kind.items()},

@@ -227,7 +227,7 @@ def read_certificate(ref: ObjectRef, owner: Object, index: Index) -> Certificate
             "InvalidCertificateRef",
             f"a certificate must be a Secret of the core group, not {target.kind} of '{target.group}'",
         )
-    if secret is None:
+    if secret is None or (secret.derived and not owner.derived):  # what identifies a cell's gateway is for it alone
         return "InvalidCertificateRef", f"there is no {target}"
     assert isinstance(secret.spec, SecretBody)
     values = secret.spec.values()

@@ -182,9 +182,10 @@ def _cluster_suffix(
 ) -> str:
     """What makes a cluster this route's own when its settings shape it (limits count for the route, not the backend).
 
-    Routes derived from cells have backends of their own already.
+    Routes and Gateways derived from cells have backends of their own already.
     """
-    own = f"~{attachment.gateway.key.namespace}/{attachment.gateway.key.name}" if attachment.gateway.client else ""
+    shows = attachment.gateway.client is not None and not attachment.gateway.item.derived
+    own = f"~{attachment.gateway.key.namespace}/{attachment.gateway.key.name}" if shows else ""
     if route.derived or not any(policies.features[item.feature].touches_cluster(item.value) for item in settings):
         return own
     kind = "" if route.key.kind == "HTTPRoute" else f"{route.key.kind.lower()}/"

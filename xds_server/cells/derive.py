@@ -25,6 +25,7 @@ VERSIONS = {
     "HTTPRouteFilter": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
     "SecurityPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
     "BackendTrafficPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
+    "BackendTLSPolicy": f"{GATEWAY_GROUP}/v1",
     "ClientTrafficPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
 }
 

@@ -1,26 +1,32 @@
 """East: the gateway through which a cell's components reach other cells.
 
 In: a cell's sections. Out: a derived Gateway, and for every dependency on a cell a route and a backend, or a refusal that
-says why. CONNECT is refused everywhere. A DNS listener beside it leads the names of dependencies to the gateway.
+says why. CONNECT is refused everywhere. A DNS listener beside it leads the names of dependencies to the gateway. East shows
+its own certificate to the other cell's west gateway, and sends nothing to anybody who cannot show the one of exactly that
+gateway.
 """
 
 from __future__ import annotations
 
 from xds_server.cells.derive import Output
 from xds_server.cells.exits import add_catch_all, add_exit, free_hosts, refusal
-from xds_server.cells.ingress import CALLER_HEADER, Json, add_gateway, backend_ref, strip_headers
+from xds_server.cells.identities import AUTHORITY, add_identity, gateway_identity, identity_name
+from xds_server.cells.ingress import INTERNAL, Json, add_gateway, backend_ref, strip_headers
 from xds_server.cells.plan import Bound, Plan
 from xds_server.cells.sections import Exit, Sections, logical_names
+from xds_server.types import ENVOY_GATEWAY_GROUP
 
 
 def add_east(sections: Sections, plan: Plan, output: Output) -> None:
     """The east gateway, a route for every dependency on a cell, and the refusal of everything else."""
     cell = sections.cell
+    add_identity(cell, "east", plan, output)
+    shown = {"backend": {"clientCertificateRef": {"kind": "Secret", "name": identity_name(cell, "east")}}}
     ports = cell.bound.ports
     listeners: list[Json] = [{"name": "http", "protocol": "HTTP", "port": ports.east}]
     listeners.append({"name": "dns", "protocol": "cellway.dev/DNS", "port": ports.dns})
-    add_gateway(cell, "east", listeners, output)
-    strip_headers(cell, "east", output, ("x-cell-",), ())
+    add_gateway(cell, "east", listeners, output, tls=shown)
+    strip_headers(cell, "east", output, INTERNAL, ())
     add_catch_all(cell, "east", "undeclared-dependency", output)
     taken: dict[str, str] = {}
     for one in sections.exits:
@@ -47,10 +53,34 @@ def _add_dependency(cell: Bound, one: Exit, hosts: list[str], plan: Plan, output
     name = f"east|{provider.name}.{one.dependency.component}.{one.endpoint}"
     west = {"ip": {"address": provider.address("west"), "port": provider.bound.ports.west}}
     output.add("Backend", cell.name, name, {"endpoints": [west]}, (cell.item, provider.binding))
-    caller = {"set": [{"name": CALLER_HEADER, "value": plan.caller(cell.name)}]}
-    rule = {
-        "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": caller}],
-        "backendRefs": [backend_ref(name)],
+    _add_trust(cell, provider, name, hosts[-1], plan, output)
+    forward = {"backendRefs": [backend_ref(name)]}
+    refused = refusal(cell, "method-not-allowed", output)
+    methods = _methods(one, cell)
+    if methods:
+        rules = [{**forward, "matches": [{"method": method} for method in methods]}, refused]
+    else:
+        rules = [forward, {**refused, "matches": [{"method": "CONNECT"}]}]
+    add_exit(cell, one.route, hosts, rules, one, output)
+
+
+def _add_trust(cell: Bound, provider: Bound, backend: str, name: str, plan: Plan, output: Output) -> None:
+    """TLS to another cell: its authority is the stage's, and its name that of its west gateway."""
+    uri = gateway_identity(plan.trust_domain, provider.name, "west")
+    validation: Json = {
+        "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": AUTHORITY}],
+        "hostname": name,
+        "subjectAltNames": [{"type": "URI", "uri": uri}],
     }
-    refused = {**refusal(cell, "method-not-allowed", output), "matches": [{"method": "CONNECT"}]}
-    add_exit(cell, one.route, hosts, [rule, refused], one, output)
+    target = {"group": ENVOY_GATEWAY_GROUP, "kind": "Backend", "name": backend}
+    spec = {"targetRefs": [target], "validation": validation}
+    output.add("BackendTLSPolicy", cell.name, backend, spec, (cell.item, provider.item))
+
+
+def _methods(one: Exit, cell: Bound) -> tuple[str, ...]:
+    """The methods that the endpoint lets this cell use; empty: all."""
+    assert one.provider is not None
+    assert one.dependency.component is not None
+    endpoint = one.provider.endpoint(one.dependency.component, one.endpoint)
+    allow = endpoint.allow if endpoint else None
+    return allow.methods.get(cell.name, ()) if allow else ()

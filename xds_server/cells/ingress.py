@@ -1,7 +1,7 @@
-"""North and west: the gateways through which requests come in, and a route for every visible endpoint.
+"""North: the gateway through which requests come in from the internet, and what all gateways of a cell have in common.
 
-In: a cell's sections. Out: derived Gateways, routes, backends and header rules. North is routed by the cell's hosts
-and paths; west by logical names, for the cells that are allowed. Neither says why it refuses.
+In: a cell's sections. Out: a derived Gateway, routes, backends and header rules. North is routed by the cell's hosts and
+paths, and does not say why it refuses.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import Any
 from xds_server.cells.bindings import Bound, hosts_of
 from xds_server.cells.derive import VERSIONS, Output, origins_of
 from xds_server.cells.plan import Plan
-from xds_server.cells.sections import Door, Sections, logical_names
+from xds_server.cells.sections import Door, Sections
 from xds_server.diagnostics import Positions, diagnose
 from xds_server.model.cell_kinds import Direction
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP
 
-CALLER_HEADER = "x-cell-caller"
-DENIED = "denied"
 _HSTS = "max-age=31536000"
-_INTERNAL = ("x-cell-", "x-user-")
+INTERNAL = ("x-cell-", "x-user-")
+"""Headers that say who somebody is: from outside nobody may bring them."""
 _TOLD_TO_NOBODY: dict[str, Any] = {
     "remove": ["server"],
     "removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in ("x-envoy-", "x-cell-")],
@@ -49,10 +48,17 @@ def gateway_name(cell: Bound, direction: str) -> str:
 
 
 def add_gateway(
-    cell: Bound, direction: Direction, listeners: list[Json], output: Output, annotations: Mapping[str, str] = _NONE
+    cell: Bound,
+    direction: Direction,
+    listeners: list[Json],
+    output: Output,
+    annotations: Mapping[str, str] = _NONE,
+    tls: Json | None = None,
 ) -> None:
-    """One gateway of a cell."""
-    spec = {"addresses": [{"type": "IPAddress", "value": cell.address(direction)}], "listeners": listeners}
+    """One gateway of a cell. `tls` is what it shows to backends, and what clients must show to it."""
+    spec: Json = {"addresses": [{"type": "IPAddress", "value": cell.address(direction)}], "listeners": listeners}
+    if tls is not None:
+        spec["tls"] = tls
     marks = {"cell": cell.name, "direction": direction, "stage": cell.bound.stage}
     metadata = {
         "name": gateway_name(cell, direction),
@@ -66,14 +72,19 @@ def add_gateway(
 
 
 def strip_headers(
-    cell: Bound, direction: str, output: Output, prefixes: tuple[str, ...], names: tuple[str, ...]
+    cell: Bound, direction: str, output: Output, prefixes: tuple[str, ...], names: tuple[str, ...], peer: str = ""
 ) -> None:
-    """Remove headers from every request to a gateway before anything looks at them."""
+    """Remove headers from every request to a gateway before anything looks at them; `peer` then says who the client is.
+
+    Inside, a request keeps the id that the edge has given it.
+    """
     early: Json = {"removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in prefixes]}
     if names:
         early["remove"] = list(names)
     target = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": gateway_name(cell, direction)}
-    spec = {"targetRefs": [target], "headers": {"earlyRequestHeaders": early}}
+    spec: Json = {"targetRefs": [target], "headers": {"earlyRequestHeaders": early, "requestID": "PreserveOrGenerate"}}
+    if peer:
+        spec["peerHeader"] = peer
     output.add("ClientTrafficPolicy", cell.name, gateway_name(cell, direction), spec, (cell.item,))
 
 
@@ -199,7 +210,7 @@ def _guard_headers(cell: Bound, output: Output, *, strict: bool) -> None:
     name = gateway_name(cell, "north")
     early = {
         "remove": ["x-forwarded-client-cert"],
-        "removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in _INTERNAL],
+        "removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in INTERNAL],
     }
     hsts = {"set": [{"name": "strict-transport-security", "value": _HSTS}]}
     target = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": name}
@@ -210,41 +221,3 @@ def _guard_headers(cell: Bound, output: Output, *, strict: bool) -> None:
         plain = {"earlyRequestHeaders": early, "lateResponseHeaders": _TOLD_TO_NOBODY}
         spec = {"targetRefs": [{**target, "sectionName": "http"}], "headers": plain}
         output.add("ClientTrafficPolicy", cell.name, f"{name}.http", spec, (cell.item,))
-
-
-def add_west(sections: Sections, plan: Plan, output: Output) -> None:
-    """The west gateway and its routes."""
-    cell = sections.cell
-    add_gateway(cell, "west", [{"name": "http", "protocol": "HTTP", "port": cell.bound.ports.west}], output)
-    output.add("HTTPRouteFilter", cell.name, DENIED, {"directResponse": {"statusCode": 403}}, (cell.item,))
-    for door in sections.doors:
-        if door.direction == "west":
-            backend = add_backend(cell, "west", door.component, door.endpoint.name, output)
-            rules: list[Json] = [{"backendRefs": [backend_ref(backend)]}]
-            spec = {
-                "parentRefs": [{"name": gateway_name(cell, "west")}],
-                "hostnames": west_hosts(cell, door, plan),
-                "rules": guarded(rules, door, plan),
-            }
-            output.add("HTTPRoute", cell.name, door.route, spec, (cell.item,), door.at)
-
-
-def west_hosts(cell: Bound, door: Door, plan: Plan) -> list[str]:
-    """The logical names of an endpoint."""
-    return logical_names(cell, door.component, door.endpoint.name, plan.organization.logical_domain)
-
-
-def guarded(rules: list[Json], door: Door, plan: Plan) -> list[Json]:
-    """Rules that only allowed cells pass; everyone else is refused. East refuses first; this is the second line."""
-    allow = door.endpoint.allow
-    if allow is None or allow.all:
-        return rules
-    guarded_rules: list[Json] = []
-    for rule in rules:
-        matches = [
-            {**match, "headers": [*match.get("headers", ()), {"name": CALLER_HEADER, "value": plan.caller(cell)}]}
-            for match in rule.get("matches") or [{}]
-            for cell in allow.cells
-        ]
-        guarded_rules += split_matches(rule, matches)
-    return [*guarded_rules, {"filters": [filter_ref(DENIED)]}]

@@ -7,13 +7,14 @@ of what was replaced. The order of objects changes nothing; a broken cell leaves
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xds_server.cells.attachments import add_policies, overridden_fields, policy_statuses, take_policies
+from xds_server.cells.authority import Authorities, Authority
 from xds_server.cells.classes import check_classes
 from xds_server.cells.derive import Output
 from xds_server.cells.east import add_east
-from xds_server.cells.ingress import add_north, add_west
+from xds_server.cells.ingress import add_north
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.names import check_names
 from xds_server.cells.origins import SectionSettings
@@ -24,6 +25,7 @@ from xds_server.cells.routes import take_routes
 from xds_server.cells.sections import Sections, check_overrides, read_sections
 from xds_server.cells.south import add_south
 from xds_server.cells.statuses import cell_statuses, exits_of
+from xds_server.cells.west import add_west
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import CellSpec
 from xds_server.model.object import Object
@@ -51,11 +53,19 @@ class Lowered:
     sections: tuple[Sections, ...] = ()
 
 
-def lower_cells(objects: Iterable[Object], stage: str = "", releases: Releases = NO_RELEASES) -> Lowered:
-    """Replace cells by what they mean in a stage: the first one, if it is not named."""
+def lower_cells(
+    objects: Iterable[Object],
+    stage: str = "",
+    releases: Releases = NO_RELEASES,
+    authorities: Authorities | None = None,
+) -> Lowered:
+    """Replace cells by what they mean in a stage: the first one, if it is not named.
+
+    Without `authorities` certificates are placeholders.
+    """
     ordered = sorted(objects, key=lambda item: (item.meta.created or "9999", item.key))
     output = Output()
-    plan = make_plan(ordered, output.problems, stage, releases)
+    plan = _vouched(make_plan(ordered, output.problems, stage, releases), ordered, authorities, output)
     sections = {name: read_sections(cell, plan) for name, cell in plan.cells.items()}
     others = [item for item in ordered if item.key.group != CELLWAY_GROUP]
     _add_gateways(sections, plan, output)
@@ -83,6 +93,21 @@ def _gateway_names(sections: Mapping[str, Sections], plan: Plan) -> dict[Key, tu
         for cell, one in sections.items()
         for direction in one.directions()
     }
+
+
+def _vouched(plan: Plan, objects: Iterable[Object], authorities: Authorities | None, output: Output) -> Plan:
+    """The plan with what vouches for its gateways. Where nothing does, that is said once."""
+    if authorities is None:
+        return plan
+    nobody = Authority(problem="nothing vouches for them")
+    authority = authorities.get(plan.trust_domain, nobody)
+    bindings = [cell.binding for cell in plan.cells.values()]
+    about = next((item for item in objects if item.key.kind == "Organization"), next(iter(bindings), None))
+    if authority.problem and bindings and about is not None:
+        place = () if about in bindings else ("stages",)
+        words = {"domain": plan.trust_domain, "reason": authority.problem}
+        output.problems.append(about.diagnose("C111", *place, **words))
+    return replace(plan, authority=authority)
 
 
 def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) -> None:

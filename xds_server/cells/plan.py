@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from xds_server.cells.authority import Authority
 from xds_server.cells.bindings import Asked, Bound, bind, close
 from xds_server.cells.releases import NO_RELEASES, Releases
 from xds_server.diagnostics import Diagnostic
@@ -40,7 +41,7 @@ class Plan:
     """All that fits together in one stage.
 
     `declared` holds every readable cell, bound or not; `elsewhere` are those that other stages bind;
-    `secrets` the keys that Secrets have.
+    `secrets` the keys that Secrets have; `authority` vouches for the gateways, None where placeholders will do.
     """
 
     organization: OrganizationSpec
@@ -52,10 +53,7 @@ class Plan:
     externals: Mapping[str, External]
     elsewhere: frozenset[str] = frozenset()
     secrets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-
-    def caller(self, cell: str) -> str:
-        """The identity of a cell's east gateway."""
-        return f"spiffe://{self.trust_domain}/cell/{cell}/gw/east"
+    authority: Authority | None = None
 
     def gateway(self, cell: str, direction: str = "") -> str:
         """What Envoys of a gateway ask by: `ORGANIZATION/STAGE/CELL/DIRECTION`; without a direction: of all of a cell."""
@@ -98,7 +96,7 @@ def make_plan(
     for external, item in by_kind.get("ExternalService", {}).items():
         assert isinstance(item.spec, ExternalServiceSpec)
         externals[external] = External(item, item.spec)
-    trust = chosen.trust_domain or f"{chosen.name}.{spec.logical_domain}"
+    trust = spec.domain_of(chosen)
     elsewhere = frozenset(
         one.spec.cell
         for one in bindings

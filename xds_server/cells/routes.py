@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from xds_server.cells.derive import VERSIONS, Output
-from xds_server.cells.ingress import add_backend, backend_ref, guarded, north_hosts, parent_refs, west_hosts
+from xds_server.cells.ingress import add_backend, backend_ref, north_hosts, parent_refs
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.merge import Layer, merge_layers
 from xds_server.cells.plan import Plan, close
 from xds_server.cells.sections import Added, Door, Sections
+from xds_server.cells.west import ANY_CELL, guarded, west_hosts
 from xds_server.diagnostics import Positions
 from xds_server.model.cell_kinds import Direction
 from xds_server.model.gateway_api import HttpRouteSpec, ParentRef
@@ -93,7 +94,9 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
     }
     if door is not None:
         _inherit(spec, door, known, lowering.plan)
-    elif direction == "west" and "hostnames" not in spec:
+    elif direction == "west":
+        spec["rules"] = guarded(spec["rules"], ANY_CELL)
+    if door is None and direction == "west" and "hostnames" not in spec:
         output.problems.append(item.diagnose("C110", reason="a route on west needs hostnames"))
         return
     spec["parentRefs"] = parent_refs(known.cell, direction, spec.get("hostnames") or ())
@@ -137,7 +140,7 @@ def _inherit(spec: Json, door: Door, known: Sections, plan: Plan) -> None:
         spec["rules"] = [rule if rule.get("matches") else {**rule, "matches": [path]} for rule in spec["rules"]]
     else:
         spec.setdefault("hostnames", west_hosts(known.cell, door, plan))
-        spec["rules"] = guarded(spec["rules"], door, plan)
+        spec["rules"] = guarded(spec["rules"], door.route)
 
 
 def _rule(rule: Json, place: int, item: Object, known: Sections, direction: str, output: Output) -> Json:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from xds_server.cells.authority import Authorities
 from xds_server.cells.bindings import close
 from xds_server.cells.lower import Lowered, lower_cells
 from xds_server.cells.plan import organization_of
@@ -24,7 +25,9 @@ STAGES_LABEL = "cellway.dev/stages"
 _BOUND_TO_GATEWAYS = frozenset({"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"})
 
 
-def lower_stages(objects: Iterable[Object], releases: Releases = NO_RELEASES) -> tuple[Lowered, ...]:
+def lower_stages(
+    objects: Iterable[Object], releases: Releases = NO_RELEASES, authorities: Authorities | None = None
+) -> tuple[Lowered, ...]:
     """Replace cells by what they mean, in every stage."""
     ordered = sorted(objects, key=lambda item: (item.meta.created or "9999", item.key))
     _, organization, _ = organization_of(ordered)
@@ -34,7 +37,7 @@ def lower_stages(objects: Iterable[Object], releases: Releases = NO_RELEASES) ->
         inside = _limited(
             _with_releases(ordered, stage.name, organization, releases), stage.name, organization, problems
         )
-        lowered = lower_cells(inside, stage.name, releases)
+        lowered = lower_cells(inside, stage.name, releases, authorities)
         written = {item.key: item for item in ordered}
         seen = {item.key for item in inside if written.get(item.key) is item or _was(item, written)}
         statuses = {key: status for key, status in lowered.statuses.items() if key in seen}

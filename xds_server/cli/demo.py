@@ -1,7 +1,7 @@
 """What `run --demo` serves and what it tells a user to try.
 
 In: the compiled gateways. Out: the loopback endpoints that routes lead to, and curl lines with the answer to expect.
-A route that no line can be written for (a regular expression) gets none.
+A route that no line can be written for (a regular expression, a listener that asks for a certificate) gets none.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _try(gateway: Gateway, port: Port, chain: HttpChain, host: VirtualHost, rout
     regex = match.path_type == PathType.REGEX or any(
         one.regex for one in (*match.headers, *match.query, *match.cookies)
     )
-    if regex or match.method == "CONNECT":
+    if regex or match.method == "CONNECT" or chain.validation is not None:
         return None
     name = host.hostname.replace("*.", "any.", 1) if host.hostname != "*" else ""
     words = ["curl", "-i"]

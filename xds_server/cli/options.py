@@ -80,3 +80,18 @@ LogFormat = Annotated[
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option(envvar="CELLWAY_LOG_LEVEL", help="How much to log.")
 ]
+CellAuthorities = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CELLWAY_CELL_AUTHORITIES",
+        metavar="DIR",
+        help="Your own authorities of cells: TRUSTDOMAIN.crt and TRUSTDOMAIN.key. Default: made in the state folder.",
+        show_default=False,
+    ),
+]
+CertificateLifetime = Annotated[
+    str,
+    typer.Option(
+        envvar="CELLWAY_CERTIFICATE_LIFETIME", metavar="DURATION", help="How long a gateway's certificate lives."
+    ),
+]

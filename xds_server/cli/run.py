@@ -12,6 +12,8 @@ from xds_server.cli.options import (
     DEFAULT_XDS,
     AddressPool,
     Admin,
+    CellAuthorities,
+    CertificateLifetime,
     Controllers,
     Folders,
     LogFormat,
@@ -49,6 +51,8 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     no_envoy: Annotated[bool, typer.Option("--no-envoy", help="Start none, as `serve` does.")] = False,
     state_dir: StateFolder = None,
     controller_name: Controllers = None,
+    cell_authorities: CellAuthorities = None,
+    certificate_lifetime: CertificateLifetime = "24h",
     demo: Annotated[
         bool, typer.Option("--demo", help="Answer at every loopback endpoint where nobody does; print curl lines.")
     ] = False,
@@ -56,10 +60,11 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     log_level: LogLevel = "info",
 ) -> None:
     """Serve policy folders, with one local Envoy for each gateway. Files are watched; a change is live at once."""
-    from xds_server.cli.serving import Choices, XdsChoices, serve_until_stopped
+    from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped
 
     port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))
+    cells = CellChoices(cell_authorities, certificate_lifetime)
     choices = Choices(
-        tuple(folders), admin, port, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level
+        tuple(folders), admin, port, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level, cells
     )
     serve_until_stopped(choices, with_envoys=not no_envoy, envoy=envoy, demo=demo)

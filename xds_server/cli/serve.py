@@ -7,6 +7,8 @@ from xds_server.cli.options import (
     DEFAULT_XDS,
     AddressPool,
     Admin,
+    CellAuthorities,
+    CertificateLifetime,
     Controllers,
     Folders,
     LogFormat,
@@ -35,14 +37,17 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
     address_pool: AddressPool = None,
     state_dir: StateFolder = None,
     controller_name: Controllers = None,
+    cell_authorities: CellAuthorities = None,
+    certificate_lifetime: CertificateLifetime = "24h",
     log_format: LogFormat = None,
     log_level: LogLevel = "info",
 ) -> None:
     """Serve policy folders to Envoys elsewhere; `cellway bootstrap` prints what those need."""
-    from xds_server.cli.serving import Choices, XdsChoices, serve_until_stopped
+    from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped
 
     port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))
+    cells = CellChoices(cell_authorities, certificate_lifetime)
     choices = Choices(
-        tuple(folders), admin, port, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level
+        tuple(folders), admin, port, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level, cells
     )
     serve_until_stopped(choices, with_envoys=False)

@@ -17,6 +17,8 @@ from itertools import groupby
 from pathlib import Path
 
 from xds_server.app import Clocks, Server, Settings, Told, XdsSettings, is_loopback
+from xds_server.automation.authority import LONGEST, SHORTEST
+from xds_server.automation.certificates import Keeping
 from xds_server.cli.demo import demo_endpoints, things_to_try
 from xds_server.cli.echo import Echo
 from xds_server.cli.identities import read_identities
@@ -30,6 +32,7 @@ from xds_server.serve.tls import TlsFiles
 from xds_server.supervise.binary import NoEnvoyError, find_envoy
 from xds_server.supervise.bootstrap import parse_address
 from xds_server.supervise.records import StateInUseError, default_state_folder
+from xds_server.types import parse_duration
 
 _PATIENCE = 30.0
 _SWITCH = 0.001
@@ -71,6 +74,27 @@ class XdsChoices:
 
 
 @dataclass(frozen=True, slots=True)
+class CellChoices:
+    """The options of cells' certificates, as they were given."""
+
+    authorities: Path | None
+    lifetime: str
+
+    def keeping(self, state: Path | None) -> Keeping:
+        """What they mean. ValueError with a sentence if they mean nothing."""
+        lifetime = parse_duration(self.lifetime)
+        if lifetime is None or not SHORTEST <= lifetime <= LONGEST:
+            raise ValueError(
+                f"--certificate-lifetime must be {SHORTEST:g}s to 24h, such as 12h; it is '{self.lifetime}'"
+            )
+        if self.authorities is not None:
+            if not self.authorities.is_dir():
+                raise ValueError(f"--cell-authorities: there is no folder {self.authorities}")
+            return Keeping(self.authorities.absolute(), own=False, lifetime=lifetime)
+        return Keeping(state / "authorities" if state else None, lifetime=lifetime)
+
+
+@dataclass(frozen=True, slots=True)
 class Choices:
     """The options that `run` and `serve` share, as they were given."""
 
@@ -82,6 +106,7 @@ class Choices:
     state: Path | None
     log_format: str | None
     log_level: str
+    cells: CellChoices
 
 
 def serve_until_stopped(choices: Choices, *, with_envoys: bool, envoy: Path | None = None, demo: bool = False) -> None:
@@ -110,15 +135,17 @@ def _settings(choices: Choices, envoy: Path | None) -> Settings:
     state = choices.state
     if state is None and envoy is not None:
         state = default_state_folder(choices.folders, os.environ, Path.home())
+    state = state.absolute() if state else None
     options = Options(choices.controllers or DEFAULT_CONTROLLERS, choices.address_pool)
     return Settings(
         choices.folders,
         parse_address(choices.admin),
         choices.xds.settings(),
         options,
-        state.absolute() if state else None,
+        state,
         envoy,
         socket.gethostname(),
+        certificates=choices.cells.keeping(state),
     )
 
 

@@ -1,9 +1,10 @@
 """All policy features, in the order of their HTTP filters.
 
-In: the feature files. Out: `FEATURES`. The order is the order in which filters see a request: tokens are checked
-before requests are counted, so that nobody uses up the limit of another user. Preflights of browsers carry no token, so
-CORS comes before. Faults stand for those of a backend, and only requests that may pass are buffered, so both come after
-guards and limits. Answers go the other way: they are compressed before their bytes are counted, and replaced last of all.
+In: the feature files. Out: `FEATURES`. The order is the order in which filters see a request: whose certificate a
+connection came with is asked first, and tokens are checked before requests are counted, so that nobody uses up the limit of
+another user. Preflights of browsers carry no token, so CORS comes before tokens. Faults stand for those of a backend, and only
+requests that may pass are buffered, so both come after guards and limits. Answers go the other way: they are compressed
+before their bytes are counted, and replaced last of all.
 No other filter sees a credential for the backend.
 docs/decisions/0006 gives the reasons. Where two features set one field of a route (`timeout` and `route_timeout`), the
 later one has the last word. A feature is registered here and nowhere else.
@@ -57,6 +58,8 @@ from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
 from xds_server.features.oidc import OIDC
+from xds_server.features.peer_header import PEER_HEADER
+from xds_server.features.peers import PEERS
 from xds_server.features.priority_class import PRIORITY_CLASS
 from xds_server.features.private_addresses import PRIVATE_ADDRESSES
 from xds_server.features.request_buffer import REQUEST_BUFFER
@@ -74,8 +77,10 @@ from xds_server.features.url_rewrite import URL_REWRITE
 FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
     TRUSTED_EDGE,
+    PEER_HEADER,
     CLIENT_HEALTH_CHECK,
     RESPONSE_OVERRIDE,
+    PEERS,
     CORS,
     CSRF,
     API_KEYS,

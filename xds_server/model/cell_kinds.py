@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from xds_server.model.core import IpAddress
-from xds_server.model.external_services import Allow, ExternalOverride, PathPrefix
+from xds_server.model.external_services import Allow, ExternalOverride, OutgoingMethod, PathPrefix
 from xds_server.spec import Bool, ObjectName, Port, PreciseHostname, SectionName, Spec, Text
 
 Direction = Literal["north", "west", "east", "south"]
@@ -79,6 +79,20 @@ class OrganizationSpec(Spec):
     gateway_aliases: dict[str, Direction] = {}
     edge: Edge | None = None
 
+    @model_validator(mode="after")
+    def _stages_apart(self) -> OrganizationSpec:
+        domains = [self.domain_of(stage) for stage in self.stages]
+        twice = next((one for one in domains if domains.count(one) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"two stages have the trust domain '{twice}'; certificates of one would count in the other"
+            )
+        return self
+
+    def domain_of(self, stage: Stage) -> str:
+        """The trust domain of a stage."""
+        return stage.trust_domain or f"{stage.name}.{self.logical_domain}"
+
 
 class DirectionDefaults(Spec):
     """Policy specs for everything in one direction."""
@@ -110,6 +124,24 @@ class CellClassSpec(Spec):
     overrides: Directions = Directions()
 
 
+class EndpointAllow(Allow):
+    """Which cells may call an endpoint, and who operates it.
+
+    `methods` limits single cells to some methods; `operators` are let in with a certificate for
+    `spiffe://DOMAIN/operator/NAME`.
+    """
+
+    methods: dict[ObjectName, Annotated[tuple[OutgoingMethod, ...], Field(min_length=1)]] = {}
+    operators: tuple[Label, ...] = ()
+
+    @model_validator(mode="after")
+    def _methods_of_allowed_cells(self) -> EndpointAllow:
+        unknown = sorted(set(self.methods) - set(self.cells))
+        if unknown:
+            raise ValueError(f"methods are for cells that 'cells' names, and '{unknown[0]}' is none of them")
+        return self
+
+
 class CellEndpoint(Spec):
     """One endpoint of a component. `visibility` is a set: nothing (the cell alone), organization, public."""
 
@@ -118,7 +150,7 @@ class CellEndpoint(Spec):
     port: Port
     base_path: PathPrefix = "/"
     visibility: tuple[Visibility, ...] = ()
-    allow: Allow | None = None
+    allow: EndpointAllow | None = None
 
 
 class Component(Spec):

@@ -49,6 +49,7 @@ from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.parts.keepalive import TcpKeepaliveSpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
+from xds_server.features.peers import PeersSpec
 from xds_server.features.priority_class import PriorityClassSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
@@ -57,7 +58,7 @@ from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.model.cookies import FilterMatch
 from xds_server.model.namespaces import LabelSelector
-from xds_server.spec import Bool, GroupName, KindName, ObjectName, SectionName, Spec
+from xds_server.spec import Bool, GroupName, HeaderName, KindName, ObjectName, SectionName, Spec
 from xds_server.types import GATEWAY_GROUP
 
 
@@ -221,6 +222,7 @@ class ClientTrafficPolicySpec(Targets):
     grpc: ClientGrpcSpec | None = None
     health_check: ClientHealthCheckSpec | None = None
     scheme: Literal["Preserve", "MatchBackend"] | None = None
+    peer_header: HeaderName | None = None
 
     def conflicts(self) -> tuple[tuple[Path, str], ...]:
         """Where fields do not fit each other, and why."""
@@ -237,3 +239,4 @@ class HttpRouteFilterSpec(Spec):
     credential_injection: CredentialInjectionSpec | None = None
     priority_class: PriorityClassSpec | None = None
     matches: Annotated[tuple[FilterMatch, ...], Field(max_length=8)] = ()
+    peers: PeersSpec | None = None

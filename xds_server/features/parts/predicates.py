@@ -15,6 +15,7 @@ from xds_server.envoy_api.envoy.extensions.matching.common_inputs.network.v3.net
     DynamicMetadataInput,
     SourceIPInput,
 )
+from xds_server.envoy_api.envoy.extensions.matching.common_inputs.ssl.v3.ssl_inputs_pb2 import UriSanInput
 from xds_server.envoy_api.envoy.extensions.matching.input_matchers.ip.v3.ip_pb2 import Ip
 from xds_server.envoy_api.envoy.extensions.matching.input_matchers.metadata.v3.metadata_pb2 import Metadata
 from xds_server.envoy_api.envoy.type.matcher.v3 import string_pb2, value_pb2
@@ -112,6 +113,16 @@ def client_in(networks: Iterable[Network]) -> Predicate:
 def expression_is(matcher: CelMatcher) -> Predicate:
     """An expression fits."""
     return _single("attributes", HttpAttributesCelMatchInput(), by=matcher)
+
+
+def peer_is(uri: str) -> Predicate:
+    """The client's verified certificate is for this URI and no other."""
+    return _single("peer", UriSanInput(), text=StringMatcher(exact=uri))
+
+
+def peer_fits(pattern: str) -> Predicate:
+    """The URI of the client's verified certificate fits an expression as a whole."""
+    return _single("peer", UriSanInput(), text=StringMatcher(safe_regex=_regex(pattern)))
 
 
 def claim_is(provider: str, claim: Iterable[str], values: Iterable[str], *, listed: bool) -> Predicate:

@@ -1,0 +1,98 @@
+"""Who gateways are to each other: the names in their certificates, and the certificates as derived objects.
+
+In: the plan, and certificates as they were given to the compiler. Out: names such as
+`spiffe://DOMAIN/cell/orders/gw/west`, and for each gateway a derived Secret and ConfigMap that Gateways and
+BackendTLSPolicies refer to. Nothing is issued here. Without certificates there are placeholders: they are expired and
+their kind of key is none that Envoy takes, so that nobody trusts them by accident. Where certificates should be there and
+are not, nothing stands in their place, and the gateways stay closed.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from xds_server.cells.authority import Leaf
+from xds_server.cells.bindings import Bound
+from xds_server.cells.derive import Output, origins_of
+from xds_server.cells.plan import Plan
+from xds_server.diagnostics import Positions
+from xds_server.model.cell_kinds import CellBindingSpec, OrganizationSpec
+from xds_server.model.object import Object
+from xds_server.types import Secret
+
+AUTHORITY = "cell-authority"
+"""The ConfigMap of a cell with the authority of its stage."""
+_PLACEHOLDER_DAY = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+def gateway_identity(trust_domain: str, cell: str, direction: str) -> str:
+    """The name of one gateway of a cell."""
+    return f"spiffe://{trust_domain}/cell/{cell}/gw/{direction}"
+
+
+def operator_identity(trust_domain: str, name: str) -> str:
+    """The name of somebody who operates a stage."""
+    return f"spiffe://{trust_domain}/operator/{name}"
+
+
+def wanted_identities(objects: Iterable[Object]) -> dict[str, tuple[str, ...]]:
+    """The names that certificates are needed for, by trust domain: those of all cells that are bound in its stage."""
+    objects = tuple(objects)
+    organizations = [item.spec for item in objects if isinstance(item.spec, OrganizationSpec)]
+    found: dict[str, dict[str, None]] = {}
+    for item in objects:
+        if not isinstance(item.spec, CellBindingSpec):
+            continue
+        for organization in organizations or [OrganizationSpec()]:
+            for stage in organization.stages:
+                if stage.name == item.spec.stage:
+                    domain = organization.domain_of(stage)
+                    names = (gateway_identity(domain, item.spec.cell, one) for one in ("west", "east"))
+                    found.setdefault(domain, {}).update(dict.fromkeys(names))
+    return {domain: tuple(sorted(names)) for domain, names in sorted(found.items())}
+
+
+def identity_name(cell: Bound, direction: str) -> str:
+    """The derived Secret with the certificate of one gateway."""
+    return f"{cell.name}-{direction}-identity"
+
+
+def add_identity(cell: Bound, direction: str, plan: Plan, output: Output) -> None:
+    """The certificate of one gateway, and the authority that it trusts; nothing where there is none."""
+    authority, name = plan.authority, gateway_identity(plan.trust_domain, cell.name, direction)
+    leaf = _placeholder(name) if authority is None else authority.leaves.get(name)
+    certificates = _placeholder(plan.trust_domain).chain.decode() if authority is None else authority.certificates
+    if leaf is not None:
+        values = {"tls.crt": leaf.chain, "tls.key": leaf.key.value}
+        data = {key: base64.b64encode(value).decode() for key, value in values.items()}
+        _add(cell, "Secret", identity_name(cell, direction), data, output)
+    if certificates:
+        _add(cell, "ConfigMap", AUTHORITY, {"ca.crt": certificates}, output)
+
+
+def _add(cell: Bound, kind: str, name: str, data: dict[str, str], output: Output) -> None:
+    metadata = {"name": name, "namespace": cell.name}
+    document = {"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": data}
+    start = cell.binding.source.positions.start
+    output.parse(document, Positions(start), origins_of((cell.binding, cell.item)))
+
+
+@lru_cache(maxsize=4096)
+def _placeholder(name: str) -> Leaf:
+    """A certificate that only looks like one: the same for the same name, and of no use."""
+    key = Ed25519PrivateKey.from_private_bytes(sha256(b"placeholder " + name.encode()).digest())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "placeholder")])
+    built = x509.CertificateBuilder(subject, subject, key.public_key(), 1, _PLACEHOLDER_DAY, _PLACEHOLDER_DAY)
+    uri = name if "://" in name else f"spiffe://{name}"
+    built = built.add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Leaf(built.sign(key, None).public_bytes(Encoding.PEM), Secret(secret))
