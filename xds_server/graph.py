@@ -86,13 +86,21 @@ class AltName:
 class BackendTls:
     """TLS to a backend. `sni` is sent, `san` must be in its certificate. Empty `ca`: the system's authorities.
 
-    Where there are `alternatives`, one of them must be in the certificate, and not `san`.
+    Where there are `alternatives`, one of them must be in the certificate, and not `san`. With `by_endpoint` the hostname
+    of the endpoint is sent, and must be in its certificate. Not `verified`: any certificate will do. `client` is shown to
+    the backend, in place of what the gateway shows. `versions` are the oldest and the newest, `protocols` what ALPN offers;
+    empty: what is usual.
     """
 
     sni: str = ""
     san: str = ""
     ca: str = ""
     alternatives: tuple[AltName, ...] = ()
+    by_endpoint: bool = False
+    verified: bool = True
+    client: Certificate | None = None
+    versions: tuple[str, str] = ("", "")
+    protocols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from xds_server.attach.authorities import read_authorities
 from xds_server.attach.backend_tls import backend_tls
 from xds_server.attach.index import Index
+from xds_server.attach.listeners import read_certificate
 from xds_server.attach.services import APP_PROTOCOLS, Use, of_service
 from xds_server.attach.unresolved import Unresolved
 from xds_server.features.contract import Reference
@@ -91,4 +92,20 @@ def _tls(item: Object, spec: BackendSpec, index: Index) -> BackendTls | Unresolv
     authorities = read_authorities(spec.tls.ca_certificate_refs, item.key, index)
     for bad in authorities.problems:
         return Unresolved("InvalidBackendTLS", f"{item.key}, tls.caCertificateRefs[{bad.number}]: {bad.message}")
-    return BackendTls(sni=name, san=name, ca="\n".join(authorities.pem))
+    client = read_certificate(spec.tls.client_certificate_ref, item, index) if spec.tls.client_certificate_ref else None
+    if isinstance(client, tuple):
+        return Unresolved("InvalidBackendTLS", f"{item.key}, tls.clientCertificateRef: {client[1]}")
+    by_endpoint = spec.tls.auto_sni_from_endpoint_hostname
+    lowest, highest = (
+        "" if one in (None, "Auto") else str(one) for one in (spec.tls.min_version, spec.tls.max_version)
+    )
+    return BackendTls(
+        sni="" if by_endpoint else name,
+        san="" if by_endpoint else name,
+        ca="\n".join(authorities.pem),
+        by_endpoint=by_endpoint,
+        verified=not spec.tls.insecure_skip_verify,
+        client=client,
+        versions=(lowest, highest),
+        protocols=spec.tls.alpn_protocols,
+    )

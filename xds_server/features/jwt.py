@@ -218,7 +218,7 @@ def _keys(spec: JwtProviderSpec, context: Context, *path: str | int) -> str | Re
         backend = with_settings(server.backend, remote, context, *place)
     if backend is None:
         return None
-    if backend.tls is None:
+    if backend.tls is None or not backend.tls.verified:
         context.problem("F112", *path, "remoteJWKS", "uri", name=spec.name)
     cache, retry = seconds(remote.cache_duration), seconds(remote.failed_refetch_duration)
     if not cache or not retry:

@@ -207,7 +207,7 @@ def _backend(spec: OidcProviderSpec, context: Context) -> Backend | None:
         backend = resolve_service(spec, context, "provider")
     else:
         backend = with_settings(server.backend, spec, context, "provider")
-    if backend is not None and backend.tls is None:
+    if backend is not None and (backend.tls is None or not backend.tls.verified):
         context.problem("F142", "provider", "tokenEndpoint")
     return backend
 

@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from xds_server.spec import Bool, ObjectName, Port, PreciseHostname, Spec, Text
+from xds_server.spec import Bool, ObjectName, ObjectRef, Port, PreciseHostname, Spec, Text
 
 _LONGEST_SOCKET_PATH = 107
+_VERSIONS = ("Auto", "1.0", "1.1", "1.2", "1.3")
+TlsVersion = Literal["Auto", "1.0", "1.1", "1.2", "1.3"]
 
 
 def _ip_address(text: str) -> str:
@@ -222,10 +224,29 @@ class BackendTlsSpec(Spec):
     ca_certificate_refs: Annotated[tuple[CaRef, ...], Field(max_length=8)] = ()
     well_known_ca_certificates: Annotated[Literal["System"] | None, Field(alias="wellKnownCACertificates")] = None
     sni: PreciseHostname | None = None
+    insecure_skip_verify: Bool = False
+    auto_sni_from_endpoint_hostname: Annotated[Bool, Field(alias="autoSNIFromEndpointHostname")] = False
+    client_certificate_ref: ObjectRef | None = None
+    min_version: TlsVersion | None = None
+    max_version: TlsVersion | None = None
+    alpn_protocols: Annotated[tuple[Literal["http/1.0", "http/1.1", "h2"], ...], Field(max_length=3)] = ()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> BackendTlsSpec:
+        if self.sni is not None and self.auto_sni_from_endpoint_hostname:
+            raise ValueError("give either 'sni' or 'autoSNIFromEndpointHostname'")
+        lowest, highest = (_VERSIONS.index(one or "Auto") for one in (self.min_version, self.max_version))
+        if lowest and highest and lowest > highest:
+            raise ValueError(f"maxVersion {self.max_version} is older than minVersion {self.min_version}")
+        return self
 
     @model_validator(mode="after")
     def _exactly_one_trust(self) -> BackendTlsSpec:
-        if bool(self.ca_certificate_refs) == (self.well_known_ca_certificates is not None):
+        if self.insecure_skip_verify and (self.ca_certificate_refs or self.well_known_ca_certificates):
+            raise ValueError("with 'insecureSkipVerify' nothing is checked, so there is nobody to trust")
+        if not self.insecure_skip_verify and bool(self.ca_certificate_refs) == (
+            self.well_known_ca_certificates is not None
+        ):
             raise ValueError("give either 'caCertificateRefs' or 'wellKnownCACertificates: System'")
         return self
 
@@ -245,6 +266,11 @@ class BackendSpec(Spec):
     def _not_mixed(self) -> BackendSpec:
         if len({endpoint.fqdn is None for endpoint in self.endpoints}) > 1:
             raise ValueError("'fqdn' endpoints cannot be mixed with others in one Backend")
-        if self.tls is not None and self.tls.sni is None and any(not item.fqdn for item in self.endpoints):
+        if self.tls is None or self.tls.sni is not None:
+            return self
+        if self.tls.auto_sni_from_endpoint_hostname:
+            if any(not (item.fqdn or item.hostname) for item in self.endpoints):
+                raise ValueError("'autoSNIFromEndpointHostname' needs a hostname at each endpoint")
+        elif not self.tls.insecure_skip_verify and any(not item.fqdn for item in self.endpoints):
             raise ValueError("TLS to an address needs 'tls.sni': the name that its certificate must have")
         return self

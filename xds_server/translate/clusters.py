@@ -81,7 +81,7 @@ def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature]) -> dic
 
 def _client(gateway: Gateway, backend: Backend) -> Certificate | None:
     """The certificate that the gateway shows to a backend."""
-    return gateway.client if backend.tls is not None else None
+    return (backend.tls.client or gateway.client) if backend.tls is not None else None
 
 
 def _routes(gateway: Gateway) -> Iterator[tuple[Chain, Route | StreamRoute]]:

@@ -1,8 +1,8 @@
 """TLS on both sides: secrets, the context of a listener's chain, the context of a cluster.
 
 In: certificates and `graph.BackendTls`. Out: transport sockets and `Secret`s. Private keys stand in secrets only,
-never in a listener. A backend's certificate is always verified, and its name compared exactly; TLS to a backend of
-which no name is known is refused unless it brings its own authorities.
+never in a listener. A backend's certificate is verified, unless its own user says otherwise, and its name compared
+exactly; TLS to a backend of which no name is known is refused unless it brings its own authorities.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu and Alpine, and so Envoy's own images, keep the system's certificate authorities."""
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a type, not a secret)
 _NAME = "envoy.transport_sockets.tls"
+_VERSIONS = {
+    "": TlsParameters.TLS_AUTO,
+    "1.0": TlsParameters.TLSv1_0,
+    "1.1": TlsParameters.TLSv1_1,
+    "1.2": TlsParameters.TLSv1_2,
+    "1.3": TlsParameters.TLSv1_3,
+}
 
 
 def translate_secret(certificate: Certificate) -> Secret:
@@ -88,27 +95,40 @@ def downstream_context(chain: Chain, protocols: Iterable[str], features: Iterabl
 
 def upstream_problem(tls: BackendTls) -> str:
     """Why TLS to a backend would prove nothing; empty if it does."""
-    if tls.ca or tls.san or tls.sni or tls.alternatives:
+    if not tls.verified or tls.by_endpoint or tls.ca or tls.san or tls.sni or tls.alternatives:
         return ""
     return "TLS needs a name (sni) or authorities that the backend's certificate is checked against"
 
 
 def upstream_socket(backend: Backend, tls: BackendTls, client: Certificate | None) -> TransportSocket:
     """TLS to a backend whose certificate must carry its name. `client` is what the gateway shows."""
-    context = UpstreamTlsContext(sni=tls.sni)
+    context = UpstreamTlsContext(
+        sni=tls.sni, auto_host_sni=tls.by_endpoint, auto_sni_san_validation=tls.by_endpoint and tls.verified
+    )
     common = context.common_tls_context
-    if backend.protocol != "tcp":
+    if tls.protocols:
+        common.alpn_protocols.extend(tls.protocols)
+    elif backend.protocol != "tcp":
         common.alpn_protocols.append("h2" if backend.protocol == "h2c" else "http/1.1")
+    lowest, highest = (_VERSIONS[one] for one in tls.versions)
+    common.tls_params.tls_minimum_protocol_version = lowest
+    common.tls_params.tls_maximum_protocol_version = highest
+    if tls.verified:
+        common.validation_context.CopyFrom(_validation(tls))
+    if client is not None:
+        common.tls_certificate_sds_secret_configs.add(name=client.name, sds_config=ads())
+    return TransportSocket(name=_NAME, typed_config=pack(context))
+
+
+def _validation(tls: BackendTls) -> CertificateValidationContext:
+    """Whom the backend's certificate must be signed by, and what names it must have."""
     validation = CertificateValidationContext()
     if tls.ca:
         validation.trusted_ca.inline_string = tls.ca
     else:
         validation.trusted_ca.filename = SYSTEM_AUTHORITIES
-    name = tls.san or tls.sni
+    name = "" if tls.by_endpoint else tls.san or tls.sni
     for one in tls.alternatives or ((AltName("DNS", name),) if name else ()):
         type_ = SubjectAltNameMatcher.DNS if one.type == "DNS" else SubjectAltNameMatcher.URI
         validation.match_typed_subject_alt_names.add(san_type=type_, matcher=exact(one.value))
-    common.validation_context.CopyFrom(validation)
-    if client is not None:
-        common.tls_certificate_sds_secret_configs.add(name=client.name, sds_config=ads())
-    return TransportSocket(name=_NAME, typed_config=pack(context))
+    return validation
