@@ -193,6 +193,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A143": _error("'{field}' does nothing for {what}"),
     "A144": _error("everything for this route is refused: {reason}"),
     "A145": _warning("clients need no certificate here: 'tls.frontend' counts for HTTPS listeners only"),
+    "A146": _warning("{name} has no ready endpoint, so it cannot be asked for now"),
     # -- features ------------------------------------------------------------------------------------
     "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
     "F101": _error("the header '{name}' cannot be changed like this: {reason}"),
@@ -209,7 +210,6 @@ CATALOGUE: Mapping[str, Code] = {
     "F141": _error("this URL cannot be used: {reason}"),
     "F142": _warning("tokens are fetched without TLS, so anybody on the way can read and replace them"),
     "F143": _error("the provider's endpoints are not known, so nobody can log in: {reason}"),
-    "F145": _warning("Envoy's own configuration dump shows this value of Secret {name} to whoever may read it"),
     "F144": _warning(
         "the provider's endpoints are not known yet: a server asks {url}, and until then this answers 500"
     ),

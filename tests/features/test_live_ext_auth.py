@@ -293,6 +293,9 @@ def test_names_of_filters_do_not_follow_endpoints(http: HttpService, rpc: GrpcSe
 
 def test_a_grpc_service_is_told_values_of_secrets_and_which_route_is_meant(edge: Envoy, rpc: GrpcService) -> None:
     assert seen(edge.get("secret.example"))["x-tier"] == "silver"
+    dump = str(edge.admin("config_dump?include_eds"))
+    assert "context_extensions" in dump
+    assert "silver" not in dump, "Envoy shows what it was told"
     assert not rpc.heard[-1].attributes.route_metadata_context.filter_metadata
     assert edge.get("route.example").status_code == 200
     told = rpc.heard[-1].attributes.route_metadata_context.filter_metadata["envoy-gateway"]

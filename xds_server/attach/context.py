@@ -77,7 +77,7 @@ class Reading:
             self.problem(code, *path, *found.path, hint=found.hint, reason=found.message)
             return None
         if not found.endpoints:
-            self.problem("A113", *path, name=found.name)
+            self.problem("A146", *path, name=found.name)
         return found
 
     def cluster_settings(self, written: JsonValue, *path: str | int) -> tuple[Setting, ...] | None:

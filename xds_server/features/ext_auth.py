@@ -254,10 +254,7 @@ def _context_value(spec: ContextSpec, context: Context, *path: str | int) -> str
         return spec.value
     if ref.kind == "Secret":
         held = resolve_secret(SecretRefSpec(name=ref.name), ref.key, context, *path, "valueRef")
-        if held is None or secret_text(held, "the value", context, *path, "valueRef") is None:
-            return None
-        context.problem("F145", *path, "valueRef", "kind", name=ref.name)
-        return held
+        return held if held and secret_text(held, "the value", context, *path, "valueRef") is not None else None
     data = context.config_map(ref.name, None, *path, "valueRef")
     if data is not None and ref.key not in data:
         context.problem("F103", *path, "valueRef", "key", reason=f"ConfigMap {ref.name} has no key '{ref.key}'")

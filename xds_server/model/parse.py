@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from xds_server.diagnostics import Diagnostic, Path, Positions, Severity, diagnose
 from xds_server.model.kinds import KINDS, Kind
 from xds_server.model.object import Object
-from xds_server.model.policies import Targets
+from xds_server.model.policies import Targets, TargetRef, TargetSelector
 from xds_server.types import (
     CELLWAY_GROUP,
     DEFAULT_NAMESPACE,
@@ -31,6 +31,7 @@ from xds_server.types import (
     Source,
 )
 
+S = TypeVar("S", bound=BaseModel)
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _NAMESPACE = re.compile(rf"(?=.{{1,63}}$){_LABEL}")
@@ -86,6 +87,30 @@ def _targets(document: Mapping[str, Any], kind: Kind) -> Targets | None:
         return None
     try:
         return Targets.model_validate({key: value for key, value in written.items() if key in _aliases(Targets)})
+    except ValidationError:
+        return _readable_targets(written)
+
+
+def _readable_targets(written: Mapping[str, Any]) -> Targets | None:
+    """Every target that can be told, where some cannot: with a wrong section the whole of it, without a group a route."""
+    named = []
+    for one in (*_list(written.get("targetRefs")), *_list([written.get("targetRef")])):
+        likely = {"group": GATEWAY_GROUP} | one
+        tries = (likely, likely | {"sectionName": None}, likely | {"sectionName": None, "group": GATEWAY_GROUP})
+        named += [found for each in tries if (found := _readable(TargetRef, each)) is not None][:1]
+    selectors = [found for one in _list(written.get("targetSelectors")) if (found := _readable(TargetSelector, one))]
+    if not named and not selectors:
+        return None
+    return Targets.model_construct(target_refs=tuple(dict.fromkeys(named)), target_selectors=tuple(selectors))
+
+
+def _list(value: object) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+def _readable(spec: type[S], written: Mapping[str, Any]) -> S | None:
+    try:
+        return spec.model_validate({key: value for key, value in written.items() if key in _aliases(spec)})
     except ValidationError:
         return None
 

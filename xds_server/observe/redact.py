@@ -20,9 +20,6 @@ _NO_VALUE = ("#", b"#")
 """What stands where Envoy wants a list of users and there are none: an empty comment is no secret."""
 
 
-_ALSO = ("envoy.extensions.filters.http.ext_authz.v3.CheckSettings.context_extensions",)
-"""Fields without the mark in which a policy may put the value of a Secret."""
-
 M = TypeVar("M", bound=Message)
 
 
@@ -40,7 +37,7 @@ def _redact(message: Message, *, hide: bool) -> None:
         return
     for field, value in message.ListFields():
         marked: bool = field.GetOptions().Extensions[sensitive_pb2.sensitive]  # type: ignore[index]
-        sensitive = hide or marked or field.full_name in _ALSO
+        sensitive = hide or marked
         if field.message_type is None:
             text = field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
             if sensitive and text and value not in _NO_VALUE:
