@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from xds_server.diagnostics import Diagnostic, Path, Positions, Severity, diagnose
 from xds_server.model.kinds import KINDS, Kind
 from xds_server.model.object import Object
-from xds_server.model.policies import Targets, TargetRef, TargetSelector
+from xds_server.model.policies import TargetRef, Targets, TargetSelector
 from xds_server.types import (
     CELLWAY_GROUP,
     DEFAULT_NAMESPACE,
