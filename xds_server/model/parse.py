@@ -95,9 +95,9 @@ def _readable_targets(written: Mapping[str, Any]) -> Targets | None:
     """Every target that can be told, where some cannot: with a wrong section the whole of it, without a group a route."""
     named = []
     for one in (*_list(written.get("targetRefs")), *_list([written.get("targetRef")])):
-        likely = {"group": GATEWAY_GROUP} | one
-        tries = (likely, likely | {"sectionName": None}, likely | {"sectionName": None, "group": GATEWAY_GROUP})
-        named += [found for each in tries if (found := _readable(TargetRef, each)) is not None][:1]
+        likely = {"group": GATEWAY_GROUP, **one}
+        tries = (likely, {**likely, "sectionName": None}, {**likely, "sectionName": None, "group": GATEWAY_GROUP})
+        named += [ref for each in tries if (ref := _readable(TargetRef, each)) is not None][:1]
     selectors = [found for one in _list(written.get("targetSelectors")) if (found := _readable(TargetSelector, one))]
     if not named and not selectors:
         return None
