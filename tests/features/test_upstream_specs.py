@@ -8,8 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from tests.translate.graphs import Reporter, feature
+from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from xds_server.features.admission_control import AdmissionControlSpec
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.connection import ConnectionSpec
+from xds_server.features.contract import ClusterParts
 from xds_server.features.dns import DnsSpec
 from xds_server.features.health import HealthCheckSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
@@ -121,6 +125,22 @@ def test_specs_refuse_what_no_one_can_mean(name: str, written: dict[str, Any]) -
 )
 def test_quantities(text: str, number: int | None) -> None:
     assert parse_quantity(text) == number
+
+
+@pytest.mark.parametrize(
+    "names", [("admission_control", "private_addresses"), ("private_addresses", "admission_control")]
+)
+def test_filters_of_a_cluster_end_with_the_one_that_sends(names: tuple[str, str]) -> None:
+    parts = ClusterParts(Cluster(), HttpProtocolOptions())
+    values: dict[str, Any] = {
+        "admission_control": feature("admission_control").resolve(AdmissionControlSpec(), Reporter()),
+        "private_addresses": feature("private_addresses").resolve(True, Reporter()),
+    }
+    for name in names:
+        feature(name).cluster(values[name], parts)
+    found = [one.name.rpartition(".")[2] for one in parts.http.http_filters]
+    assert (len(found), found[-1]) == (3, "upstream_codec")
+    assert set(found[:2]) == {"admission_control", "upstream_rbac"}
 
 
 WEIGHTS = [{"zone": "a", "weight": 1}]

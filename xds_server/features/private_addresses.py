@@ -61,8 +61,11 @@ class PrivateAddressesFeature(Feature[bool, PrivateAddresses]):
             matcher.upstream_ip.prefix_len.CopyFrom(uint32(int(length)))
             extension = TypedExtensionConfig(name="envoy.rbac.matchers.upstream_ip_port", typed_config=pack(matcher))
             private.permissions.add(matcher=extension)
-        for name, config in (("upstream_rbac", RBAC(rules=rules)), ("upstream_codec", UpstreamCodec())):
-            parts.http.http_filters.add(name=f"envoy.filters.http.{name}", typed_config=pack(config))
+        filters = parts.http.http_filters
+        if not filters:  # another feature may have put one before it
+            filters.add(name="envoy.filters.http.upstream_codec", typed_config=pack(UpstreamCodec()))
+        refuse = type(filters[0])(name="envoy.filters.http.upstream_rbac", typed_config=pack(RBAC(rules=rules)))
+        filters.insert(0, refuse)
 
 
 PRIVATE_ADDRESSES = PrivateAddressesFeature()
