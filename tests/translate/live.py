@@ -256,11 +256,13 @@ class Envoy:
     With `names`, a port of 127.0.0.1, it asks the DNS server there.
     """
 
-    def __init__(self, folder: Path, zone: str = "", names: int = 0) -> None:
+    def __init__(self, folder: Path, zone: str = "", names: int = 0, template: str = "") -> None:
+        """`template`: a whole bootstrap, in which PORT stands for that of the ADS server."""
         self.ads = Ads()
         self.servers: list[Server] = []
         bootstrap, self._admin, self._log = folder / "envoy.yaml", folder / "admin", folder / "envoy.log"
-        bootstrap.write_text(_bootstrap(self.ads.port, zone, names), encoding="utf-8")
+        text = template.replace("PORT", str(self.ads.port)) or _bootstrap(self.ads.port, zone, names)
+        bootstrap.write_text(text, encoding="utf-8")
         command = [str(envoy_binary()), "-c", str(bootstrap), "--concurrency", "1", "--disable-hot-restart"]
         command += ["--admin-address-path", str(self._admin), "-l", "warn", "--file-flush-interval-msec", "50"]
         with self._log.open("wb") as log:
