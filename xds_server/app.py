@@ -35,12 +35,15 @@ from xds_server.load.watch import changes
 from xds_server.model.object import Object
 from xds_server.observe.admin import AdminServer, admin_server, listen
 from xds_server.observe.alarms import Alarms
+from xds_server.observe.cells_view import CellsShown
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
 from xds_server.observe.explain_view import explain_view
 from xds_server.observe.metrics import Metrics, State
-from xds_server.observe.proxies_view import Fleet, programming, rejections
+from xds_server.observe.proxies_view import Fleet, programming, progress, rejections
 from xds_server.observe.settings_view import settings_view
 from xds_server.observe.status_view import Live, objects_view
+from xds_server.releases.desk import Desk
+from xds_server.releases.requests import Kind
 from xds_server.reload import GRACE, Policies, Source, reload
 from xds_server.serve.grpc import Listeners, XdsServer
 from xds_server.serve.identity import Identities
@@ -86,6 +89,8 @@ class Settings:
     state: Path | None = None
     envoy: Path | None = None
     host_name: str = "localhost"
+    stages: tuple[str, ...] = ()
+    """The stages whose cells get local Envoys; none: the first one."""
     drain: float = 5.0
     certificates: Keeping = field(default_factory=Keeping)
 
@@ -122,6 +127,7 @@ class Server:
         self._state: StateFolder | None = None
         self._envoys: Envoys | None = None
         self._fetcher: Fetcher | None = None
+        self._desk = Desk(lambda: _rfc3339(clocks.wall()))
         self._published: set[str] = set()
         self._since: dict[tuple[Key, str, str], tuple[bool, str]] = {}
         self._changed_at = clocks.wall()
@@ -138,6 +144,7 @@ class Server:
             if settings.state is not None:
                 self._state = StateFolder(settings.state)
                 held.callback(self._state.close)
+                self._desk.open(settings.state / "releases")
             admin = held.enter_context(_listen(settings.admin, "the admin API"))
             xds, near = await self._start_xds()
             self._remember(Address(settings.admin.host, admin.getsockname()[1]), xds, near)
@@ -261,9 +268,7 @@ class Server:
             await self._reload(confirmed=confirmed)
 
     async def _reload(self, *, confirmed: bool) -> None:
-        before, source = self._policies, self._source
-        if self._fetcher is not None:
-            source = replace(source, options=replace(source.options, fetched=self._fetcher.documents))
+        before, source = self._policies, replace(self._source, options=self._options())
         # The outermost boundary of everything that works on documents: a bug in there must not end the server.
         try:
             now, result = await asyncio.to_thread(reload, before, source, confirmed=confirmed)
@@ -283,6 +288,11 @@ class Server:
         if now.gone:
             self._spawn(self._reload_later())
 
+    def _options(self) -> Options:
+        """What compiling is given: the command line's choice, documents of the web, and releases."""
+        fetched = self._fetcher.documents if self._fetcher is not None else {}
+        return replace(self._source.options, fetched=fetched, releases=self._desk.releases)
+
     async def _reload_later(self) -> None:
         await asyncio.sleep(GRACE)
         await self.reload()
@@ -301,6 +311,7 @@ class Server:
         self._changed_at = self._clocks.wall()
         if self._envoys is not None:
             self._envoys.apply(self._expected(), self._settings.drain)
+        self._desk.note(compiled)
         self._log_published(before)
         self._told.published(compiled)
         if before.loaded is None:
@@ -335,7 +346,14 @@ class Server:
 
     def _expected(self) -> tuple[str, ...]:
         """The gateways that have an Envoy on this machine."""
-        return tuple(gateway.name for gateway in self._policies.compiled.gateways)
+        return tuple(gateway.name for gateway in self._policies.compiled.gateways_of(self._settings.stages))
+
+    async def move(self, kind: Kind, body: Any) -> tuple[int, dict[str, Any]]:
+        """Promote cells or roll them back: an HTTP status and an answer. What is done is in force on return."""
+        status, answer = await self._desk.move(kind, body, self._policies, self._options())
+        if answer.get("done"):
+            await self.reload()
+        return status, answer
 
     # -- being looked at -------------------------------------------------------------------------------------
 
@@ -350,6 +368,11 @@ class Server:
     def proxies(self) -> dict[str, Any]:
         """Every Envoy: what it has and what it waits for."""
         return self._fleet().view(self._policies.compiled.snapshots.get)
+
+    def cells(self) -> CellsShown:
+        """What can be seen of cells."""
+        now, done = self._policies, progress(self._fleet(), self._policies.compiled.gateways)
+        return CellsShown(now.compiled, now.diagnostics, done, self._desk.releases, self._desk.history)
 
     def diagnostics(self) -> list[dict[str, Any]]:
         """All findings."""

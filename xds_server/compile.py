@@ -8,7 +8,7 @@ for a user's mistake.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from google.protobuf.message import Message
@@ -70,6 +70,12 @@ class Compiled:
     settings: tuple[SectionSettings, ...] = ()
     wanted: tuple[str, ...] = ()
     stages: tuple[Lowered, ...] = ()
+
+    def gateways_of(self, stages: Collection[str]) -> tuple[graph.Gateway, ...]:
+        """The gateways of cells in these stages (none: in the first one), and all that are no cell's."""
+        chosen = set(stages) or {one.stage for one in self.stages[:1]}
+        others = {name for one in self.stages if one.stage not in chosen for name, _ in one.gateways.values()}
+        return tuple(gateway for gateway in self.gateways if gateway.name not in others)
 
 
 def compile_objects(

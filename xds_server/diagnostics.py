@@ -162,6 +162,7 @@ CATALOGUE: Mapping[str, Code] = {
     "C121": _info("cell {cell} is not in stage {stage} yet: cellway promote {cell} --to {stage}"),
     "C122": _error("label cellway.dev/stages: {reason}"),
     "C123": _error("there is no release '{name}' here{kept}"),
+    "C125": _error("this override changes nothing: {reason}"),
     "C124": _error("hosts of production stay in production: {reason}"),
     "C111": _error("gateways of trust domain {domain} get no certificates: {reason}"),
     # -- attach --------------------------------------------------------------------------------------

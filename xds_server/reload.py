@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from xds_server.cells.authority import Authorities
+from xds_server.cells.releases import NO_RELEASES, Releases
 from xds_server.compile import Compiled, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
 from xds_server.load.directory import File, Loaded, load_paths
@@ -50,7 +51,8 @@ class Policies:
     """What is in force, and what is wrong with what is on disk.
 
     `alarm` says why what is on disk is not in force, empty if it is. `gone` are files that have only just vanished,
-    with the time. `seconds` is how long the stages of the last reload took. `fetched` is what was known of the web.
+    with the time. `seconds` is how long the stages of the last reload took. `fetched` is what was known of the web,
+    `releases` which stage has which release.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -63,6 +65,7 @@ class Policies:
     seconds: Mapping[str, float] = field(default_factory=dict)
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     authorities: Authorities | None = None
+    releases: Releases = NO_RELEASES
 
 
 def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tuple[Policies, Result]:
@@ -77,7 +80,7 @@ def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tupl
         return replace(before, alarm=f"{accident}{hint}", diagnostics=tuple(sorted(found, key=sort_key))), "rejected"
     gone = {} if confirmed else _just_gone(before, loaded, source.clock())
     documents = (*loaded.documents, *_missed(gone, loaded))
-    fetched = source.options.fetched
+    fetched, releases = source.options.fetched, source.options.releases
     if _same(before, loaded, documents) and _same_given(before, source):
         return replace(before, loaded=loaded, documents=documents, gone=gone), "unchanged"
     objects = parse_documents_of(documents, loaded.broken, before.objects)
@@ -92,7 +95,7 @@ def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tupl
     found_now = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
     diagnostics = tuple(sorted(found_now, key=sort_key))
     return Policies(
-        compiled, diagnostics, "", loaded, documents, objects, gone, seconds, fetched, authorities
+        compiled, diagnostics, "", loaded, documents, objects, gone, seconds, fetched, authorities, releases
     ), "applied"
 
 
@@ -123,7 +126,10 @@ def _missed(gone: Mapping[str, tuple[float, File]], loaded: Loaded) -> tuple[Doc
 
 def _same_given(before: Policies, source: Source) -> bool:
     """Whether what is known beside the documents is what was known."""
-    return before.fetched == source.options.fetched and source.vouch(before.objects.objects) == before.authorities
+    now = source.options
+    if (before.fetched, before.releases) != (now.fetched, now.releases):
+        return False
+    return source.vouch(before.objects.objects) == before.authorities
 
 
 def _same(before: Policies, loaded: Loaded, documents: tuple[Document, ...]) -> bool:

@@ -51,6 +51,18 @@ class Lowered:
     """What the Envoys of each derived Gateway ask by, and what those that serve all Gateways of its cell ask by."""
     plan: Plan | None = None
     sections: tuple[Sections, ...] = ()
+    releases: Mapping[str, str] = field(default_factory=dict)
+    """The release that each cell of the stage has; empty for the working copy."""
+
+    @property
+    def cells(self) -> dict[str, Sections]:
+        """The cells of the stage by name, with their doors and exits."""
+        return {one.cell.name: one for one in self.sections}
+
+    @property
+    def domain(self) -> str:
+        """The end of all logical names."""
+        return self.plan.organization.logical_domain if self.plan is not None else ""
 
 
 def lower_cells(
@@ -84,7 +96,8 @@ def lower_cells(
     made = {key: tuple(derived) for key, derived in output.made.items()}
     names = _gateway_names(sections, plan)
     settings, cells = tuple(attached.settings), tuple(sections.values())
-    return Lowered(tuple(done), statuses, tuple(problems), made, settings, plan.stage, names, plan, cells)
+    live = {name: releases.of(one.cell.bound, first=plan.first) for name, one in sections.items()}
+    return Lowered(tuple(done), statuses, tuple(problems), made, settings, plan.stage, names, plan, cells, live)
 
 
 def _gateway_names(sections: Mapping[str, Sections], plan: Plan) -> dict[Key, tuple[str, str]]:

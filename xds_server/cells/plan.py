@@ -55,6 +55,11 @@ class Plan:
     secrets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     authority: Authority | None = None
 
+    @property
+    def first(self) -> bool:
+        """True for the stage in which cells begin."""
+        return self.stage == self.organization.stages[0].name
+
     def gateway(self, cell: str, direction: str = "") -> str:
         """What Envoys of a gateway ask by: `ORGANIZATION/STAGE/CELL/DIRECTION`; without a direction: of all of a cell."""
         name = f"{self.organization_name}/{self.stage}/{cell}"

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from xds_server.model.cell_kinds import WORKING_COPY, CellBindingSpec
 from xds_server.model.gateway_api import RouteSpec
@@ -17,13 +18,7 @@ from xds_server.model.object import Object
 from xds_server.model.policies import Targets
 from xds_server.types import CELLWAY_GROUP, CORE_GROUP, ENVOY_GATEWAY_GROUP, Key
 
-_ATTACHED = frozenset(
-    {
-        (ENVOY_GATEWAY_GROUP, "HTTPRouteFilter"),
-        (ENVOY_GATEWAY_GROUP, "Backend"),
-        (CORE_GROUP, "ConfigMap"),
-    }
-)
+_ATTACHED = {(ENVOY_GATEWAY_GROUP, "HTTPRouteFilter"), (ENVOY_GATEWAY_GROUP, "Backend"), (CORE_GROUP, "ConfigMap")}
 _DIGITS = 7
 
 
@@ -79,11 +74,17 @@ def release_name(release: Iterable[Object], cell: str) -> str:
 
 
 def canonical(item: Object) -> str:
-    """An object as one text: without status, age and generation, which say nothing of what it means."""
-    metadata = {"name": item.name, **({"namespace": item.namespace} if item.namespace else {})}
-    for name, values in (("labels", item.meta.labels), ("annotations", item.meta.annotations)):
-        metadata |= {name: dict(values)} if values else {}  # type: ignore[dict-item]
+    """An object as one text: the same for the same content."""
+    return json.dumps(released_document(item), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def released_document(item: Object) -> dict[str, Any]:
+    """An object as a release has it: without status and generation, which say nothing of what it means."""
+    metadata: dict[str, Any] = {"name": item.name}
+    metadata |= {"namespace": item.namespace} if item.namespace else {}
+    metadata |= {"labels": dict(item.meta.labels)} if item.meta.labels else {}
+    metadata |= {"annotations": dict(item.meta.annotations)} if item.meta.annotations else {}
+    metadata |= {"creationTimestamp": item.meta.created} if item.meta.created else {}
     dropped = ("apiVersion", "kind", "metadata", "status")
     rest = {key: value for key, value in item.document.items() if key not in dropped}
-    head = {"apiVersion": item.document.get("apiVersion"), "kind": item.key.kind, "metadata": metadata}
-    return json.dumps({**head, **rest}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return {"apiVersion": item.document.get("apiVersion"), "kind": item.key.kind, "metadata": metadata, **rest}

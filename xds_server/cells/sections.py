@@ -198,7 +198,7 @@ def check_overrides(sections: Sections) -> Iterator[Diagnostic]:
                 reason = f"cell {sections.cell.name} has no {what} '{name}'"
                 at = binding.source.key("spec", "overrides", field, name)
                 hint = close(name, known)
-                yield diagnose("C104", at, subject=str(binding.key), hint=hint, reason=reason)
+                yield diagnose("C125", at, subject=str(binding.key), hint=hint, reason=reason)
 
 
 def _only_endpoint(provider: Bound, component: str) -> str:

@@ -12,13 +12,22 @@ from xds_server.supervise.bootstrap import parse_address
 
 def ask(admin: str, path: str, patience: float) -> tuple[int, Any]:
     """Status code and JSON body of a GET. Ends the command with exit code 2 if the server cannot be reached."""
+    return _request(admin, "GET", path, None, patience)
+
+
+def send(admin: str, path: str, body: Any, patience: float) -> tuple[int, Any]:
+    """The same of a POST with a JSON body."""
+    return _request(admin, "POST", path, json.dumps(body), patience)
+
+
+def _request(admin: str, method: str, path: str, body: str | None, patience: float) -> tuple[int, Any]:
     try:
         address = parse_address(admin)
     except ValueError as error:
         trouble(str(error))
     connection = http.client.HTTPConnection(address.host, address.port, timeout=patience)
     try:
-        connection.request("GET", path)
+        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     except (OSError, http.client.HTTPException) as error:

@@ -13,7 +13,21 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import typer
 
-from xds_server.cli import bootstrap, explain, export, render, run, schema, serve, status, validate, version, wait
+from xds_server.cli import (
+    bootstrap,
+    cells,
+    explain,
+    export,
+    promote,
+    render,
+    run,
+    schema,
+    serve,
+    status,
+    validate,
+    version,
+    wait,
+)
 
 application = typer.Typer(
     name="cellway",
@@ -30,6 +44,10 @@ application.command()(explain.explain)
 application.command()(bootstrap.bootstrap)
 application.add_typer(export.export, name="export")
 application.command()(status.status)
+application.command()(cells.cells)
+application.command()(cells.connections)
+application.command()(promote.promote)
+application.command()(promote.rollback)
 application.command()(wait.wait)
 application.command()(schema.schema)
 application.command()(version.version)

@@ -49,6 +49,15 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
         ),
     ] = None,
     no_envoy: Annotated[bool, typer.Option("--no-envoy", help="Start none, as `serve` does.")] = False,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stage",
+            metavar="NAME",
+            help="Start Envoys for cells in this stage; may be given more than once. Default: the first stage.",
+            show_default=False,
+        ),
+    ] = None,
     state_dir: StateFolder = None,
     controller_name: Controllers = None,
     cell_authorities: CellAuthorities = None,
@@ -67,4 +76,4 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     choices = Choices(
         tuple(folders), admin, port, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level, cells
     )
-    serve_until_stopped(choices, with_envoys=not no_envoy, envoy=envoy, demo=demo)
+    serve_until_stopped(choices, with_envoys=not no_envoy, envoy=envoy, stages=tuple(stage or ()), demo=demo)

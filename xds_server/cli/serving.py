@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -25,7 +25,7 @@ from xds_server.cli.identities import read_identities
 from xds_server.cli.logs import configure_logs
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options
-from xds_server.graph import Port
+from xds_server.graph import Gateway, Port
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import parse_limits
 from xds_server.serve.tls import TlsFiles
@@ -109,13 +109,20 @@ class Choices:
     cells: CellChoices
 
 
-def serve_until_stopped(choices: Choices, *, with_envoys: bool, envoy: Path | None = None, demo: bool = False) -> None:
+def serve_until_stopped(
+    choices: Choices,
+    *,
+    with_envoys: bool,
+    envoy: Path | None = None,
+    stages: tuple[str, ...] = (),
+    demo: bool = False,
+) -> None:
     """Serve until a signal; ends the command with exit code 2 if that cannot begin."""
     configure_logs(choices.log_format, choices.log_level)
     _raise_file_limit()
     sys.setswitchinterval(_SWITCH)
     try:
-        settings = _settings(choices, find_envoy(envoy, os.environ, Path.cwd()) if with_envoys else None)
+        settings = _settings(choices, find_envoy(envoy, os.environ, Path.cwd()) if with_envoys else None, stages)
         asyncio.run(_serve(settings, demo=demo))
     except (NoEnvoyError, StateInUseError, OSError, ValueError) as error:
         trouble(str(error))
@@ -129,7 +136,7 @@ def _raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _settings(choices: Choices, envoy: Path | None) -> Settings:
+def _settings(choices: Choices, envoy: Path | None, stages: tuple[str, ...]) -> Settings:
     if choices.address_pool is not None:
         ipaddress.ip_network(choices.address_pool)
     state = choices.state
@@ -145,6 +152,7 @@ def _settings(choices: Choices, envoy: Path | None) -> Settings:
         state,
         envoy,
         socket.gethostname(),
+        stages,
         certificates=choices.cells.keeping(state),
     )
 
@@ -157,7 +165,7 @@ async def _serve(settings: Settings, *, demo: bool) -> None:
         nonlocal latest
         latest = compiled
         if demo:
-            echo.serve(demo_endpoints(compiled.gateways))
+            echo.serve(demo_endpoints(compiled.gateways_of(settings.stages)))
         first.set()
 
     server = Server(settings, Clocks(time.time, time.monotonic), Told(_print_addresses, published))
@@ -165,11 +173,12 @@ async def _serve(settings: Settings, *, demo: bool) -> None:
     async def announce() -> None:
         await first.wait()
         reason = await server.in_force(_PATIENCE)
-        _print_loaded(latest)
+        shown = latest.gateways if settings.envoy is None else latest.gateways_of(settings.stages)
+        _print_loaded(latest, shown)
         if reason:
             print(f"Not everything is in force: {reason}")
         if demo:
-            _print_demo(latest, echo)
+            _print_demo(shown, echo)
         sys.stdout.flush()
 
     announcing = asyncio.create_task(announce(), name="announcement")
@@ -184,10 +193,10 @@ def _print_addresses(addresses: Mapping[str, str]) -> None:
     print(f"xDS on {addresses['xds']}, admin API on http://{addresses['admin']}", flush=True)
 
 
-def _print_loaded(compiled: Compiled) -> None:
+def _print_loaded(compiled: Compiled, gateways: Iterable[Gateway]) -> None:
     counts = Counter(item.key.kind for item in compiled.objects)
     print(f"Loaded {', '.join(f'{count} {kind}' for kind, count in sorted(counts.items()))}")
-    for gateway in compiled.gateways:
+    for gateway in gateways:
         places = [
             f"{_scheme(port)}://{f'[{address}]' if ':' in address else address}:{port.port}"
             for port in gateway.ports
@@ -203,11 +212,11 @@ def _scheme(port: Port) -> str:
     return "tls" if port.tls else port.transport
 
 
-def _print_demo(compiled: Compiled, echo: Echo) -> None:
+def _print_demo(gateways: Iterable[Gateway], echo: Echo) -> None:
     served = ", ".join(f"{address}:{port}" for address, port in echo.endpoints)
     print(f"Demo services on {served or 'no address: somebody listens everywhere already'}")
     print("Try:")
-    for name, lines in groupby(things_to_try(compiled.gateways), key=lambda one: one.gateway):
+    for name, lines in groupby(things_to_try(gateways), key=lambda one: one.gateway):
         print(f"  # Gateway {name}")
         for one in lines:
             print(f"  {one.command}\n      # {one.expected}")

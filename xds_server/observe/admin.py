@@ -1,6 +1,6 @@
-"""The admin API: read-only, for people, scripts and Prometheus on this machine.
+"""The admin API: for people, scripts and Prometheus on this machine. Only promotion of cells changes anything.
 
-In: requests. Out: JSON views of the running server. It changes nothing, needs no login and so is meant for loopback:
+In: requests. Out: JSON views of the running server. It needs no login and so is meant for loopback:
 a request whose Host header is a name that some web page chose (DNS rebinding) is refused.
 """
 
@@ -23,13 +23,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from xds_server.explain.request import NotARequestError, read_request
 from xds_server.explain.request import Request as Asked
+from xds_server.observe.cells_api import Cells, cell_routes
 from xds_server.types import parse_duration
 
 MAX_WAIT = 300.0
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Watched(Protocol):
+class Watched(Cells, Protocol):
     """A running server, as far as it can be looked at."""
 
     async def objects(self, *, derived: bool) -> list[dict[str, Any]]:
@@ -107,6 +108,7 @@ def admin_application(watched: Watched, *, loopback: bool) -> Starlette:
             Route("/api/v1/explain", _explaining(watched)),
             Route("/api/v1/proxies", _json(watched.proxies)),
             Route("/api/v1/cells/{cell}/effective", _effective(watched)),
+            *cell_routes(watched, loopback=loopback),
             Route("/api/v1/wait", _waiting(watched)),
             Route("/metrics", _metrics(watched)),
             Route("/livez", _livez),

@@ -116,20 +116,25 @@ class Fleet:
         }
 
 
-def programming(fleet: Fleet, gateways: Iterable[Gateway]) -> dict[Key, Programming]:
-    """How far each gateway's Envoys are. A local Envoy that is not connected counts as one that is not synced.
+def progress(fleet: Fleet, gateways: Iterable[Gateway]) -> dict[str, Programming]:
+    """How far each gateway's Envoys are, by name. A local Envoy that is not connected counts as one that is not synced.
 
-    An Envoy that asks by the name of a group serves every gateway of the group. Of a cell's gateway, which every stage
-    has, the first stage's counts.
+    An Envoy that asks by the name of a group serves every gateway of the group.
     """
-    states: dict[Key, Programming] = {}
+    states = {}
     for gateway in gateways:
         names = {gateway.name, *gateway.groups}
         found = [record for record in fleet.records if record.gateway in names]
         wanted = max(len(found), int(gateway.name in fleet.expected))
-        state = Programming(sum(record.synced for record in found), wanted, _blame(found))
-        states.setdefault(gateway.key, state)
+        states[gateway.name] = Programming(sum(record.synced for record in found), wanted, _blame(found))
     return states
+
+
+def programming(fleet: Fleet, gateways: Iterable[Gateway]) -> dict[Key, Programming]:
+    """The same by identity. Of a cell's gateway, which every stage has, the first stage's counts."""
+    gateways = tuple(gateways)
+    states = progress(fleet, gateways)
+    return {gateway.key: states[gateway.name] for gateway in reversed(gateways)}
 
 
 def rejections(fleet: Fleet) -> dict[Key, str]:
