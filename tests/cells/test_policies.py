@@ -219,7 +219,7 @@ def test_what_a_class_demands_covers_routes_that_the_cell_adds() -> None:
 def test_a_binding_may_not_override_what_is_not_there() -> None:
     spec = "overrides: {sections: {east.bakc: {}}, externals: {mial: {}}}"
     lowered = lower(front_at=binding("front", 0, f"{FRONT_AT}, {spec}"), back_at=binding("back", 16, BACK_AT))
-    assert places(lowered.diagnostics) == [("C104", "front-at", 4), ("C104", "front-at", 4)]
+    assert places(lowered.diagnostics) == [("C125", "front-at", 4), ("C125", "front-at", 4)]
     assert {one.hint for one in lowered.diagnostics} == {"did you mean 'east.back'?", "did you mean 'mail'?"}
 
 
