@@ -121,6 +121,34 @@ def test_a_policy_on_a_written_route_goes_where_the_route_goes() -> None:
     assert reply(compiled, "acme/dev/back/west", "api.http.west") == {"Respond 500"}
 
 
+RULES = """rules:
+  - name: free
+    matches: [{path: {value: /free}}]
+    backendRefs: [{group: cellway.dev, kind: Endpoint, name: api.http}]
+  - name: guarded
+    backendRefs: [{group: cellway.dev, kind: Endpoint, name: api.http}]"""
+
+
+def on_rule(rule: str) -> str:
+    target = f"{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: ruled, sectionName: {rule}}}"
+    text = policy("p", "back", "X", "jwt: {providers: [{name: who}]}", "SecurityPolicy")
+    return text.replace("{group: cellway.dev, kind: Cell, name: back, sectionName: X}", target)
+
+
+def test_a_policy_on_a_rule_of_a_written_route_leaves_its_other_rules_alone() -> None:
+    written = route("ruled", "back", on("west.api.http"), RULES)
+    compiled = compile_shop(ruled=written, p=on_rule("guarded"))
+    assert reply(compiled, "acme/dev/back/west", "api.http.west/rule/guarded") == {"Respond 500"}
+    assert reply(compiled, "acme/dev/back/west", "api.http.west/rule/free") == {"Forward"}
+
+
+def test_a_policy_on_a_rule_that_is_not_there_is_refused_with_a_hint() -> None:
+    done = lower(ruled=route("ruled", "back", on("west.api.http"), RULES), p=on_rule("garded"))
+    (problem,) = (one for one in done.diagnostics if one.code == "C108")
+    assert "no rule of the name 'garded'" in problem.message
+    assert problem.hint == "did you mean 'guarded'?"
+
+
 def test_a_policy_on_a_route_with_other_parents_counts_there_too() -> None:
     target = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: both}"
     text = policy("p", "front", "X", "timeout: {http: {requestTimeout: 1s}}")

@@ -26,6 +26,7 @@ from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Condition, Key, Origi
 
 FIELDS = {"SecurityPolicy": "security", "BackendTrafficPolicy": "traffic"}
 DENY_PRIVATE = "denyPrivateAddresses"
+RULE = "#"
 _TARGET_FIELDS = ("targetRef", "targetRefs")
 
 
@@ -44,12 +45,16 @@ class Attached:
 
 
 def sections_of(target: TargetRef, namespace: str, lowering: Lowering) -> list[str] | None:
-    """The sections that a target means: "" for the whole cell, None if it is none of a cell's."""
+    """The sections that a target means: "" for the whole cell, None if it is none of a cell's.
+
+    A rule of a written route is a place below the section of that route: `west.api.http#RULE`.
+    """
     if (target.group, target.kind) == (CELLWAY_GROUP, "Cell"):
         return [target.section_name or ""]
     key = Key(target.group, target.kind, namespace, target.name)
     if lowering.carried.get(key):
-        return lowering.carried[key]
+        rule = f"{RULE}{target.section_name}" if target.section_name else ""
+        return [f"{section}{rule}" for section in lowering.carried[key]]
     if key in lowering.written:
         return None
     if lowering.plan.is_only_elsewhere(namespace) and target.group == GATEWAY_GROUP:
@@ -123,9 +128,21 @@ def _refusal(item: Object, cell: str, section: str, lowering: Lowering) -> tuple
         return f"cell {cell} is not in stage {lowering.plan.stage}", ""
     if known is None:
         return f"there is no cell {cell}", close(cell, lowering.plan.declared)
+    place, _, rule = section.partition(RULE)
+    if rule:
+        names = _rules_of(place, known, lowering)
+        return ("", "") if rule in names else (f"the route has no rule of the name '{rule}'", close(rule, names))
     if section and "/" not in section and not known.routes(section):
         return f"cell {cell} has no section '{section}'", close(section, known.names())
     return "", ""
+
+
+def _rules_of(section: str, known: Sections, lowering: Lowering) -> list[str]:
+    """The names of the rules of the route that stands for a section."""
+    places = (*known.all, *lowering.added.get(known.cell.name, ()))
+    routes = [Key(GATEWAY_GROUP, "HTTPRoute", known.cell.name, one.route) for one in places if one.section == section]
+    found = [lowering.output.objects[route] for route in routes if route in lowering.output.objects]
+    return [rule["name"] for item in found for rule in item.document["spec"].get("rules", ()) if "name" in rule]
 
 
 def _spec(item: Object) -> dict[str, Any]:
@@ -137,16 +154,25 @@ def add_policies(sections: Sections, added: Iterable[Added], attached: Attached,
     """One derived policy of each kind for every derived route of a cell, where anything applies to it."""
     for one in (*sections.all, *added):
         for kind, name in FIELDS.items():
-            _add_policy(sections.cell, one, (kind, name), attached, output)
+            below = f"{one.section}{RULE}"
+            rules = [
+                place.removeprefix(below)
+                for cell, of, place in attached.policies
+                if (cell, of) == (sections.cell.name, kind) and place.startswith(below)
+            ]
+            for rule in ("", *rules):
+                _add_policy(sections.cell, one, (kind, name, rule), attached, output)
 
 
 def _add_policy(
-    cell: Bound, one: Door | Exit | Added, field_of: tuple[str, str], attached: Attached, output: Output
+    cell: Bound, one: Door | Exit | Added, field_of: tuple[str, str, str], attached: Attached, output: Output
 ) -> None:
-    kind, name = field_of
+    kind, name, rule = field_of
+    below = f"{one.section}{RULE}{rule}" if rule else ""
+    section = below or one.section
     policies = [
         (place, item)
-        for place in ("", one.direction, one.section)
+        for place in dict.fromkeys(("", one.direction, one.section, section))
         for item in reversed(attached.policies.get((cell.name, kind, place), []))
     ]
     defaults = [layer for item in cell.classes for layer in _of_class(item, "default", one.direction, name)]
@@ -157,10 +183,10 @@ def _add_policy(
     broken = next((item for _, item in policies if item.broken), None)
     if merged.value or policies:
         for loss in taken(merged, weak[len(defaults) :], strong, whole=whole):
-            attached.taken.setdefault(loss.setter.key, []).append((one.section, name, loss))
+            attached.taken.setdefault(loss.setter.key, []).append((section, name, loss))
         closed_by = broken.key if broken is not None else None
         leaves = trace(merged, weak, strong)
-        attached.settings.append(SectionSettings(cell.name, cell.bound.stage, one.section, name, leaves, closed_by))
+        attached.settings.append(SectionSettings(cell.name, cell.bound.stage, section, name, leaves, closed_by))
     for route in _routes_of(cell, one, output):
         settings = _for_route(merged, (weak, strong), route, kind)
         if kind == "BackendTrafficPolicy" and route in output.tunnels:
@@ -170,9 +196,9 @@ def _add_policy(
         if kind == "SecurityPolicy" and route.kind == "TLSRoute" and (settings.value or broken):
             _refuse_names(cell, route, one, output)
             continue
-        key = output.add_policy(kind, route, settings, one.at)
+        key = output.add_policy(kind, route, settings, one.at, rule)
         if broken is not None:
-            _close(key, broken, route, output)
+            _close(key, broken, (route, rule), output)
         for _, policy in policies:
             output.became(policy.key, key)
 
@@ -200,10 +226,12 @@ def _refuse_names(cell: Bound, route: Key, one: Door | Exit | Added, output: Out
     output.problems.append(cell.item.diagnose("C103", *path, name=name, reason=reason))
 
 
-def _close(key: Key, broken: Object, route: Key, output: Output) -> None:
-    """A broken policy closes the route, whatever else applies to it."""
+def _close(key: Key, broken: Object, at: tuple[Key, str], output: Output) -> None:
+    """A broken policy closes the route, or the rule of it, whatever else applies there."""
+    route, rule = at
     meta = replace(broken.meta, name=key.name, namespace=key.namespace)
     target = {"group": GATEWAY_GROUP, "kind": route.kind, "name": route.name}
+    target |= {"sectionName": rule} if rule else {}
     spec = Targets.model_validate({"targetRefs": [target]})
     output.objects[key] = replace(broken, key=key, meta=meta, spec=spec, made_from=broken.origins)
 
@@ -213,7 +241,7 @@ def _layers(cell: Bound, one: Door | Exit | Added, name: str, policies: Iterable
     own = "endpoint" if isinstance(one, Door) else "dependency" if isinstance(one, Exit) else "route"
     places = {"": "cell", one.direction: "direction", one.section: own}
     layers = [
-        Layer(_spec(item), item.source.positions, ("spec",), item.origins[0], f"policy on {places[place]}")
+        Layer(_spec(item), item.source.positions, ("spec",), item.origins[0], f"policy on {places.get(place, 'rule')}")
         for place, item in policies
     ]
     return [*layers, piece(cell.binding, ("spec", "overrides", "sections", one.section, name), "binding override")]

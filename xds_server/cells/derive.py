@@ -68,10 +68,15 @@ class Output:
         }
         return self.parse(document, Positions(at or sources[0].source.positions.start), origins_of(sources))
 
-    def add_policy(self, kind: str, route: Key, merged: Merged, at: Span) -> Key:
-        """Make a policy for one derived route out of merged layers. Routes of different kinds may have one name."""
+    def add_policy(self, kind: str, route: Key, merged: Merged, at: Span, rule: str = "") -> Key:
+        """Make a policy for one derived route, or a rule of it, out of merged layers.
+
+        Routes of different kinds may have one name.
+        """
         target = {"group": GATEWAY_GROUP, "kind": route.kind, "name": route.name}
         name = route.name if route.kind == "HTTPRoute" else f"{route.name}.{route.kind.lower()}"
+        if rule:
+            target["sectionName"], name = rule, f"{name}.rule.{rule}"
         document = {
             "apiVersion": VERSIONS[kind],
             "kind": kind,
