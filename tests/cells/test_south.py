@@ -221,10 +221,16 @@ def test_addresses_inside_are_denied_by_the_class_and_nobody_allows_them() -> No
     assert [one.code for one in lowered.diagnostics] == ["C130"]
 
 
-def test_connections_that_nobody_can_check_are_closed_and_the_class_is_told() -> None:
+def test_bytes_go_where_their_address_can_be_looked_at() -> None:
     compiled = compile_shop(**world(std=DENY))
-    assert streams(compiled)["tcproute/front/db.south.5432"].route.destinations == ()
-    assert places(compiled.diagnostics) == [("A143", "std", 4)]
+    assert compiled.diagnostics == ()
+    found = streams(compiled)["tcproute/front/db.south.5432"].route
+    assert [one.cluster.partition("/")[0] for one in found.destinations] == ["south|tunnels"]
+    lowered = lower(**world(std=DENY))
+    spec = spec_of(lowered, "BackendTrafficPolicy", "front", "db.south.5432.tcproute")
+    assert (spec["tunnel"], "denyPrivateAddresses" in spec) == ({"host": "db.example", "port": 5432}, False)
+    tunnel = spec_of(lowered, "BackendTrafficPolicy", "front", "db.south.tunnel")
+    assert tunnel["denyPrivateAddresses"] is True
 
 
 def test_private_addresses_are_a_matter_of_south() -> None:

@@ -91,6 +91,7 @@ CARRIERS = {
     ],
     "dns.md": [("BackendTrafficPolicy", "dns")],
     "private-addresses.md": [("BackendTrafficPolicy", "denyPrivateAddresses")],
+    "tunnels.md": [("BackendTrafficPolicy", "tunnel")],
     "circuit-breakers.md": [("BackendTrafficPolicy", "circuitBreaker")],
     "load-balancing.md": [("BackendTrafficPolicy", "loadBalancer")],
     "health-checks.md": [("BackendTrafficPolicy", "healthCheck")],

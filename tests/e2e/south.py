@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -24,9 +25,15 @@ metadata: {name: acme}
 spec: {stages: [{name: dev, trustDomain: dev.acme.internal}]}
 ---
 apiVersion: cellway.dev/v1alpha1
+kind: CellClass
+metadata: {name: standard}
+spec: {defaults: {south: {traffic: {timeout: {http: {requestTimeout: 1s}}, retry: {numRetries: 1}}}}}
+---
+apiVersion: cellway.dev/v1alpha1
 kind: Cell
 metadata: {name: orders}
 spec:
+  class: standard
   components: [{name: worker}]
   dependencies:
   - {name: cards, external: cards}
@@ -229,10 +236,10 @@ def said(cellway: Cellway, host: str, path: str = "/", method: str = "GET", **he
 
 
 def stat(cellway: Cellway, name: str) -> int:
-    """A counter of the south gateway's Envoy."""
+    """The counters of the south gateway's Envoy whose names fit an expression."""
     admin = next(one["admin"] for one in cellway.api("proxies")["items"] if one["gateway"].endswith("/south"))
     found = httpx.get(f"http://{admin}/stats?format=json", timeout=10).json()["stats"]
-    return sum(int(one["value"]) for one in found if one.get("name") == name)
+    return sum(int(one["value"]) for one in found if re.fullmatch(name, one.get("name", "")))
 
 
 def raw(cellway: Cellway, request: str, port: int = HTTP) -> bytes:

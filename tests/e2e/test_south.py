@@ -6,6 +6,8 @@ import base64
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -63,6 +65,7 @@ def test_nothing_else_is_reached_and_the_reason_is_told(cell: Cellway, internet:
         ("vault.example:22", "external-not-allowed"),
         ("127.0.0.1:22", "external-not-allowed"),
         ("api.cards.example:8443", "method-not-allowed"),
+        ("queue.example:443", "external-not-allowed"),
     ],
 )
 def test_tunnels_to_anything_else_are_refused(cell: Cellway, internet: Internet, target: str, reason: str) -> None:
@@ -155,6 +158,9 @@ def test_a_secret_is_shown_nowhere(cell: Cellway) -> None:
     for proxy in cell.api("proxies")["items"]:
         for path in ("config_dump?include_eds", "stats", "clusters"):
             shown += httpx.get(f"http://{proxy['admin']}/{path}", timeout=10).text
+    for what in ("resources", "objects", "status", "effective", "bootstrap"):
+        command = [sys.executable, "-m", "xds_server.cli.main", "render", str(cell.folder), "--as", what]
+        shown += subprocess.run(command, capture_output=True, text=True, check=False).stdout
     for log in cell.state.rglob("*"):
         shown += log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     assert "api.cards.example" in shown
@@ -169,7 +175,7 @@ def test_a_wrong_certificate_gets_no_byte_of_the_request(cell: Cellway, internet
     assert ask(cell, "wrong.example").status_code == 503
     assert internet.impostor.connections > 0
     deadline = time.monotonic() + 10
-    while south.stat(cell, "cluster.south|wrong.ssl.fail_verify_san") == 0:
+    while south.stat(cell, r"cluster\.south\|wrong.*\.ssl\.fail_verify_san") == 0:
         assert time.monotonic() < deadline, "it was not the certificate"
         time.sleep(0.05)
     assert internet.impostor.seen == []
@@ -223,6 +229,16 @@ def test_a_tunnel_to_a_listed_host_and_port_carries_what_it_gets(cell: Cellway, 
 # -- TCP -----------------------------------------------------------------------------------------------
 
 
+def test_a_tunnel_lasts_longer_than_a_request(cell: Cellway) -> None:
+    with tunnel(cell, "db.example:5432") as connection:
+        assert connection.recv(100) == b"database ready\n"
+        since = time.monotonic()
+        while time.monotonic() < since + 3:  # requests have one second here
+            connection.sendall(b"select\n")
+            assert connection.recv(100) == b"SELECT\n"
+            time.sleep(0.1)
+
+
 def test_bytes_have_a_port_of_their_own(cell: Cellway) -> None:
     for port, greeting in ((6543, b"database ready\n"), (5671, b"queue ready\n")):
         with socket.create_connection((cell.block.address(SOUTH), port), timeout=10) as connection:
@@ -238,7 +254,7 @@ def test_a_class_denies_addresses_inside(cell: Cellway, internet: Internet) -> N
     """Every service is on loopback here."""
     strict = "apiVersion: cellway.dev/v1alpha1\nkind: CellClass\nmetadata: {name: strict}\n"
     cell.write("class.yaml", f"{strict}spec: {{overrides: {{south: {{denyPrivateAddresses: true}}}}}}\n")
-    cell.write("cell.yaml", south.CELL.replace("spec:\n  components", "spec:\n  class: strict\n  components"))
+    cell.write("cell.yaml", south.CELL.replace("class: standard", "class: strict"))
     cell.wait()
     before = internet.requests
     for host, path in (("api.open.example", "/"), ("api.cards.example", "/v1/charges"), ("api.many.example:8443", "/")):
@@ -246,14 +262,17 @@ def test_a_class_denies_addresses_inside(cell: Cellway, internet: Internet) -> N
         assert (answer.status_code, answer.text) == (403, "RBAC: access denied"), host
     for target in ("vault.example:8443", "db.example:5432"):
         assert raw(cell, f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").startswith(b"HTTP/1.1 403")
-    for port in (6543, 5671):
+    for name, port in (("db", 6543), ("queue", 5671)):
+        denied = south.stat(cell, rf"cluster\.south\|{name}\.rbac\.denied")
         with socket.create_connection((cell.block.address(SOUTH), port), timeout=10) as connection:
-            assert connection.recv(100) == b"", "closed: nobody could check it"
+            assert connection.recv(100) == b"", "closed"
+        assert south.stat(cell, rf"cluster\.south\|{name}\.rbac\.denied") == denied + 1
     with (
         socket.create_connection((cell.block.address(SOUTH), TLS), timeout=10) as connection,
         pytest.raises((ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)),
     ):
         over_tls(connection, internet, "vault.example")
+    assert south.stat(cell, r"cluster\.south\|vault\.rbac\.denied") == 2, "once by CONNECT, once by SNI"
     assert internet.requests == before
     cell.write("cell.yaml", south.CELL)
     cell.wait()

@@ -51,6 +51,7 @@ from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
 from xds_server.features.session_persistence import SessionPersistenceSpec
 from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
+from xds_server.features.tunnel import TunnelSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
 from xds_server.graph import Backend, Endpoint
 from xds_server.spec import Spec
@@ -108,6 +109,7 @@ SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "dns": DnsSpec,
     "client_protocol": Plain(),
     "private_addresses": Plain(),
+    "tunnel": TunnelSpec,
     "backend_http2": Http2SettingsSpec,
     "backend_proxy_protocol": BackendProxyProtocolSpec,
     "retry": RetrySpec,
@@ -444,6 +446,7 @@ def test_values_are_frozen_and_hashable() -> None:
         "ext_auth": {"http": {"backendRefs": [{"name": "auth", "port": 80}]}},
         "oidc": oidc(),
         "basic_auth": {"users": {"name": "users"}},
+        "tunnel": {"host": "db.example", "port": 5432},
         "local_rate_limit": selector(
             path={"value": "/a"}, sourceCIDR={"value": "10.0.0.0/8"}, methods=[{"value": "GET"}]
         ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xds_server.attach.index import Index
-from xds_server.attach.protocols import needs_certificate
+from xds_server.attach.protocols import DNS, needs_certificate
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature, Transport
 from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
@@ -19,7 +19,7 @@ from xds_server.spec import Spec
 from xds_server.types import Key
 
 _BY_KIND: dict[str, Transport] = {"TCPRoute": "tcp", "TLSRoute": "tcp", "UDPRoute": "udp"}
-_BY_PROTOCOL: dict[str, Transport] = {"TCP": "tcp", "TLS": "tcp", "UDP": "udp", "DNS": "udp"}
+_BY_PROTOCOL: dict[str, Transport] = {"TCP": "tcp", "TLS": "tcp", "UDP": "udp", DNS: "udp"}
 _TLS_HINT = "leave it out, or attach it to a listener where TLS ends"
 _WORDS: dict[Transport, str] = {"http": "requests", "tcp": "connections", "udp": "datagrams"}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from xds_server.cells.derive import Output
 from xds_server.cells.fitting import tunnelled, without_requests
+from xds_server.cells.inward import lead_through_tunnel
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.merge import Layer, Merged, merge_layers, override_layers
 from xds_server.cells.origins import SectionSettings, Setter, Taken, taken, trace
@@ -191,6 +192,8 @@ def _add_policy(
         settings = _for_route(merged, (weak, strong), route, kind)
         if kind == "BackendTrafficPolicy" and route in output.tunnels:
             settings = tunnelled(settings, cell.item.origins)
+        if kind == "BackendTrafficPolicy" and route in output.streams and settings.value.get(DENY_PRIVATE):
+            lead_through_tunnel(route, settings, cell, output)
         if not settings.value and not policies:
             continue
         if kind == "SecurityPolicy" and route.kind == "TLSRoute" and (settings.value or broken):

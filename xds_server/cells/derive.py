@@ -40,7 +40,7 @@ class Output:
     """What the room makes: derived objects by identity, diagnostics, and which written object became which.
 
     `routes` are the derived routes that a section of a cell stands for, where they are more than one or not HTTPRoutes;
-    of these, `tunnels` end the tunnels that components open.
+    of these, `tunnels` end the tunnels that components open, and `streams` lead bytes to a host and a port.
     """
 
     objects: dict[Key, Object] = field(default_factory=dict)
@@ -48,6 +48,7 @@ class Output:
     made: dict[Key, dict[Key, None]] = field(default_factory=dict)
     routes: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
     tunnels: set[Key] = field(default_factory=set)
+    streams: dict[Key, tuple[str, int]] = field(default_factory=dict)
 
     def add(
         self,

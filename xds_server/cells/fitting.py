@@ -18,6 +18,7 @@ from xds_server.model.policies import BackendTrafficPolicySpec
 from xds_server.types import GATEWAY_GROUP, Origin
 
 _OWN = ("policy on dependency", "binding override")
+_IDLE = "1h"
 _TARGET = {"targetRefs": [{"group": GATEWAY_GROUP, "kind": "TCPRoute", "name": "any"}]}
 
 
@@ -37,6 +38,11 @@ def tunnelled(merged: Merged, origins: Iterable[Origin]) -> Merged:
     found = deepcopy(merged)
     found.remove(("httpUpgrade",))
     found.value["httpUpgrade"] = [{"type": "CONNECT", "connect": {"terminate": True}}]
+    waits = found.value.setdefault("timeout", {}).setdefault("http", {})
+    # A tunnel is no request that has to end: it lasts as long as a connection does.
+    found.remove(("timeout", "http", "requestTimeout"))
+    waits["requestTimeout"] = "0s"
+    waits.setdefault("streamIdleTimeout", _IDLE)
     found.origins |= dict.fromkeys(origins)
     return found
 

@@ -179,9 +179,9 @@ def _credential_filter(south: _South, one: Exit, credential: Credential) -> list
 
 
 def _add_passed_through(south: _South, one: Exit, outside: Outside, free: list[str]) -> None:
-    """TLS of components' own: by SNI for the first such port, and by CONNECT for each; TCP by CONNECT, too."""
+    """What has no requests goes by CONNECT, and TLS of components' own by SNI, too, to the first such port."""
     cell, output = south.cell, south.output
-    tunnels = [port for port in outside.ports if port.passes_through or port.protocol == "TCP"]
+    tunnels = [port for port in outside.ports if not port.reads_requests]
     named = next((port for port in outside.ports if port.passes_through), None)
     for number, host in enumerate(outside.hosts):
         if host not in free:
@@ -201,7 +201,8 @@ def _add_passed_through(south: _South, one: Exit, outside: Outside, free: list[s
                 "hostnames": [host],
                 "rules": [{"backendRefs": [backend_ref(add_place(outside, number, named, output))]}],
             }
-            add_route("TLSRoute", cell, f"{one.route}{suffix}", spec, one, output)
+            key = add_route("TLSRoute", cell, f"{one.route}{suffix}", spec, one, output)
+            output.streams[key] = (host, named.port)
 
 
 def _add_own_port(south: _South, one: Exit, outside: Outside, port: ExternalPort) -> None:
@@ -214,7 +215,8 @@ def _add_own_port(south: _South, one: Exit, outside: Outside, port: ExternalPort
         "parentRefs": [{"name": gateway_name(cell, "south"), "sectionName": listener["name"]}],
         "rules": [{"backendRefs": [backend_ref(add_place(outside, 0, port, south.output))]}],
     }
-    add_route("TCPRoute", cell, f"{one.route}.{port.port}", spec, one, south.output)
+    key = add_route("TCPRoute", cell, f"{one.route}.{port.port}", spec, one, south.output)
+    south.output.streams[key] = (outside.hosts[0], port.port)
 
 
 def _listens(south: _South, one: Exit, listener: Json, port: int, what: str) -> bool:

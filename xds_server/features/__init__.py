@@ -72,6 +72,7 @@ from xds_server.features.tcp_keepalive import TCP_KEEPALIVE
 from xds_server.features.telemetry import TELEMETRY
 from xds_server.features.timeout import TIMEOUT
 from xds_server.features.trusted_edge import TRUSTED_EDGE
+from xds_server.features.tunnel import TUNNEL
 from xds_server.features.url_rewrite import URL_REWRITE
 
 FEATURES: tuple[AnyFeature, ...] = (
@@ -119,6 +120,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     LOAD_BALANCER,
     HEALTH,
     PRIVATE_ADDRESSES,
+    TUNNEL,
     REQUEST_HEADER_MODIFIER,
     RESPONSE_HEADER_MODIFIER,
     URL_REWRITE,

@@ -56,6 +56,7 @@ from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
+from xds_server.features.tunnel import TunnelSpec
 from xds_server.model.cookies import FilterMatch
 from xds_server.model.namespaces import LabelSelector
 from xds_server.spec import Bool, GroupName, HeaderName, KindName, ObjectName, SectionName, Spec
@@ -181,6 +182,7 @@ class BackendTrafficPolicySpec(MergingTargets):
     http_upgrade: Annotated[tuple[UpgradeSpec, ...], Field(min_length=1)] | None = None
     use_client_protocol: Bool | None = None
     deny_private_addresses: Bool | None = None
+    tunnel: TunnelSpec | None = None
     fault_injection: FaultSpec | None = None
     request_buffer: RequestBufferSpec | None = None
     bandwidth_limit: BandwidthSpec | None = None
