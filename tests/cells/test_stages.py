@@ -207,7 +207,9 @@ def test_a_mistake_is_found_at_its_place_and_changes_no_other_stage(what: str) -
 
 
 def test_every_code_of_stages_is_tested() -> None:
-    assert {code for code, _, _, _ in MISTAKES.values()} | {"C124", "C125"} >= {one for one in CATALOGUE if one[:3] == "C12"}
+    assert {code for code, _, _, _ in MISTAKES.values()} | {"C124", "C125"} >= {
+        one for one in CATALOGUE if one[:3] == "C12"
+    }
 
 
 def test_a_stage_that_nobody_knows_closes_what_a_limited_policy_covers_in_all() -> None:

@@ -43,6 +43,7 @@ from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.parts.keepalive import TcpKeepaliveSpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
+from xds_server.features.peers import PeersSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import Retry, RetrySpec
@@ -96,6 +97,7 @@ SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "telemetry": TelemetrySpec,
     "grpc_web": GrpcWebSpec,
     "credential_injection": CredentialInjectionSpec,
+    "peers": PeersSpec,
     "http_upgrade": Listed(UpgradeSpec),
     "response_override": Listed(ResponseOverrideSpec),
     "admission_control": AdmissionControlSpec,
@@ -446,6 +448,7 @@ def test_values_are_frozen_and_hashable() -> None:
         "ext_auth": {"http": {"backendRefs": [{"name": "auth", "port": 80}]}},
         "oidc": oidc(),
         "basic_auth": {"users": {"name": "users"}},
+        "peers": {"allow": [{"uris": ["spiffe://a/b"]}]},
         "tunnel": {"host": "db.example", "port": 5432},
         "local_rate_limit": selector(
             path={"value": "/a"}, sourceCIDR={"value": "10.0.0.0/8"}, methods=[{"value": "GET"}]
