@@ -73,7 +73,6 @@ CASES: list[tuple[str, Any, str, Place]] = [
     ("client_connection", {"connectionLimit": {"maxConnectionDuration": "0s"}},
      "F103", ("connectionLimit", "maxConnectionDuration")),
     ("client_health_check", {"path": "alive"}, "F103", ("path",)),
-    ("client_http1", {"preserveHeaderCase": True}, "F102", ("preserveHeaderCase",)),
     ("client_http1", {"http10": {"useDefaultHost": True}}, "F102", ("http10", "useDefaultHost")),
     ("client_http1", {"ignoredUpgradeTypes": [{"type": "RegularExpression", "value": "("}]},
      "F100", ("ignoredUpgradeTypes", 0, "value")),
@@ -154,6 +153,7 @@ PLAIN: dict[str, Any] = {
     "client_proxy_protocol": True,
     "client_scheme": "MatchBackend",
     "http3": Http3Spec(),
+    "peer_header": "x-peer",
 }
 
 

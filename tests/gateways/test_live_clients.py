@@ -41,7 +41,6 @@ POLICIES = {
     "probed": "healthCheck: {path: /alive}",
     "old-http": "http1: {http10: {}}",
     "ignored": "http1: {ignoredUpgradeTypes: [{type: Prefix, value: other}]}",
-    "trailers": "http1: {enableTrailers: true}",
     "web": "grpc: {enableWeb: true}",
     "slow": "timeout: {http: {requestReceivedTimeout: 300ms}}",
     "slow-head": "timeout: {http: {requestHeadersReceivedTimeout: 300ms}}",

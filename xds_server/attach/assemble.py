@@ -147,9 +147,11 @@ def _attach_one(route: Object, parents: tuple[Parent, ...], tables: _Tables) -> 
             tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
         for attachment in parent.attachments:
             tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
+            clients = tables.clients.of(attachment.gateway.key, attachment.listener).settings
+            shaping = tuple(one for one in clients if by_name[one.feature].touches_cluster(one.value))
             for rule in rules:
                 scopes = scopes_of(route, rule.spec.name, attachment)
-                policies = effective(scopes, attachment, tables.policies, by_name)
+                policies = replace(effective(scopes, attachment, tables.policies, by_name), listener=shaping)
                 _place(route, rule, attachment, policies, tables)
                 lost = lost_guards(scopes, tables.policies, tables.features)
                 tables.warnings |= [lost] if lost else []

@@ -27,10 +27,14 @@ SortKey = tuple[int | str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """The policies that count for one rule on one listener, with the scopes they were found at."""
+    """The policies that count for one rule on one listener, with the scopes they were found at.
+
+    `listener` are settings of the listener's clients that shape clusters, too.
+    """
 
     policies: tuple[tuple[Policy, Scope], ...]
     features: Mapping[str, AnyFeature]
+    listener: tuple[Setting, ...] = ()
 
     @property
     def broken(self) -> bool:
@@ -39,8 +43,8 @@ class Effective:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """All settings of the policies."""
-        return tuple(setting for policy, _ in self.policies for setting in policy.settings)
+        """All settings of the policies and of the listener."""
+        return (*(setting for policy, _ in self.policies for setting in policy.settings), *self.listener)
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -194,7 +198,7 @@ def _cluster_suffix(
     if any(target == route.key and section for target, section in scopes):
         suffix += f"/{rule.spec.name}"
     gateway, listener = attachment.gateway.key, attachment.listener
-    if any(scope in listener.scopes(gateway) and scope != (gateway, "") for scope in scopes):
+    if policies.listener or any(scope in listener.scopes(gateway) and scope != (gateway, "") for scope in scopes):
         suffix += f"@{listener.name}"
     return suffix
 

@@ -1,7 +1,8 @@
 """HTTP/1 of clients.
 
-In: `http1` of a ClientTrafficPolicy. Out: options of the connection manager. Without a policy trailers are dropped, HTTP/1.0 is
-answered with 426 and names of headers are written in lower case.
+In: `http1` of a ClientTrafficPolicy. Out: options of the connection manager and, so that names of headers keep their
+case both ways, of the clusters behind it. Without a policy trailers are dropped, HTTP/1.0 is answered with 426 and
+names of headers are written in lower case.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
+from xds_server.envoy_api.envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
-from xds_server.features.contract import Context, Feature
+from xds_server.envoy_api.envoy.extensions.http.header_formatters.preserve_case.v3.preserve_case_pb2 import (
+    PreserveCaseFormatterConfig,
+)
+from xds_server.features.contract import ClusterParts, Context, Feature, pack
 from xds_server.features.parts.patterns import StringMatchSpec, check_regex, string_matcher
 from xds_server.spec import Bool, Spec
 
@@ -26,10 +31,10 @@ class Http10Spec(Spec):
 
 
 class ClientHttp1Spec(Spec):
-    """`preserveHeaderCase` is not supported yet."""
+    """HTTP/1 between clients and the gateway."""
 
     enable_trailers: Bool = False
-    preserve_header_case: JsonValue = None
+    preserve_header_case: Bool = False
     http10: Http10Spec | None = None
     disable_safe_max_connection_duration: Bool = False
     ignored_upgrade_types: Annotated[tuple[StringMatchSpec, ...], Field(max_length=64)] = ()
@@ -42,6 +47,7 @@ class ClientHttp1:
     trailers: bool
     http10: bool
     hard_close: bool
+    keeps_case: bool
     ignored: tuple[tuple[str, str], ...]
 
 
@@ -54,22 +60,21 @@ class ClientHttp1s(Feature[ClientHttp1Spec, ClientHttp1]):
     def resolve(self, spec: ClientHttp1Spec, context: Context) -> ClientHttp1 | None:
         """The options, or None for what cannot be done."""
         http10 = spec.http10 or Http10Spec()
-        unknown = {
-            ("preserveHeaderCase",): spec.preserve_header_case,
-            ("http10", "useDefaultHost"): http10.use_default_host,
-        }
-        bad = [path for path, written in unknown.items() if written]
-        for path in bad:
-            context.problem("F102", *path, field=f"http1.{'.'.join(path)}")
+        good = not http10.use_default_host
+        if not good:
+            context.problem("F102", "http10", "useDefaultHost", field="http1.http10.useDefaultHost")
         for number, match in enumerate(spec.ignored_upgrade_types):
             if match.type == "RegularExpression":
-                good = check_regex(context, match.value, "ignoredUpgradeTypes", number, "value")
-                bad += [] if good else [("ignoredUpgradeTypes",)]
-        if bad:
+                good = check_regex(context, match.value, "ignoredUpgradeTypes", number, "value") and good
+        if not good:
             return None
         ignored = tuple((one.type, one.value) for one in spec.ignored_upgrade_types)
         return ClientHttp1(
-            spec.enable_trailers, spec.http10 is not None, spec.disable_safe_max_connection_duration, ignored
+            trailers=spec.enable_trailers,
+            http10=spec.http10 is not None,
+            hard_close=spec.disable_safe_max_connection_duration,
+            keeps_case=spec.preserve_header_case,
+            ignored=ignored,
         )
 
     def chain(self, value: ClientHttp1, manager: HttpConnectionManager) -> None:
@@ -80,6 +85,27 @@ class ClientHttp1s(Feature[ClientHttp1Spec, ClientHttp1]):
         options.ignore_http_11_upgrade.extend(string_matcher(kind, text) for kind, text in value.ignored)
         if value.hard_close:
             manager.http1_safe_max_connection_duration = False
+        if value.keeps_case:
+            _keep_case(options)
+
+    def touches_cluster(self, value: ClientHttp1) -> bool:
+        """Trailers and the case of names have to be kept by both sides."""
+        return value.keeps_case or value.trailers
+
+    def cluster(self, value: ClientHttp1, parts: ClusterParts) -> None:
+        """Changes a cluster that speaks HTTP/1."""
+        explicit, downstream = parts.http.explicit_http_config, parts.http.use_downstream_protocol_config
+        for options in (explicit, downstream):
+            if options.HasField("http_protocol_options"):
+                options.http_protocol_options.enable_trailers = value.trailers
+                if value.keeps_case:
+                    _keep_case(options.http_protocol_options)
+
+
+def _keep_case(options: Http1ProtocolOptions) -> None:
+    formatter = options.header_key_format.stateful_formatter
+    formatter.name = "envoy.http.stateful_header_formatters.preserve_case"
+    formatter.typed_config.CopyFrom(pack(PreserveCaseFormatterConfig()))
 
 
 CLIENT_HTTP1 = ClientHttp1s()
