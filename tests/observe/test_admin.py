@@ -8,8 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from xds_server.compile import Compiled
 from xds_server.explain.request import Request
 from xds_server.observe.admin import admin_application, is_own_host
+from xds_server.observe.cells_view import CellsShown
+from xds_server.releases.requests import Kind
 
 
 @dataclass
@@ -19,6 +22,7 @@ class Fake:
     reason: str = ""
     waiting: str = ""
     waited: list[float] = field(default_factory=list)
+    moved: list[Any] = field(default_factory=list)
 
     async def objects(self, *, derived: bool) -> list[dict[str, Any]]:
         return [{"kind": "Gateway", "derived": derived}]
@@ -32,6 +36,13 @@ class Fake:
     def effective(self, cell: str, stage: str | None) -> list[dict[str, Any]] | None:
         return [{"cell": cell, "stage": stage}] if cell == "orders" else None
 
+    def cells(self) -> CellsShown:
+        return CellsShown(Compiled())
+
+    async def move(self, kind: Kind, body: Any) -> tuple[int, dict[str, Any]]:
+        self.moved.append((kind, body))
+        return 200, {"moved": True}
+
     async def explain(self, request: Request, gateway: str | None) -> list[dict[str, Any]]:
         return [{"asked": [request.method, request.host, request.headers, gateway]}]
 
@@ -44,6 +55,44 @@ class Fake:
     async def in_force(self, seconds: float) -> str:
         self.waited.append(seconds)
         return self.waiting
+
+
+MOVE = {"content-type": "application/json"}
+
+
+async def move(fake: Fake, headers: dict[str, str], body: str = '{"cell": "a"}', *, loopback: bool = True) -> int:
+    transport = httpx.ASGITransport(app=admin_application(fake, loopback=loopback))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        return (await client.post("/api/v1/promote", headers=headers, content=body)).status_code
+
+
+async def test_a_promotion_is_asked_for_as_json() -> None:
+    fake = Fake()
+    assert await move(fake, MOVE) == 200
+    assert fake.moved == [("promote", {"cell": "a"})]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        (MOVE | {"origin": "http://evil.example"}, "{}", 403),
+        (MOVE | {"sec-fetch-site": "cross-site"}, "{}", 403),
+        ({"content-type": "text/plain"}, "{}", 415),
+        (MOVE, "nothing", 400),
+        (MOVE, "[]", 400),
+        (MOVE, '{"a": "' + "x" * 70_000 + '"}', 400),
+    ],
+)
+async def test_no_web_page_can_promote(headers: dict[str, str], body: str, status: int) -> None:
+    fake = Fake()
+    assert await move(fake, headers, body) == status
+    assert fake.moved == []
+
+
+async def test_nobody_promotes_from_another_machine() -> None:
+    fake = Fake()
+    assert await move(fake, MOVE, loopback=False) == 403
+    assert fake.moved == []
 
 
 async def ask(fake: Fake, path: str, host: str = "127.0.0.1:19001", method: str = "GET") -> httpx.Response:
