@@ -40,8 +40,9 @@ from xds_server.observe.diagnostics_view import diagnostic_json, summary
 from xds_server.observe.explain_view import explain_view
 from xds_server.observe.metrics import Metrics, State
 from xds_server.observe.proxies_view import Fleet, programming, progress, rejections
-from xds_server.observe.settings_view import settings_view
+from xds_server.observe.settings_view import cell_settings
 from xds_server.observe.status_view import Live, objects_view
+from xds_server.observe.usage import Report, ask_envoys
 from xds_server.releases.desk import Desk
 from xds_server.releases.requests import Kind
 from xds_server.reload import GRACE, Policies, Source, reload
@@ -55,7 +56,7 @@ from xds_server.supervise.bootstrap import Address, is_ip_address
 from xds_server.supervise.envoys import Envoys
 from xds_server.supervise.process import is_settled
 from xds_server.supervise.records import StateFolder
-from xds_server.types import CELLWAY_GROUP, Condition, Key
+from xds_server.types import Condition, Key
 
 _LOG = structlog.get_logger("cellway")
 _TICK = 0.003
@@ -131,6 +132,7 @@ class Server:
         self._published: set[str] = set()
         self._since: dict[tuple[Key, str, str], tuple[bool, str]] = {}
         self._changed_at = clocks.wall()
+        self._used = Report()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
@@ -384,13 +386,15 @@ class Server:
 
     def effective(self, cell: str, stage: str | None) -> list[dict[str, Any]] | None:
         """The settings that count in a cell, by stage, and who set each; None if there is no such cell."""
-        compiled = self._policies.compiled
-        if Key(CELLWAY_GROUP, "Cell", "", cell) not in compiled.statuses:
-            return None
-        return settings_view(one for one in compiled.settings if one.cell == cell and stage in (None, one.stage))
+        return cell_settings(self._policies.compiled, cell, stage)
 
-    def metrics(self) -> bytes:
+    async def usage(self) -> Report:
+        """What each cell asked of its dependencies, as the Envoys of this machine count it now."""
+        return await ask_envoys(self._policies.compiled, self._fleet().local)
+
+    async def metrics(self) -> bytes:
         """The text for Prometheus."""
+        self._used = await self.usage()
         return self._metrics.text()
 
     def not_ready(self) -> str:
@@ -456,6 +460,7 @@ class Server:
             nacks=counters.nacks,
             refused_streams=counters.refused,
             unknown={"type": counters.unknown_types, "nonce": counters.unknown_nonces},
+            usage=self._used,
         )
 
 

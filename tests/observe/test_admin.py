@@ -12,6 +12,7 @@ from xds_server.compile import Compiled
 from xds_server.explain.request import Request
 from xds_server.observe.admin import admin_application, is_own_host
 from xds_server.observe.cells_view import CellsShown
+from xds_server.observe.usage import Report
 from xds_server.releases.requests import Kind
 
 
@@ -46,7 +47,10 @@ class Fake:
     async def explain(self, request: Request, gateway: str | None) -> list[dict[str, Any]]:
         return [{"asked": [request.method, request.host, request.headers, gateway]}]
 
-    def metrics(self) -> bytes:
+    async def usage(self) -> Report:
+        return Report((), {"acme/dev/front/east": 3, "acme/prod/front/east": 0})
+
+    async def metrics(self) -> bytes:
         return b"cellway_build_info 1\n"
 
     def not_ready(self) -> str:
@@ -120,6 +124,14 @@ async def test_effective_settings_are_those_of_a_cell() -> None:
     assert answer.json() == {"items": [{"cell": "orders", "stage": "dev"}]}
     answer = await ask(Fake(), "/api/v1/cells/nowhere/effective")
     assert (answer.status_code, answer.json()) == (404, {"message": "there is no cell nowhere"})
+
+
+async def test_usage_may_be_of_one_stage() -> None:
+    assert (await ask(Fake(), "/api/v1/usage?stage=dev")).json() == {"items": [], "refused": {"acme/dev/front/east": 3}}
+
+
+async def test_the_map_of_cells_has_nodes_and_edges() -> None:
+    assert (await ask(Fake(), "/api/v1/topology")).json() == {"nodes": [], "edges": []}
 
 
 async def test_metrics_are_prometheus_text() -> None:

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from xds_server.explain.request import NotARequestError, read_request
 from xds_server.explain.request import Request as Asked
 from xds_server.observe.cells_api import Cells, cell_routes
+from xds_server.observe.usage import usage_view
 from xds_server.types import parse_duration
 
 MAX_WAIT = 300.0
@@ -53,7 +54,7 @@ class Watched(Cells, Protocol):
         """What every gateway, or this one, does with a request."""
         ...
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """The text for Prometheus."""
         ...
 
@@ -109,6 +110,7 @@ def admin_application(watched: Watched, *, loopback: bool) -> Starlette:
             Route("/api/v1/proxies", _json(watched.proxies)),
             Route("/api/v1/cells/{cell}/effective", _effective(watched)),
             *cell_routes(watched, loopback=loopback),
+            Route("/api/v1/usage", _usage(watched)),
             Route("/api/v1/wait", _waiting(watched)),
             Route("/metrics", _metrics(watched)),
             Route("/livez", _livez),
@@ -149,6 +151,13 @@ def _effective(watched: Watched) -> Handler:
     return handle
 
 
+def _usage(watched: Watched) -> Handler:
+    async def handle(request: Request) -> Response:
+        return JSONResponse(usage_view(await watched.usage(), request.query_params.get("stage")))
+
+    return handle
+
+
 def _explaining(watched: Watched) -> Handler:
     async def handle(request: Request) -> Response:
         asked = request.query_params
@@ -177,7 +186,7 @@ def _waiting(watched: Watched) -> Handler:
 def _metrics(watched: Watched) -> Handler:
     async def handle(request: Request) -> Response:
         del request
-        return Response(watched.metrics(), media_type=_PROMETHEUS)
+        return Response(await watched.metrics(), media_type=_PROMETHEUS)
 
     return handle
 

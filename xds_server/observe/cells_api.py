@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from xds_server.observe.cells_view import CellsShown, topology_view
+from xds_server.observe.usage import Report
 from xds_server.releases.requests import Kind
 
 _MOST = 64 * 1024
@@ -29,6 +30,10 @@ class Cells(Protocol):
 
     def cells(self) -> CellsShown:
         """What can be seen of cells."""
+        ...
+
+    async def usage(self) -> Report:
+        """What each cell asked of its dependencies."""
         ...
 
     async def move(self, kind: Kind, body: Any) -> tuple[int, Json]:
@@ -74,7 +79,7 @@ def _cell(server: Cells, what: str) -> Handler:
 def _topology(server: Cells) -> Handler:
     async def handle(request: Request) -> Response:
         del request
-        return JSONResponse(topology_view(server.cells().compiled))
+        return JSONResponse(topology_view(server.cells().compiled, await server.usage()))
 
     return handle
 

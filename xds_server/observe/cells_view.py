@@ -1,7 +1,7 @@
 """Cells, stage by stage: what each has there, its gateways, what it depends on, and how all of them hang together.
 
 In: what was compiled, what is wrong, how far Envoys are, and histories of releases. Out: JSON values for the admin API
-and for commands. All of it follows from declarations; no request is counted here.
+and for commands. All of it follows from declarations; only how often an edge was used is counted, by Envoys.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from xds_server.model.cell_kinds import CellBindingSpec, CellSpec
 from xds_server.model.object import Object
 from xds_server.observe.diagnostics_view import diagnostic_json
 from xds_server.observe.status_view import Programming
+from xds_server.observe.usage import Report
 from xds_server.releases.store import Entry
 
 Json = dict[str, Any]
@@ -156,8 +157,11 @@ def _speaks_http(one: Exit) -> bool:
     return one.external is None or any(port.reads_requests for port in one.external.spec.ports)
 
 
-def topology_view(compiled: Compiled) -> Json:
-    """Who may call whom, by declarations: cells and external services of every stage, and edges with their state."""
+def topology_view(compiled: Compiled, used: Report = Report()) -> Json:  # noqa: B008 - frozen
+    """Who may call whom, by declarations: cells and external services of every stage, and edges with their state.
+
+    `requests` is how often an edge was used; None where no Envoy was asked.
+    """
     nodes: dict[tuple[str, str], Json] = {}
     edges = []
     for lowered in compiled.stages:
@@ -165,8 +169,8 @@ def topology_view(compiled: Compiled) -> Json:
             nodes[lowered.stage, cell] = {"id": cell, "kind": "Cell", "stage": lowered.stage}
             if "north" in sections.directions():
                 nodes[lowered.stage, "internet"] = {"id": "internet", "kind": "Internet", "stage": lowered.stage}
-                edge = {"stage": lowered.stage, "from": "internet", "to": cell, "direction": "north"}
-                edges.append({**edge, "dependency": "", "state": "Resolved", "reason": ""})
+                edge: Json = {"stage": lowered.stage, "from": "internet", "to": cell, "direction": "north"}
+                edges.append({**edge, "dependency": "", "state": "Resolved", "reason": "", "requests": None})
             for one in sections.exits:
                 to = one.dependency.cell or f"external {one.dependency.external}"
                 kind = "Cell" if one.direction == "east" else "ExternalService"
@@ -180,6 +184,7 @@ def topology_view(compiled: Compiled) -> Json:
                         "dependency": one.dependency.name,
                         "state": "Refused" if one.refusal else "Resolved",
                         "reason": one.reason,
+                        "requests": used.requests_of(lowered.stage, cell, one.dependency.name),
                     }
                 )
     return {"nodes": list(nodes.values()), "edges": edges}

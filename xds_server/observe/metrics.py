@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from xds_server.compile import Compiled
 from xds_server.diagnostics import Diagnostic
 from xds_server.observe.resources_view import short_type
+from xds_server.observe.usage import CLASSES, Report
 from xds_server.reload import Result
 
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -39,6 +40,7 @@ class State:
     nacks: Mapping[str, int] = field(default_factory=dict)
     refused_streams: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
+    usage: Report = field(default_factory=Report)
 
 
 class Metrics:
@@ -100,6 +102,7 @@ class _StateCollector:
         """All of them."""
         state = self._state()
         yield from _messages(state)
+        yield from _usage(state.usage)
         kinds = Tally((item.key.kind,) for item in state.compiled.objects)
         yield _gauge("cellway_documents", "Objects by kind.", ["kind"], kinds.items())
         found = Tally((str(one.severity), one.code) for one in state.diagnostics)
@@ -138,6 +141,43 @@ def _messages(state: State) -> Iterator[Metric]:
         unknown.add_metric([what], count)
     yield refused
     yield unknown
+
+
+def _usage(report: Report) -> Iterator[Metric]:
+    """Requests between cells and to external services; what is declared and never used is there with 0."""
+    head = ["stage", "consumer"]
+    cells = CounterMetricFamily(
+        "cellway_cell_requests", "Requests to endpoints of other cells.", labels=[*head, "provider", "endpoint", "code"]
+    )
+    external = CounterMetricFamily(
+        "cellway_external_requests", "Requests to external services.", labels=[*head, "external", "code"]
+    )
+    connections = CounterMetricFamily(
+        "cellway_external_connections", "Connections to external services.", labels=[*head, "external"]
+    )
+    times = HistogramMetricFamily(
+        "cellway_external_seconds", "How long external services took to answer.", labels=[*head, "external"]
+    )
+    # Two dependencies of a cell may lead to one place; what is counted is the place.
+    places = {(one.stage, one.consumer, one.backend): (one, counts) for one, counts in report.measured()}
+    for one, counts in places.values():
+        start = [one.stage, one.consumer]
+        for code in CLASSES:
+            if one.external:
+                external.add_metric([*start, one.external, code], counts.requests[code])
+            else:
+                cells.add_metric([*start, one.provider, one.endpoint, code], counts.requests[code])
+        if one.external:
+            connections.add_metric([*start, one.external], counts.connections)
+            buckets = [(str(limit), float(number)) for limit, number in sorted(counts.seconds.items())]
+            most = buckets[-1][1] if buckets else 0.0
+            times.add_metric([*start, one.external], [*buckets, ("+Inf", most)], None)
+    refused = CounterMetricFamily(
+        "cellway_refused_requests", "Requests that a gateway out of a cell refused.", labels=["gateway"]
+    )
+    for gateway, count in sorted(report.refused.items()):
+        refused.add_metric([gateway], count)
+    yield from (cells, external, connections, times, refused)
 
 
 def _gauge(

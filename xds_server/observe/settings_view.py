@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from xds_server.cells.origins import SectionSettings, Setter
+from xds_server.compile import Compiled
+from xds_server.types import CELLWAY_GROUP, Key
 
 Json = dict[str, Any]
 
@@ -34,6 +36,13 @@ def settings_view(settings: Iterable[SectionSettings]) -> list[Json]:
         {"cell": cell, "stage": stage, "sections": list(sections.values())}
         for (cell, stage), sections in sorted(cells.items())
     ]
+
+
+def cell_settings(compiled: Compiled, cell: str, stage: str | None) -> list[Json] | None:
+    """The same for one cell, in all stages or in one; None if there is no such cell."""
+    if Key(CELLWAY_GROUP, "Cell", "", cell) not in compiled.statuses:
+        return None
+    return settings_view(one for one in compiled.settings if one.cell == cell and stage in (None, one.stage))
 
 
 def settings_text(settings: Iterable[SectionSettings]) -> str:

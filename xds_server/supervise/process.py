@@ -15,6 +15,7 @@ import signal
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import structlog
 
@@ -152,6 +153,14 @@ async def is_settled(admin: str) -> bool:
     except (OSError, ValueError, http.client.HTTPException):
         return False
     return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line) == _SETTLED
+
+
+async def statistics_of(admin: str, pattern: str) -> str:
+    """The statistics of an Envoy whose names fit a pattern, histograms with their buckets; empty if it does not answer."""
+    try:
+        return await ask_admin(admin, "GET", f"/stats?histogram_buckets=cumulative&filter={quote(pattern)}")
+    except (OSError, ValueError, http.client.HTTPException):
+        return ""
 
 
 async def ask_admin(address: str, method: str, path: str, patience: float = 2.0) -> str:
