@@ -63,96 +63,20 @@ def test_a_refused_dependency_says_why() -> None:
     assert (found["refused"], found["endpoint"]) == ("undeclared-dependency", "apo.http")
 
 
+def samples(given: Report) -> dict[str, float]:
+    """The value of each series, by its name and the values of its labels in the order of their names."""
+    text = Metrics("1", "1", lambda: State(usage=given)).text().decode()
+    found = [one for family in text_string_to_metric_families(text) for one in family.samples]
+    return {" ".join((one.name, *(one.labels[key] for key in sorted(one.labels)))): one.value for one in found}
+
+
 def test_metrics_have_every_class_and_buckets_in_seconds() -> None:
-    metrics = Metrics("1", "1", lambda: State(usage=report(east=STATS, south=OUTSIDE)))
-    samples = {
-        (one.name, frozenset(one.labels.values())): one.value
-        for family in text_string_to_metric_families(metrics.text().decode())
-        for one in family.samples
-    }
-    assert (
-        samples[
-            "cellway_cell_requests_total",
-            frozenset(
-                (
-                    "dev",
-                    "front",
-                    "back",
-                    "api.http",
-                    "2xx",
-                )
-            ),
-        ]
-        == 7
-    )
-    assert (
-        samples[
-            "cellway_cell_requests_total",
-            frozenset(
-                (
-                    "dev",
-                    "front",
-                    "back",
-                    "api.http",
-                    "4xx",
-                )
-            ),
-        ]
-        == 0
-    )
-    assert (
-        samples[
-            "cellway_external_requests_total",
-            frozenset(
-                (
-                    "dev",
-                    "front",
-                    "mail",
-                    "2xx",
-                )
-            ),
-        ]
-        == 2
-    )
-    assert (
-        samples[
-            "cellway_external_connections_total",
-            frozenset(
-                (
-                    "dev",
-                    "front",
-                    "mail",
-                )
-            ),
-        ]
-        == 1
-    )
-    assert (
-        samples[
-            "cellway_external_seconds_bucket",
-            frozenset(
-                (
-                    "dev",
-                    "front",
-                    "mail",
-                    "0.001",
-                )
-            ),
-        ]
-        == 1
-    )
-    assert (
-        samples[
-            "cellway_external_seconds_bucket",
-            frozenset(
-                (
-                    "dev",
-                    "front",
-                    "mail",
-                    "+Inf",
-                )
-            ),
-        ]
-        == 2
-    )
-    assert samples["cellway_refused_requests_total", frozenset((EAST,))] == 4
+    found = samples(report(east=STATS, south=OUTSIDE))
+    assert found["cellway_cell_requests_total 2xx front api.http back dev"] == 7
+    assert found["cellway_cell_requests_total 4xx front api.http back dev"] == 0
+    assert found["cellway_external_requests_total 2xx front mail dev"] == 2
+    assert found["cellway_external_connections_total front mail dev"] == 1
+    assert found["cellway_external_seconds_bucket front mail 0.001 dev"] == 1
+    assert found["cellway_external_seconds_bucket front mail +Inf dev"] == 2
+    assert found[f"cellway_refused_requests_total {EAST}"] == 4
+    assert not any("_requests_total" in name and "front" in name for name in samples(report()))
