@@ -59,7 +59,9 @@ def test_a_field_can_be_written_or_the_page_says_why_not(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(KNOWN))
 def test_what_is_missing_is_missing(kind: str) -> None:
     there = {field for field in MISSING[kind] if field in written(kind)}
-    assert there <= {"telemetry.tracing", "http1.http10.useDefaultHost"}, "a field that can be written to be refused by name"
+    assert there <= {"telemetry.tracing", "http1.http10.useDefaultHost"}, (
+        "a field that can be written to be refused by name"
+    )
     assert MISSING[kind] <= KNOWN[kind]
 
 
