@@ -59,7 +59,8 @@ def _end_of_name(packet: bytes, at: int) -> int:
 
 @dataclass
 class Names:
-    """A DNS server on a free port of 127.0.0.1. `known` are the addresses of names, and may be changed at any time."""
+    """A DNS server on a free port of 127.0.0.1. `known` are the addresses of names, several with commas, and may be
+    changed at any time."""
 
     known: dict[str, str] = field(default_factory=dict)
     lifetime: int = 1
@@ -81,12 +82,12 @@ class Names:
         end = _end_of_name(packet, 12)
         name, (kind,) = self._read(packet), struct.unpack("!H", packet[end : end + 2])
         known = self.known.get(name)
-        packed = ipaddress.ip_address(known).packed if known else b""
-        fits = bool(known) and (kind == A) == (len(packed) == 4) and kind in (A, AAAA)
+        packed = [ipaddress.ip_address(one).packed for one in (known or "").split(",") if one]
+        fitting = [one for one in packed if kind == (A if len(one) == 4 else AAAA)]
         flags = _ANSWER | (NO_ERROR if known else NO_SUCH_NAME)
-        head = packet[:2] + struct.pack("!HHHHH", flags, 1, int(fits), 0, 0) + packet[12 : end + 4]
-        record = b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, self.lifetime, len(packed)) + packed
-        return head + (record if fits else b"")
+        head = packet[:2] + struct.pack("!HHHHH", flags, 1, len(fitting), 0, 0) + packet[12 : end + 4]
+        records = (b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, self.lifetime, len(one)) + one for one in fitting)
+        return head + b"".join(records)
 
     @staticmethod
     def _read(packet: bytes) -> str:

@@ -109,6 +109,8 @@ class Backend:
 
     `name` is unique in its organisation and is shown in Envoy's stats. `protocol` is spoken to it; `tcp` and `udp`
     stand for bytes that nobody looks into. `settings` are those of a service that filters call: its cluster's.
+    With `lookups` there are no endpoints: each request names its own, by DNS, which must not lead inside except to these
+    ranges.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Backend:
     tls: BackendTls | None = None
     origins: tuple[Origin, ...] = field(default=(), compare=False)
     settings: tuple[Setting, ...] = ()
+    lookups: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

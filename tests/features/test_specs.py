@@ -28,6 +28,7 @@ from xds_server.features.csrf import CsrfSpec
 from xds_server.features.decompression import DecompressionSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.dns import DnsSpec
+from xds_server.features.dynamic_resolver import DynamicResolverSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.ext_auth import ExtAuthSpec
 from xds_server.features.fault import FaultSpec
@@ -96,6 +97,7 @@ SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "priority_class": Plain(),
     "telemetry": TelemetrySpec,
     "grpc_web": GrpcWebSpec,
+    "dynamic_resolver": DynamicResolverSpec,
     "credential_injection": CredentialInjectionSpec,
     "peers": PeersSpec,
     "http_upgrade": Listed(UpgradeSpec),

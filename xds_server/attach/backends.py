@@ -62,6 +62,12 @@ def _of_backend(item: Object, spec: BackendSpec, index: Index, use: Use) -> Back
     own = _tls(item, spec, index) if spec.tls and tls is None else tls
     if isinstance(own, Unresolved):
         return own
+    dynamic = spec.type == "DynamicResolver"
+    if dynamic and use != "http":
+        return Unresolved("UnsupportedValue", f"{item.key} is a DynamicResolver, which only requests can use")
+    if dynamic and tls is not None:
+        message = f"a BackendTLSPolicy has one name and the DynamicResolver {item.key} many; use 'tls' of the Backend"
+        return Unresolved("InvalidBackendTLS", message)
     if use == "http" and own is None and "gateway.envoyproxy.io/wss" in spec.app_protocols:
         message = f"{item.key} has appProtocol gateway.envoyproxy.io/wss, but neither tls nor a BackendTLSPolicy"
         return Unresolved("UnsupportedProtocol", message)
@@ -69,10 +75,11 @@ def _of_backend(item: Object, spec: BackendSpec, index: Index, use: Use) -> Back
     return Backend(
         name=item.name if item.derived else f"{item.namespace}/{item.name}",
         endpoints=endpoints,
-        dns=spec.endpoints[0].fqdn is not None,
+        dns=dynamic or spec.endpoints[0].fqdn is not None,
         protocol=next((APP_PROTOCOLS[name] for name in spec.app_protocols if name in APP_PROTOCOLS), "http1"),
         tls=own,
         origins=(*item.origins, *asked_by),
+        lookups=(spec.resolver.allowed_cidrs if spec.resolver else ()) if dynamic else None,
     )
 
 
@@ -95,7 +102,7 @@ def _tls(item: Object, spec: BackendSpec, index: Index) -> BackendTls | Unresolv
     client = read_certificate(spec.tls.client_certificate_ref, item, index) if spec.tls.client_certificate_ref else None
     if isinstance(client, tuple):
         return Unresolved("InvalidBackendTLS", f"{item.key}, tls.clientCertificateRef: {client[1]}")
-    by_endpoint = spec.tls.auto_sni_from_endpoint_hostname
+    by_endpoint = spec.tls.auto_sni_from_endpoint_hostname or spec.type == "DynamicResolver"
     lowest, highest = (
         "" if one in (None, "Auto") else str(one) for one in (spec.tls.min_version, spec.tls.max_version)
     )

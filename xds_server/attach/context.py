@@ -76,6 +76,11 @@ class Reading:
             code = "A105" if needed else "A117"
             self.problem(code, *path, *found.path, hint=found.hint, reason=found.message)
             return None
+        if found.lookups is not None:
+            self.problem(
+                "A105", *path, reason=f"{found.name} is a DynamicResolver, and nobody names a host for it here"
+            )
+            return None
         if not found.endpoints:
             self.problem("A146", *path, name=found.name)
         return found

@@ -17,6 +17,7 @@ from xds_server.attach.matches import Rank, read_matches, with_cookies
 from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
+from xds_server.features.dynamic_resolver import DYNAMIC_RESOLVER, DynamicResolver
 from xds_server.features.grpc_web import GRPC_WEB, GrpcWeb
 from xds_server.graph import Backend, Match, Redirect, Respond, Setting
 from xds_server.model.cookies import FilterMatch
@@ -56,6 +57,8 @@ class Filtered:
     origins: tuple[Origin, ...] = ()
     matches: tuple[tuple[FilterMatch, ...], ...] = ()
     """Of each group of cookies a request needs one."""
+    renames: bool = False
+    """Whether one of them rewrites the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +133,32 @@ def _read_rule(reader: _Reader) -> Rule:
         *filtered.origins,
         *(one for share in rule.backends for one in share.filtered.origins),
     )
-    rule.dropped = filtered.dropped or (problems[0].message if failed else "")
+    rule.dropped = filtered.dropped or (problems[0].message if failed else "") or _look_up(reader, filtered, path)
     if rule.dropped:
         rule.action, rule.settings = Respond(500), ()
     elif rule.action is not None:
         _report_idle(reader, "redirect" if isinstance(rule.action, Redirect) else "direct response")
     return rule
+
+
+def _look_up(reader: _Reader, filtered: Filtered, path: Path) -> str:
+    """Let requests be looked up by the host that they name, if that is where they go; or why that cannot be."""
+    rule = reader.rule
+    for place, share in enumerate(rule.backends):
+        if share.backend is None or share.backend.lookups is None:
+            continue
+        reason = "a DynamicResolver must be the only backend of its rule" if len(rule.backends) > 1 else ""
+        if filtered.renames or share.filtered.renames:
+            reason = (
+                "the host of a request cannot be rewritten on its way to a DynamicResolver, which looks it up before"
+            )
+        if reason:
+            reader.report("A112", (*path, "backendRefs", place), reason=reason)
+            rule.unresolved += (Unresolved("InvalidBackendRef", reason),)
+            return reason
+        value = DynamicResolver(share.backend.lookups)
+        rule.settings += (Setting(DYNAMIC_RESOLVER.name, value, share.backend.origins),)
+    return ""
 
 
 def _report_idle(reader: _Reader, action: str) -> None:
@@ -157,7 +180,7 @@ def _read_backend(reader: _Reader, ref: BackendRef, path: Path) -> Share:
         reader.report("A112", (*path, *backend.path), backend.hint, reason=backend.message)
         reader.rule.unresolved += (backend,)
         return Share(None, ref.weight)
-    if not backend.endpoints:
+    if not backend.endpoints and backend.lookups is None:
         reader.report("A113", path, name=backend.name)
         reader.rule.idle += (backend.name,)
     filtered = _read_filters(reader, getattr(ref, "filters", ()), (*path, "filters"))
@@ -214,6 +237,7 @@ def _read_filters(reader: _Reader, filters: Sequence[RouteFilter], path: Path) -
     found = Filtered()
     for place, written in enumerate(filters):
         redirect: RequestRedirect | None = getattr(written, "request_redirect", None)
+        found.renames = found.renames or getattr(getattr(written, "url_rewrite", None), "hostname", None) is not None
         if redirect is not None:
             found.action = _redirect(redirect)
         elif written.request_mirror is not None:
@@ -237,6 +261,9 @@ def _mirror(reader: _Reader, written: RequestMirror, path: Path) -> tuple[Copies
         reader.report("A115", (*path, "backendRef", *backend.path), backend.hint, reason=backend.message)
         reader.rule.unresolved += (backend,)
         return ()
+    if backend.lookups is not None:
+        reader.report("A115", (*path, "backendRef"), reason="copies cannot go to a DynamicResolver")
+        return ()
     backend = _spoken_to(backend, reader.route)
     if written.fraction is None:
         return (Copies(backend, 100 if written.percent is None else written.percent),)
@@ -258,6 +285,7 @@ def _read_extension(reader: _Reader, written: RouteFilter, path: Path, found: Fi
         reader.report("A114", path, reason=found.dropped)
         return
     assert isinstance(item.spec, HttpRouteFilterSpec)
+    found.renames = found.renames or bool(item.spec.url_rewrite and item.spec.url_rewrite.hostname)
     settings, problems, failed = settings_of(item, "HTTPRouteFilter", item.spec, (), reader.features, reader.index)
     by_name = {feature.name: feature for feature in reader.features}
     for setting in settings:

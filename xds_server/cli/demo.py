@@ -118,6 +118,8 @@ def _expected(route: Route) -> str:
         share = f"{100 * one.weight / total:.0f}% " if len(shares) > 1 else ""
         if one.backend is None:
             said.append(f"{share}{one.error_status}")
+        elif one.backend.lookups is not None:
+            said.append(f"{share}what the host answers that the request names")
         elif not one.backend.endpoints:
             said.append(f"{share}503")
         else:

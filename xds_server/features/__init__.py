@@ -44,6 +44,7 @@ from xds_server.features.csrf import CSRF
 from xds_server.features.decompression import DECOMPRESSION
 from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.dns import DNS
+from xds_server.features.dynamic_resolver import DYNAMIC_RESOLVER
 from xds_server.features.early_headers import EARLY_HEADERS
 from xds_server.features.ext_auth import EXT_AUTH
 from xds_server.features.fault import FAULT
@@ -101,6 +102,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     DECOMPRESSION,
     CREDENTIAL_INJECTION,
     GRPC_WEB,
+    DYNAMIC_RESOLVER,
     CLIENT_GRPC,
     HTTP_UPGRADE,
     TELEMETRY,

@@ -12,6 +12,7 @@ from typing import Literal
 from xds_server.envoy_api.envoy.extensions.clusters.common.dns.v3 import dns_pb2
 from xds_server.envoy_api.envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 from xds_server.features.contract import ClusterParts, Context, Feature, pack
+from xds_server.features.parts.name_cache import looks_up
 from xds_server.features.parts.values import duration, seconds
 from xds_server.spec import Bool, Duration, Spec
 
@@ -60,6 +61,10 @@ class NameLookups(Feature[DnsSpec, Dns]):
     def touches_cluster(self, value: Dns) -> bool:
         """Names belong to clusters."""
         return True
+
+    def cluster_problem(self, value: Dns, parts: ClusterParts) -> str:
+        """The names that requests bring are looked up by rules of their own."""
+        return "dns does nothing for a DynamicResolver" if looks_up(parts.cluster) else ""
 
     def cluster(self, value: Dns, parts: ClusterParts) -> None:
         """Changes a cluster that is found by DNS."""

@@ -17,6 +17,7 @@ from xds_server.envoy_api.envoy.config.cluster.v3.outlier_detection_pb2 import O
 from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint
 from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from xds_server.features.contract import ClusterParts, Context, Feature, Transport
+from xds_server.features.parts.name_cache import looks_up
 from xds_server.features.parts.probes import (
     ActiveHealthCheckSpec,
     GrpcProbe,
@@ -114,7 +115,9 @@ class HealthChecks(Feature[HealthCheckSpec, HealthCheck]):
             parts.cluster.outlier_detection.CopyFrom(_outliers(value.passive))
 
     def cluster_problem(self, value: HealthCheck, parts: ClusterParts) -> str:
-        """The health protocol of gRPC needs HTTP/2."""
+        """The health protocol of gRPC needs HTTP/2, and probes need endpoints that are known before a request comes."""
+        if value.active is not None and looks_up(parts.cluster):
+            return "healthCheck.active does nothing for a DynamicResolver"
         if value.active is None or not isinstance(value.active.way, GrpcProbe) or _speaks_http2(parts):
             return ""
         return "a health check of type GRPC needs a backend that speaks HTTP/2 (appProtocol kubernetes.io/h2c)"

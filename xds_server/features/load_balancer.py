@@ -34,6 +34,7 @@ from xds_server.envoy_api.envoy.extensions.load_balancing_policies.random.v3.ran
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.wrr_locality.v3.wrr_locality_pb2 import WrrLocality
 from xds_server.features.contract import ClusterParts, Context, Feature, Transport, pack
+from xds_server.features.parts.name_cache import looks_up
 from xds_server.features.parts.utilization import (
     REPORT_HEADERS,
     BackendUtilizationSpec,
@@ -211,6 +212,10 @@ class LoadBalancers(Feature[LoadBalancerSpec, LoadBalancer]):
             sources = [OverrideHost.OverrideHostSource(header=name) for name in value.overrides]
             policy = _extension("override_host", OverrideHost(override_host_sources=sources, fallback_policy=policy))
         parts.cluster.load_balancing_policy.CopyFrom(policy)
+
+    def cluster_problem(self, value: LoadBalancer, parts: ClusterParts) -> str:
+        """Where requests name their endpoint there is nothing to choose."""
+        return "loadBalancer does nothing for a DynamicResolver" if looks_up(parts.cluster) else ""
 
     def endpoints(self, value: LoadBalancer, assignment: ClusterLoadAssignment) -> None:
         """The places and weights of zones."""

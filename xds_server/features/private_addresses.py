@@ -18,15 +18,8 @@ from xds_server.envoy_api.envoy.extensions.rbac.matchers.upstream_ip_port.v3.ups
     UpstreamIpPortMatcher,
 )
 from xds_server.features.contract import ClusterParts, Context, Feature, pack
+from xds_server.features.parts.inside import INSIDE
 from xds_server.features.parts.values import uint32
-
-_RANGES = (
-    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
-    *("192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"),
-    *("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16"),
-    *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
-)
-"""IPv6: unspecified, loopback, all that carry an IPv4 address (mapped, compatible, NAT64, Teredo, 6to4), and private ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +47,7 @@ class PrivateAddressesFeature(Feature[bool, PrivateAddresses]):
         rules = rbac_pb2.RBAC(action=rbac_pb2.RBAC.DENY)
         private = rules.policies["private-address"]
         private.principals.add(any=True)
-        for text in _RANGES:
+        for text in INSIDE:
             first, _, length = text.partition("/")
             matcher = UpstreamIpPortMatcher()
             matcher.upstream_ip.address_prefix = first

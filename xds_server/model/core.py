@@ -165,15 +165,6 @@ def _plain_path(text: str) -> str:
     return text
 
 
-def _known_type(text: str) -> str:
-    if text == "DynamicResolver":
-        raise ValueError(
-            "a DynamicResolver is not supported: clients could send requests to any host, private addresses included; "
-            "list the hosts as endpoints"
-        )
-    return text
-
-
 class IpEndpoint(Spec):
     """An IP address and a port."""
 
@@ -251,11 +242,30 @@ class BackendTlsSpec(Spec):
         return self
 
 
-class BackendSpec(Spec):
-    """Envoy Gateway's Backend: endpoints by address or by name, not mixed."""
+def _range(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError(f"'{text}' is no address range such as 10.1.0.0/16") from None
 
-    type: Annotated[Literal["Endpoints", "DynamicResolver"], AfterValidator(_known_type)] = "Endpoints"
-    endpoints: Annotated[tuple[BackendEndpoint, ...], Field(min_length=1, max_length=256)]
+
+class ResolverSpec(Spec):
+    """Addresses inside that a DynamicResolver may connect to all the same."""
+
+    allowed_cidrs: Annotated[
+        tuple[Annotated[str, AfterValidator(_range)], ...], Field(max_length=64, alias="allowedCIDRs")
+    ] = ()
+
+
+class BackendSpec(Spec):
+    """Envoy Gateway's Backend: endpoints by address or by name, not mixed; or whatever host a request names.
+
+    `resolver` is Cellway's own.
+    """
+
+    type: Literal["Endpoints", "DynamicResolver"] = "Endpoints"
+    endpoints: Annotated[tuple[BackendEndpoint, ...], Field(max_length=256)] = ()
+    resolver: ResolverSpec | None = None
     app_protocols: tuple[
         Literal["gateway.envoyproxy.io/h2c", "gateway.envoyproxy.io/ws", "gateway.envoyproxy.io/wss"], ...
     ] = ()
@@ -263,10 +273,22 @@ class BackendSpec(Spec):
     tls: BackendTlsSpec | None = None
 
     @model_validator(mode="after")
+    def _fits_type(self) -> BackendSpec:
+        if self.type == "Endpoints" and (not self.endpoints or self.resolver is not None):
+            raise ValueError("type Endpoints needs 'endpoints', and no 'resolver'")
+        if self.type == "DynamicResolver" and (self.endpoints or self.fallback):
+            raise ValueError("a DynamicResolver has neither 'endpoints' nor 'fallback': requests name their host")
+        if self.type == "DynamicResolver" and self.tls is not None and (self.tls.sni or self.tls.insecure_skip_verify):
+            raise ValueError(
+                "TLS of a DynamicResolver takes neither 'sni' nor 'insecureSkipVerify': each host proves its name"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _not_mixed(self) -> BackendSpec:
         if len({endpoint.fqdn is None for endpoint in self.endpoints}) > 1:
             raise ValueError("'fqdn' endpoints cannot be mixed with others in one Backend")
-        if self.tls is None or self.tls.sni is not None:
+        if self.tls is None or self.tls.sni is not None or self.type == "DynamicResolver":
             return self
         if self.tls.auto_sni_from_endpoint_hostname:
             if any(not (item.fqdn or item.hostname) for item in self.endpoints):

@@ -18,9 +18,14 @@ from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster, Lo
 from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from xds_server.envoy_api.envoy.extensions.clusters.common.dns.v3.dns_pb2 import V4_PREFERRED
 from xds_server.envoy_api.envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
+from xds_server.envoy_api.envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig
+from xds_server.envoy_api.envoy.extensions.load_balancing_policies.cluster_provided.v3.cluster_provided_pb2 import (
+    ClusterProvided,
+)
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from xds_server.features.contract import AnyFeature, ClusterParts, pack
+from xds_server.features.parts.name_cache import CLUSTER_TYPE, cache_config
 from xds_server.features.parts.values import ads, duration, uint32
 from xds_server.graph import (
     Backend,
@@ -180,7 +185,22 @@ def _default_balancing() -> LoadBalancingPolicy:
     return LoadBalancingPolicy(policies=[LoadBalancingPolicy.Policy(typed_extension_config=extension)])
 
 
+def _set_lookups(cluster: Cluster, lookups: tuple[str, ...]) -> None:
+    """Hosts come from requests, by way of the cache that a filter fills."""
+    cluster.cluster_type.name = CLUSTER_TYPE
+    cluster.cluster_type.typed_config.CopyFrom(pack(ClusterConfig(dns_cache_config=cache_config(lookups))))
+    own = TypedExtensionConfig(
+        name="envoy.load_balancing_policies.cluster_provided", typed_config=pack(ClusterProvided())
+    )
+    cluster.load_balancing_policy.CopyFrom(
+        LoadBalancingPolicy(policies=[LoadBalancingPolicy.Policy(typed_extension_config=own)])
+    )
+
+
 def _set_discovery(cluster: Cluster, backend: Backend, active: Active) -> None:
+    if backend.lookups is not None:
+        _set_lookups(cluster, backend.lookups)
+        return
     if not backend.dns:
         cluster.type = Cluster.EDS
         cluster.eds_cluster_config.eds_config.CopyFrom(ads())
@@ -193,6 +213,9 @@ def _set_discovery(cluster: Cluster, backend: Backend, active: Active) -> None:
 
 def _protocol(backend: Backend) -> HttpProtocolOptions:
     options = HttpProtocolOptions()
+    if backend.lookups is not None:
+        options.upstream_http_protocol_options.auto_sni = True
+        options.upstream_http_protocol_options.auto_san_validation = True
     if backend.protocol == "h2c":
         http2 = options.explicit_http_config.http2_protocol_options
         http2.initial_stream_window_size.CopyFrom(uint32(_STREAM_WINDOW))
