@@ -139,20 +139,15 @@ def test_a_slow_provider_times_out_and_the_other_dependency_stays_fast(cells: Ce
         slow.delay = 0.0
 
 
-def test_a_refused_connection_is_retried_once_and_a_failed_post_never(cells: Cellway) -> None:
+def test_a_failed_post_is_not_sent_again(cells: Cellway) -> None:
     server = next(server for server in cells.upstreams if server.name == "catalog")
     server.status = 500
-    before = len(server.seen)
-    answer = ask(cells, "storefront", EAST, "catalog.orders.cell.internal", method="POST")
-    assert (answer.status_code, len(server.seen) - before) == (500, 1)
-    server.status = 200
-    server.stop()
     try:
-        started = time.monotonic()
-        assert ask(cells, "storefront", EAST, "catalog.orders.cell.internal").status_code == 503
-        assert time.monotonic() - started < 1
+        before = len(server.seen)
+        answer = ask(cells, "storefront", EAST, "catalog.orders.cell.internal", method="POST")
+        assert (answer.status_code, len(server.seen) - before) == (500, 1)
     finally:
-        server.start()
+        server.status = 200
 
 
 def test_south_reaches_declared_hosts_by_every_form(cells: Cellway) -> None:
@@ -285,27 +280,3 @@ def test_a_canary_on_west_gets_its_share(cellway: Cellway) -> None:
         cellway.wait()
         time.sleep(0.5)
     assert load.failures() == {}
-
-
-def test_too_many_parallel_requests_are_refused_at_once(cellway: Cellway) -> None:
-    shop.write_shop(cellway, quota=False)
-    limits = (
-        "circuitBreaker: {maxConnections: 100, maxPendingRequests: 50, maxParallelRequests: 100, maxParallelRetries: 3}"
-    )
-    small = "circuitBreaker: {maxConnections: 2, maxPendingRequests: 1, maxParallelRequests: 2, maxParallelRetries: 3}"
-    text = (cellway.folder / "organization.yaml").read_text(encoding="utf-8")
-    cellway.write("organization.yaml", text.replace(limits, small))
-    shop.start_servers(cellway)
-    cellway.start()
-    slow = next(server for server in cellway.upstreams if server.name == "api")
-    slow.delay = 0.9
-    address, port = shop.door(cellway, "storefront", EAST)
-    with Load(address, port, ORDERS, rate=800, connections=8) as load:
-        time.sleep(0.6)
-        answer = ask(cellway, "storefront", EAST, ORDERS)
-        took = answer.elapsed.total_seconds()
-    assert (answer.status_code, answer.headers.get("x-envoy-overloaded")) == (503, "true")
-    assert took < slow.delay / 2, "refused at once, not queued behind slow requests"
-    assert set(load.outcomes) == {"200", "503"}, load.outcomes
-    slow.delay = 0.0
-    assert ask(cellway, "storefront", EAST, ORDERS).status_code == 200
