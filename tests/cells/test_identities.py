@@ -6,8 +6,22 @@ import datetime
 
 from cryptography import x509
 
-from tests.cells.shop import BACK, SHOP, find, lower, named, objects_of, places, spec_of
+from tests.cells.shop import (
+    BACK,
+    BACK_AT,
+    FRONT_AT,
+    SHOP,
+    binding,
+    find,
+    lower,
+    named,
+    objects_of,
+    organization,
+    places,
+    spec_of,
+)
 from xds_server.automation.authority import issue, make_root, read_issuer
+from xds_server.automation.certificates import Certificates, Keeping
 from xds_server.cells.authority import Authority
 from xds_server.cells.identities import wanted_identities
 from xds_server.cells.lower import lower_cells
@@ -16,6 +30,7 @@ from xds_server.snapshot.resource import SECRET
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()
 DOMAIN = "dev.cell.internal"
+COPY = ", release: working-copy"
 FRONT_EAST, BACK_WEST = f"spiffe://{DOMAIN}/cell/front/gw/east", f"spiffe://{DOMAIN}/cell/back/gw/west"
 
 
@@ -97,6 +112,35 @@ def test_without_an_authority_it_is_said_once_and_the_gateways_stay_closed() -> 
 def test_another_trust_domain_does_not_vouch() -> None:
     compiled = compile_with({"prod.cell.internal": authority()})
     assert "nothing vouches" in next(one.message for one in compiled.diagnostics if one.code == "C111")
+
+
+def test_a_stage_trusts_its_own_authority_and_no_other() -> None:
+    stages = organization(spec="{stages: [{name: dev}, {name: test}]}")
+    files = SHOP | {
+        "org": stages,
+        "front-test": binding("front", 32, FRONT_AT + COPY, stage="test", name="front-test"),
+        "back-test": binding("back", 48, BACK_AT + COPY, stage="test", name="back-test"),
+    }
+    objects = objects_of(files)[0]
+    wanted = wanted_identities(objects)
+    assert set(wanted) == {DOMAIN, "test.cell.internal"}
+    held = Certificates(Keeping()).renew(wanted, NOW)
+    compiled = compile_objects(objects, Options(authorities=held))
+    for stage, other in (("dev", "test"), ("test", "dev")):
+        mine, foreign = (held[f"{one}.cell.internal"].certificates.encode() for one in (stage, other))
+        for gateway in ("front/east", "back/west"):
+            snapshot = compiled.snapshots[f"acme/{stage}/{gateway}"]
+            text = b"".join(one.body for named_ones in snapshot.resources.values() for one in named_ones.values())
+            assert mine in text
+            assert foreign not in text
+            assert f"spiffe://{other}.".encode() not in text
+
+
+def test_two_stages_cannot_share_a_trust_domain() -> None:
+    text = organization(spec="{stages: [{name: dev, trustDomain: one}, {name: test, trustDomain: one}]}")
+    found = objects_of({"org": text})[1]
+    assert places(found) == [("M112", "org", 4)]
+    assert "'one'" in found[0].message
 
 
 def test_keys_are_in_no_document_and_no_text() -> None:

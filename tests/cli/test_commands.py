@@ -263,14 +263,15 @@ def test_secrets_are_printed_only_when_asked_for(tmp_path: Path) -> None:
     assert envoy_accepts(shown.stdout, tmp_path) == ""
 
 
-def test_bootstrap_for_an_envoy_elsewhere(tmp_path: Path) -> None:
-    done = cellway("bootstrap", "shop/edge", "--xds", "control.example:18000", "--node-id", "n1")
+@pytest.mark.parametrize("gateway", ["shop/edge", "acme/dev/orders/west", "acme/dev/orders"])
+def test_bootstrap_for_an_envoy_elsewhere(tmp_path: Path, gateway: str) -> None:
+    done = cellway("bootstrap", gateway, "--xds", "control.example:18000", "--node-id", "n1")
     bootstrap = yaml.safe_load(done.stdout)
-    assert bootstrap["node"] == {"id": "n1", "cluster": "shop/edge"}
+    assert bootstrap["node"] == {"id": "n1", "cluster": gateway}
     assert envoy_accepts(done.stdout, tmp_path) == ""
 
 
-@pytest.mark.parametrize("words", [["/"], ["a/b/c"], ["/b"], ["a/b", "--xds", "nowhere"]])
+@pytest.mark.parametrize("words", [["/"], ["a"], ["a/b/c/d/e"], ["/b"], ["a/b", "--xds", "nowhere"]])
 def test_bootstrap_refuses_what_it_cannot_use(words: list[str]) -> None:
     done = cellway("bootstrap", *words)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

@@ -26,6 +26,7 @@ from xds_server.snapshot.resource import CLUSTER
 
 Secured = tuple[XdsServer, int, Authority]
 NAMES = ("a", "b")
+PLACES = (("default/", ""), ("acme/dev/", "/west"))
 TYPES = {
     "clusters": "c", "endpoints": "e", "listeners": "l", "routes": "r", "secrets": "s", "scopes": "o",
     "hosts": "h", "extensions": "x", "runtime": "t", "": "c",
@@ -41,12 +42,12 @@ async def secured(tmp_path: Path) -> AsyncIterator[Secured]:
     """A server that takes certificates of its authority only."""
     authority = Authority(tmp_path)
     own = authority.issue("server")
-    identities = Identities({"pool.example": ("default/a",)}, frozenset({"test"}))
+    identities = Identities({"pool.example": ("default/a",)}, {"test": "acme/dev"})
     server = XdsServer(time.monotonic, identities=identities)
     credentials = Credentials(TlsFiles(own.certificate, own.key, authority.certificate), pytest.fail)
     port = server.listen("127.0.0.1:0", credentials)
     await server.start()
-    await server.publish({f"default/{name}": snapshot(*world(name)) for name in NAMES})
+    await server.publish({f"{where}{name}{to}": snapshot(*world(name)) for name in NAMES for where, to in PLACES})
     yield server, port, authority
     await server.stop(0)
 
@@ -72,6 +73,20 @@ async def test_every_certificate_gets_its_own_gateway_and_no_byte_of_another(
                 assert refused.value.status is Status.PERMISSION_DENIED
                 assert "own" not in str(refused.value)
                 assert "default" not in str(refused.value.message)
+
+
+async def test_a_gateway_of_one_cell_gets_nothing_of_another(secured: Secured, delta: bool) -> None:
+    _, port, authority = secured
+    for owner, asked in itertools.product(NAMES, NAMES):
+        tls = authority.client(authority.issue(f"{owner}-west", f"spiffe://test/cell/{owner}/gw/west"))
+        async with Client(port, delta, cluster=f"acme/dev/{asked}/west", tls=tls) as client:
+            client.ask(SHORT["s"], f"{asked}-own")
+            if owner == asked:
+                assert client.names(await client.next()) == [f"{asked}-own"]
+            else:
+                with pytest.raises(GRPCError) as refused:
+                    await client.next()
+                assert refused.value.status is Status.PERMISSION_DENIED
 
 
 @pytest.mark.parametrize(
@@ -101,9 +116,10 @@ async def test_a_name_may_be_mapped_to_gateways(secured: Secured) -> None:
 
 
 def test_spiffe_ids_of_cells() -> None:
-    known = Identities({}, frozenset({"dev"}))
-    assert known.gateways(["spiffe://dev/cell/shop/gw/north"]) == {"shop/north"}
-    assert known.gateways(["spiffe://dev/cell/shop"]) == {"shop"}
+    known = Identities({}, {"dev": "acme/dev", "plain": ""})
+    assert known.gateways(["spiffe://dev/cell/shop/gw/north"]) == {"acme/dev/shop/north"}
+    assert known.gateways(["spiffe://dev/cell/shop"]) == {"acme/dev/shop"}
+    assert known.gateways(["spiffe://plain/cell/shop/gw/north", "spiffe://prod/cell/shop/gw/north"]) == frozenset()
     assert known.gateways(["spiffe://dev/cell/shop/component/x", "spiffe://dev/cell/shop/gw"]) == frozenset()
 
 
@@ -127,7 +143,7 @@ async def test_a_new_certificate_and_a_new_authority_count_at_once(tmp_path: Pat
     files = TlsFiles(own.certificate, own.key, tmp_path / "authorities.pem")
     files.authorities.write_bytes(old.certificate.read_bytes())
     told: list[str] = []
-    server = XdsServer(time.monotonic, identities=Identities({}, frozenset({"test"})))
+    server = XdsServer(time.monotonic, identities=Identities({}, {"test": "acme/dev"}))
     port = server.listen("127.0.0.1:0", Credentials(files, told.append))
     await server.start()
     await server.publish({"default/a": snapshot(*world("a"))})

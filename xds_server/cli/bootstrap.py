@@ -1,4 +1,4 @@
-"""`cellway bootstrap NAMESPACE/GATEWAY`: the bootstrap for an Envoy on another machine."""
+"""`cellway bootstrap GATEWAY`: the bootstrap for an Envoy on another machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     gateway: Annotated[
         str,
         typer.Argument(
-            metavar="NAMESPACE/GATEWAY", help="The gateway that the Envoy serves, or a cell: all of its gateways."
+            metavar="GATEWAY",
+            help="NAMESPACE/GATEWAY, or of a cell ORGANIZATION/STAGE/CELL/DIRECTION, or all of one: ORGANIZATION/STAGE/CELL.",
         ),
     ],
     xds: Xds = DEFAULT_XDS,
     node_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Unique for every Envoy. Default: HOSTNAME/NAMESPACE/GATEWAY.")
+        str | None, typer.Option(metavar="ID", help="Unique for every Envoy. Default: HOSTNAME/GATEWAY.")
     ] = None,
     admin: Annotated[str, typer.Option(metavar="HOST:PORT", help="Envoy's own admin interface.")] = "127.0.0.1:19000",
     cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The Envoy's certificate, on its machine.")] = None,
@@ -37,8 +38,10 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
 
     from xds_server.supervise.bootstrap import Bootstrap, ClientTls, parse_address
 
-    if gateway.count("/") > 1 or not all(gateway.split("/")):
-        trouble(f"'{gateway}' is neither NAMESPACE/GATEWAY nor the name of a cell")
+    if not 1 <= gateway.count("/") <= 3 or not all(gateway.split("/")):
+        trouble(
+            f"'{gateway}' is no NAMESPACE/GATEWAY, no ORGANIZATION/STAGE/CELL/DIRECTION and no ORGANIZATION/STAGE/CELL"
+        )
     try:
         addresses = parse_address(xds), parse_address(admin)
     except ValueError as error:

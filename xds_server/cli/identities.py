@@ -14,12 +14,13 @@ from xds_server.load.yaml import parse_documents
 from xds_server.serve.identity import Identities
 from xds_server.spec import Spec
 
-_Gateway = Annotated[str, StringConstraints(pattern=r"^[^/\s]+(/[^/\s]+)?$")]
+_Gateway = Annotated[str, StringConstraints(pattern=r"^[^/\s]+(/[^/\s]+){1,3}$")]
+_Stage = Annotated[str, StringConstraints(pattern=r"^[^/\s]+/[^/\s]+$")]
 _Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]+$")]
 
 
 class _IdentitiesFile(Spec):
-    trust_domains: tuple[_Domain, ...] = ()
+    trust_domains: tuple[_Domain, ...] | dict[_Domain, _Stage] = ()
     clients: dict[str, Annotated[tuple[_Gateway, ...], Field(min_length=1)]] = Field(default_factory=dict)
 
 
@@ -40,4 +41,5 @@ def read_identities(file: Path) -> Identities:
         first = error.errors()[0]
         path = tuple(one for one in first["loc"] if one != "[key]")
         raise ValueError(f"{documents[0].positions.value(path)}: {'.'.join(map(str, path))}: {first['msg']}") from None
-    return Identities(read.clients, frozenset(read.trust_domains))
+    domains = read.trust_domains
+    return Identities(read.clients, domains if isinstance(domains, dict) else dict.fromkeys(domains, ""))

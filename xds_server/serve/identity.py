@@ -33,12 +33,13 @@ class Refused:
 class Identities:
     """What certificates are for. `mapping`: gateways by a name in the certificate (URI or DNS name).
 
-    A SPIFFE id of a trust domain in `domains` says it itself: `spiffe://DOMAIN/gateway/NAMESPACE/NAME`,
-    `spiffe://DOMAIN/cell/CELL/gw/DIRECTION`, and `spiffe://DOMAIN/cell/CELL` for all gateways of a cell.
+    A SPIFFE id of a trust domain in `domains` says it itself: `spiffe://DOMAIN/gateway/NAMESPACE/NAME`. Where the domain is
+    that of a stage (`ORGANIZATION/STAGE`; empty: of none), so do `spiffe://DOMAIN/cell/CELL/gw/DIRECTION`, and
+    `spiffe://DOMAIN/cell/CELL` for all gateways of a cell.
     """
 
     mapping: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    domains: frozenset[str] = frozenset()
+    domains: Mapping[str, str] = field(default_factory=dict)
 
     def gateways(self, names: Iterable[str]) -> frozenset[str]:
         """What the owner of a certificate with these names may ask for."""
@@ -49,8 +50,9 @@ class Identities:
             if spiffe is not None and spiffe["domain"] in self.domains:
                 if spiffe["gateway"]:
                     found.add(spiffe["gateway"])
-                elif (cell := _DIRECTION.fullmatch(spiffe["cell"])) is not None:
-                    found.add(f"{cell['cell']}/{cell['direction']}" if cell["direction"] else cell["cell"])
+                elif (stage := self.domains[spiffe["domain"]]) and (cell := _DIRECTION.fullmatch(spiffe["cell"])):
+                    direction = f"/{cell['direction']}" if cell["direction"] else ""
+                    found.add(f"{stage}/{cell['cell']}{direction}")
         return frozenset(found)
 
 
