@@ -38,7 +38,7 @@ class ParentStatus:
 class Status:
     """All that is said of one object. Kinds use what Gateway API gives them: routes `parents`, policies `ancestors`.
 
-    `listener_sets` counts those that are attached to a Gateway.
+    `listener_sets` counts those that are attached to a Gateway: admitted, and with a listener that can be served.
     """
 
     conditions: tuple[Condition, ...] = ()

@@ -93,8 +93,10 @@ def test_the_gateway_comes_first_and_then_the_older_set() -> None:
     for name in ("x", "v"):
         assert condition(younger[name], "Conflicted") == (True, "HostnameConflict")
         assert condition(younger[name], "Accepted") == (False, "HostnameConflict")
-        assert condition(younger[name], "Programmed") == (False, "Invalid")
-    assert condition(of(result, "ListenerSet", "a").conditions, "Accepted") == (False, "ListenersNotValid")
+        assert condition(younger[name], "Programmed") == (False, "HostnameConflict")
+    for type_ in ("Accepted", "Programmed"):
+        assert condition(of(result, "ListenerSet", "a").conditions, type_) == (False, "ListenersNotValid")
+    assert of(result, "Gateway", "edge").listener_sets == 1
     assert condition(of(result, "ListenerSet", "b").conditions, "Accepted") == (True, "ListenersNotValid")
     assert condition(of(result, "Gateway", "edge").conditions, "Accepted") == (True, "Accepted")
 

@@ -63,6 +63,18 @@ async def forget(envoys: Envoys) -> None:
         await asyncio.wait(mine)
 
 
+async def test_names_of_gateways_may_be_as_long_as_gateway_api_lets_them(supervise: Callable[..., Envoys]) -> None:
+    names = [f"{'n' * 63}/{'g' * 252}{last}" for last in "ab"]
+    envoys = supervise()
+    envoys.apply(names, 0)
+    running = await until(envoys, 2)
+    assert [one.gateway for one in running] == names
+    await forget(envoys)
+    after = supervise()
+    after.apply(names, 0)
+    assert [(one.gateway, one.pid) for one in await until(after, 2)] == [(one.gateway, one.pid) for one in running]
+
+
 async def test_one_envoy_for_each_gateway(supervise: Callable[..., Envoys]) -> None:
     envoys = supervise()
     envoys.apply(["default/edge", "shop/west"], 0)

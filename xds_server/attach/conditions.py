@@ -39,7 +39,7 @@ def gateway_statuses(
             tuple(conditions.values()),
             listeners=_listeners(state, state.key, attached),
             addresses=state.addresses,
-            listener_sets=len(state.sets),
+            listener_sets=sum(_served(state, state.listeners_of(one.item.key))[0].status for one in state.sets),
         )
     for one in sets:
         gateway = by_key.get(one.gateway)
@@ -47,9 +47,11 @@ def gateway_statuses(
             why = Condition("Programmed", False, one.accepted.reason, one.accepted.message)
             statuses[one.item.key] = Status((one.accepted, why))
         else:
-            conditions = {each.type: each for each in _served(gateway, gateway.listeners_of(one.item.key))}
+            accepted, programmed = _served(gateway, gateway.listeners_of(one.item.key))
+            if not accepted.status:
+                programmed = Condition("Programmed", False, accepted.reason, accepted.message)
             listeners = _listeners(gateway, one.item.key, attached)
-            statuses[one.item.key] = Status(tuple(conditions.values()), listeners=listeners)
+            statuses[one.item.key] = Status((accepted, programmed), listeners=listeners)
     return statuses
 
 
@@ -82,9 +84,11 @@ def _listener(state: ListenerState, routes: int) -> ListenerStatus:
     conditions |= {note.type: note for note in state.notes}
     if state.problem is not None:
         conditions[state.problem.type] = state.problem
-        conditions["Programmed"] = Condition("Programmed", False, "Invalid", state.problem.message)
-        if state.problem.type == "Conflicted":
-            conditions["Accepted"] = Condition("Accepted", False, state.problem.reason, state.problem.message)
+        conflicting = state.problem.type == "Conflicted"
+        reason = state.problem.reason if conflicting else "Invalid"
+        conditions["Programmed"] = Condition("Programmed", False, reason, state.problem.message)
+        if conflicting:
+            conditions["Accepted"] = Condition("Accepted", False, reason, state.problem.message)
     return ListenerStatus(state.spec.name, tuple(conditions.values()), routes, state.kinds)
 
 

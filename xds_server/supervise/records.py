@@ -19,6 +19,8 @@ from urllib.parse import quote
 
 RECORD = "envoy.json"
 ADDRESSES = "addresses.json"
+_LONGEST_FOLDER = 200
+"""Names of gateways may be longer than file systems let a folder's be (255 bytes)."""
 
 
 class StateInUseError(Exception):
@@ -65,7 +67,9 @@ class StateFolder:
 
     def gateway(self, name: str) -> Path:
         """The folder of one gateway, made if it is missing."""
-        folder = self.path / "gateways" / quote(name, safe="")
+        whole = quote(name, safe="")
+        short = whole if len(whole) <= _LONGEST_FOLDER else f"{whole[:_LONGEST_FOLDER]}-{digest_of(name)}"
+        folder = self.path / "gateways" / short
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
