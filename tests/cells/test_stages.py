@@ -6,7 +6,20 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.cells.shop import BACK, BACK_AT, FRONT_AT, SHOP, binding, cell, objects_of, on, organization, policy, route
+from tests.cells.shop import (
+    BACK,
+    BACK_AT,
+    FRONT_AT,
+    SHOP,
+    binding,
+    cell,
+    external,
+    objects_of,
+    on,
+    organization,
+    policy,
+    route,
+)
 from xds_server.cells.releases import Releases, release_name, release_of
 from xds_server.compile import Compiled, Options, compile_objects
 from xds_server.diagnostics import CATALOGUE
@@ -63,6 +76,25 @@ def test_a_snapshot_holds_nothing_of_another_stage() -> None:
                 assert f"{other}.acme".encode() not in text
                 assert block not in text, "the west gateway of the other stage"
                 assert f"{other}.front.example".encode() not in text
+
+
+def test_a_secret_of_one_stage_is_in_no_snapshot_of_another() -> None:
+    secrets = "".join(
+        f"---\napiVersion: v1\nkind: Secret\nmetadata: {{name: key-{stage}, namespace: front}}\n"
+        f"stringData: {{credential: value-of-{stage}}}\n"
+        for stage in ("dev", "test")
+    )
+    mail = external(
+        "mail", "{hosts: [mail.example], ports: [{port: 80, protocol: HTTP}], credential: {secretRef: {name: key-dev}}}"
+    )
+    over = ", externals: {mail: {credential: {secretRef: {name: key-test}}}}}"
+    there = STAGES["front-test"].replace("{gateways", "{gateways", 1).rstrip()[:-2] + over + "}\n"
+    compiled = compile_stages(secrets=secrets, mail=mail, front_test=there)
+    assert compiled.diagnostics == ()
+    for stage, other in (("dev", "test"), ("test", "dev")):
+        texts = {name: text_of(one) for name, one in compiled.snapshots.items() if f"/{stage}/" in name}
+        assert f"value-of-{stage}".encode() in texts[f"acme/{stage}/front/south"]
+        assert all(f"value-of-{other}".encode() not in text for text in texts.values())
 
 
 def test_an_edit_of_one_binding_changes_no_version_of_another_stage() -> None:

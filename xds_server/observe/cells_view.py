@@ -23,6 +23,7 @@ from xds_server.observe.usage import Report
 from xds_server.releases.store import Entry
 
 Json = dict[str, Any]
+_ORDER = ("north", "west", "east", "south")
 History = Callable[[str, str], Iterable[Entry]]
 """The history of a cell in a stage (stage, cell), the oldest first."""
 
@@ -108,7 +109,8 @@ def gateways_view(
                         "proxies": {"synced": done.synced, "wanted": done.wanted} if done else None,
                     }
                 )
-    return found
+    stages = [one.stage for one in compiled.stages]
+    return sorted(found, key=lambda one: (stages.index(one["stage"]), _ORDER.index(one["direction"])))
 
 
 def dependencies_view(compiled: Compiled, cell: str, component: str | None = None) -> list[Json]:
