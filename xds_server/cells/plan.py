@@ -88,7 +88,7 @@ def make_plan(
     secrets: dict[tuple[str, str], frozenset[str]] = {}
     for item in objects:
         if isinstance(item.spec, SecretBody):
-            secrets[item.namespace, item.name] = frozenset(item.spec.values())
+            secrets[item.namespace, item.name] = frozenset((*item.spec.data, *item.spec.string_data))
         if item.key.group == CELLWAY_GROUP:
             by_kind.setdefault(item.key.kind, {})[item.name] = item
     name, spec, extra = organization_of(objects)

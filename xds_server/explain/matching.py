@@ -53,7 +53,8 @@ def _path(match: RouteMatch, request: Request) -> str:
 def _header(matcher: HeaderMatcher, request: Request) -> str:
     """Of several headers with the name one has to fit; if it is inverted, none may."""
     pseudo = {":method": request.method, ":authority": request.host, ":path": request.path, ":scheme": request.scheme}
-    own = pseudo.get(matcher.name)
+    pseudo["host"] = request.host  # Envoy knows both by one name
+    own = pseudo.get(matcher.name.lower())
     values = request.headers.get(matcher.name.lower(), ()) if own is None else (own,)
     what = f"the header {matcher.name}" if own is None else f"the {matcher.name.removeprefix(':')}"
     if matcher.WhichOneof("header_match_specifier") == "present_match":
