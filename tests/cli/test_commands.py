@@ -294,3 +294,11 @@ def test_help_imports_no_server() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert "validate" in cellway("--help").stdout
+
+
+def test_render_of_a_diagram_is_for_one_stage() -> None:
+    shop = str(ROOT / "policies" / "shop")
+    assert cellway("render", shop, "--as", "diagram", "--stage", "dev").stdout.startswith("flowchart LR\n")
+    done = cellway("render", shop, "--as", "diagram", "--stage", "moon")
+    assert (done.returncode, "there is no stage moon" in done.stderr) == (2, True)
+    assert cellway("render", shop, "--as", "diagram", "-o", "json").returncode == 2

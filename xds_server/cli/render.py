@@ -14,7 +14,7 @@ from xds_server.cli.output import FOUND, trouble
 if TYPE_CHECKING:
     from xds_server.cli.reading import Reading
 
-Form = Literal["resources", "bootstrap", "objects", "status", "effective"]
+Form = Literal["resources", "bootstrap", "objects", "status", "effective", "diagram"]
 
 
 def render(  # noqa: PLR0913, PLR0917 (options of a command)
@@ -24,14 +24,16 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
         typer.Option(
             "--as",
             help="Envoy resources; bootstraps that need no control plane; the objects that cells mean; statuses; the"
-            " effective settings of cells and who set each.",
+            " effective settings of cells and who set each; a Mermaid diagram of the cells of a stage.",
         ),
     ] = "resources",
     gateway: Annotated[
         str | None, typer.Option(metavar="NAMESPACE/NAME", help="Only this gateway.", show_default=False)
     ] = None,
     cell: Annotated[str | None, typer.Option(help="With --as effective: only this cell.", show_default=False)] = None,
-    stage: Annotated[str | None, typer.Option(help="With --as effective: only this stage.", show_default=False)] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="With --as effective or diagram: this stage.", show_default=False)
+    ] = None,
     output: Annotated[
         Literal["text", "yaml", "json"] | None,
         typer.Option(
@@ -49,13 +51,12 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
 
     options = options_of(controller_name, address_pool)
     reading = read(paths, options)
-    if output == "text" and form != "effective":
-        trouble(f"--as {form} is printed as yaml or json")
-    if (cell or stage) and form != "effective":
-        trouble("--cell and --stage choose among effective settings: add --as effective")
+    _check_options(form, cell, stage, output)
     if gateway is not None and gateway not in reading.compiled.snapshots:
         trouble(f"there is no gateway {gateway}; there are: {', '.join(sorted(reading.compiled.snapshots)) or 'none'}")
-    if form == "effective":
+    if form == "diagram":
+        _print_diagram(reading, stage)
+    elif form == "effective":
         _print_effective(reading, cell, stage, output or "text")
     else:
         documents = _documents(form, reading, gateway, options.controllers[0], show_secrets=show_secrets)
@@ -64,6 +65,26 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
         for diagnostic in reading.diagnostics:
             print(diagnostic, file=sys.stderr)
         raise typer.Exit(FOUND)
+
+
+def _check_options(form: Form, cell: str | None, stage: str | None, output: str | None) -> None:
+    if form == "diagram" and output not in (None, "text"):
+        trouble("--as diagram is printed as text")
+    if output == "text" and form not in ("effective", "diagram"):
+        trouble(f"--as {form} is printed as yaml or json")
+    if cell and form != "effective":
+        trouble("--cell chooses among effective settings: add --as effective")
+    if stage and form not in ("effective", "diagram"):
+        trouble("--stage is for --as effective and --as diagram")
+
+
+def _print_diagram(reading: Reading, stage: str | None) -> None:
+    from xds_server.observe.diagram import mermaid
+
+    stages = {one.stage: one for one in reading.compiled.stages}
+    if stage is not None and stage not in stages:
+        trouble(f"there is no stage {stage}; there are: {', '.join(stages)}")
+    print(mermaid(stages[stage] if stage else reading.compiled.stages[0]), end="")
 
 
 def _print_effective(reading: Reading, cell: str | None, stage: str | None, output: str) -> None:
