@@ -88,8 +88,8 @@ class BackendTls:
 
     Where there are `alternatives`, one of them must be in the certificate, and not `san`. With `by_endpoint` the hostname
     of the endpoint is sent, and must be in its certificate. Not `verified`: any certificate will do. `client` is shown to
-    the backend, in place of what the gateway shows. `versions` are the oldest and the newest, `protocols` what ALPN offers;
-    empty: what is usual.
+    the backend, in place of what the gateway shows. `versions` are the oldest and the newest, `protocols` what ALPN offers,
+    `ciphers`, `curves` and `signatures` the algorithms; empty: what is usual.
     """
 
     sni: str = ""
@@ -101,6 +101,9 @@ class BackendTls:
     client: Certificate | None = None
     versions: tuple[str, str] = ("", "")
     protocols: tuple[str, ...] = ()
+    ciphers: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
+    signatures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

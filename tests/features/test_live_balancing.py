@@ -86,6 +86,10 @@ def edge(envoy: Envoy, reports: Reports) -> Envoy:
         "stream": (replace(both, protocol="h2c"), reported(outOfBand=stream)),
         **{f"zone-{name}": (both, zoned(kind, a=0, b=5)) for name, kind in KINDS.items()},
     }
+    slow, quick = envoy.server("slow"), envoy.server("quick")
+    slow.delay = 0.2
+    uneven = backend(slow.address, quick.address, name="uneven")
+    named |= {f"uneven-{name}": (uneven, balancer(**KINDS[name])) for name in ("least", "round")}
     envoy.apply(
         gateway(
             *(
@@ -102,7 +106,7 @@ def spread(edge: Envoy, name: str, count: int = 20, **headers: str) -> Counter[s
 
 
 def test_a_request_names_its_endpoint(edge: Envoy) -> None:
-    one, two = (f"127.0.0.1:{server.address[1]}" for server in edge.servers)
+    one, two = (f"127.0.0.1:{server.address[1]}" for server in edge.servers[:2])
     assert spread(edge, "override", x_first=one) == {"one": 20}
     assert spread(edge, "override", x_second=two) == {"two": 20}
     assert spread(edge, "override", x_first=one, x_second=two) == {"one": 20}
@@ -137,3 +141,13 @@ def test_reports_come_by_a_stream_of_their_own(edge: Envoy, reports: Reports) ->
         assert time.monotonic() < deadline, reports.calls
         edge.get("stream.example")
         time.sleep(0.02)
+
+
+def test_a_slow_endpoint_gets_fewer_requests(edge: Envoy) -> None:
+    def at_once(name: str) -> Counter[str]:
+        with ThreadPoolExecutor(6) as pool:
+            answers = pool.map(lambda _: edge.get(f"uneven-{name}.example").json()["server"], range(120))
+            return Counter(answers)
+
+    assert at_once("round") == {"slow": 60, "quick": 60}
+    assert at_once("least")["slow"] < 45

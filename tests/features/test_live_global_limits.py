@@ -67,9 +67,22 @@ def edge(envoy: Envoy, service: RateLimitService) -> Envoy:
     for name, options in (("open", {}), ("closed", {"failClosed": True})):
         bound = limits(service, name, {"limit": MINUTE}, gone=True, **options)
         hosts.append(host(f"{name}.example", route(action, bound)))
+    together = limits(service, "together", {"limit": {"requests": 7, "unit": "Hour"}})
+    hosts.append(host("together.example", route(action, together, name="together")))
     own = limits(service, "own", {"limit": MINUTE}, domain="of-its-own")
     envoy.apply(gateway(host("own.example", route(action, own)), host("free.example", route(action)), *hosts))
     return envoy
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory, service: RateLimitService) -> Iterator[Envoy]:
+    """Another Envoy under one of the policies."""
+    running = Envoy(tmp_path_factory.mktemp("other"))
+    action = forward(backend(running.server().address))
+    bound = limits(service, "together", {"limit": {"requests": 7, "unit": "Hour"}})
+    running.apply(gateway(host("together.example", route(action, bound, name="together"))))
+    yield running
+    running.close()
 
 
 def codes(edge: Envoy, name: str, count: int, path: str = "/", method: str = "GET", **headers: str) -> list[int]:
@@ -90,6 +103,11 @@ def test_above_the_limit_the_answer_is_429(edge: Envoy) -> None:
     assert answer.headers["x-ratelimit-limit"].startswith("2")
     assert not [name for name in answer.headers if "envoy" in name]
     assert codes(edge, "plain", 2, "/a") == [200, 200], "another route has a count of its own"
+
+
+def test_all_envoys_together_keep_to_the_limit(edge: Envoy, other: Envoy) -> None:
+    answers = [one.get("together.example").status_code for _ in range(8) for one in (edge, other)]
+    assert answers == [200] * 7 + [429] * 9
 
 
 def test_a_shared_limit_is_one_for_all_routes(edge: Envoy) -> None:

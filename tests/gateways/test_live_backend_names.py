@@ -104,6 +104,17 @@ def test_versions_have_bounds(world: World) -> None:
     assert world.status(f"sni: one.example, {CA}, minVersion: '1.3'", one) == 503, "the server ends at 1.2"
 
 
+def test_algorithms_are_chosen(world: World) -> None:
+    picky = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load(picky, world.authority.issue("picky.example"))
+    picky.maximum_version = ssl.TLSVersion.TLSv1_2
+    picky.set_ciphers("ECDHE-ECDSA-AES256-GCM-SHA384")
+    server = (world.rig.server("picky", picky), "")
+    base = f"sni: picky.example, {CA}, ecdhCurves: [P-256], signatureAlgorithms: [ecdsa_secp256r1_sha256]"
+    assert world.status(f"{base}, ciphers: [ECDHE-ECDSA-AES256-GCM-SHA384]", server) == 200
+    assert world.status(f"{base}, ciphers: [ECDHE-ECDSA-AES128-GCM-SHA256]", server) == 503
+
+
 @pytest.mark.parametrize(
     ("tls", "said"),
     [
@@ -111,6 +122,9 @@ def test_versions_have_bounds(world: World) -> None:
         ("insecureSkipVerify: true, sni: a, autoSNIFromEndpointHostname: true", "either 'sni' or"),
         ("autoSNIFromEndpointHostname: true, insecureSkipVerify: true", "a hostname at each endpoint"),
         ("sni: a, insecureSkipVerify: true, minVersion: '1.3', maxVersion: '1.2'", "older than"),
+        ("insecureSkipVerify: true, sni: a, ciphers: [ROT13]", "does not know 'ROT13'"),
+        ("insecureSkipVerify: true, sni: a, ecdhCurves: [P-256, P-256]", "there twice"),
+        ("insecureSkipVerify: true, sni: a, minVersion: '1.3', ciphers: [AES128-SHA]", "do nothing for TLS 1.3"),
         ("insecureSkipVerify: false, sni: a", "give either 'caCertificateRefs'"),
     ],
 )

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.e2e.certificates import Authority
 from tests.gateways.clients import OK, everything, gateway, ports, status
 from tests.gateways.rig import Rig, authorities, load, route, secret, service
-from xds_server.features.client_tls import CIPHERS, CURVES, SIGNATURES
+from xds_server.features.parts.tls_names import CIPHERS, CURVES, SIGNATURES
 
 CA = "caCertificateRefs: [{kind: ConfigMap, name: ca}]"
 ME, URI = "me.example", "spiffe://shop/me"

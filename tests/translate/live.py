@@ -65,6 +65,7 @@ class Server:
         self.body: str | bytes = ""
         self.type = ""
         self.broken: set[str] = set()
+        self.delay = 0.0
         self.headers: dict[str, str] = {}
         server = self
 
@@ -79,6 +80,8 @@ class Server:
                     return
                 sent = self._read()
                 word, _, number = self.path.strip("/").partition("?")[0].rpartition("/")
+                if server.delay:
+                    time.sleep(server.delay)
                 if word.endswith("sleep"):
                     time.sleep(float(number))
                 status = int(number) if word.endswith("status") else 500 if self.path in server.broken else 200

@@ -115,4 +115,7 @@ def _tls(item: Object, spec: BackendSpec, index: Index) -> BackendTls | Unresolv
         client=client,
         versions=(lowest, highest),
         protocols=spec.tls.alpn_protocols,
+        ciphers=spec.tls.ciphers,
+        curves=spec.tls.ecdh_curves,
+        signatures=spec.tls.signature_algorithms,
     )

@@ -21,6 +21,7 @@ from xds_server.features.parts.client_certificates import (
     fill_validation,
     resolve_validation,
 )
+from xds_server.features.parts.tls_names import CIPHERS, CURVES, SIGNATURES
 from xds_server.spec import Spec, Text
 
 Version = Literal["Auto", "1.0", "1.1", "1.2", "1.3"]
@@ -31,41 +32,6 @@ _VERSIONS = {
     "1.3": TlsParameters.TLSv1_3,
 }
 _DEFAULTS = {"minVersion": "1.2", "maxVersion": "1.3"}
-CIPHERS = frozenset(
-    {
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        "ECDHE-RSA-CHACHA20-POLY1305",
-        "ECDHE-ECDSA-AES128-SHA",
-        "ECDHE-RSA-AES128-SHA",
-        "ECDHE-ECDSA-AES256-SHA",
-        "ECDHE-RSA-AES256-SHA",
-        "AES128-GCM-SHA256",
-        "AES256-GCM-SHA384",
-        "AES128-SHA",
-        "AES256-SHA",
-    }
-)
-CURVES = frozenset({"X25519", "P-256", "P-384", "P-521", "X25519MLKEM768"})
-SIGNATURES = frozenset(
-    {
-        "rsa_pss_rsae_sha256",
-        "rsa_pss_rsae_sha384",
-        "rsa_pss_rsae_sha512",
-        "rsa_pkcs1_sha256",
-        "rsa_pkcs1_sha384",
-        "rsa_pkcs1_sha512",
-        "rsa_pkcs1_sha1",
-        "ecdsa_secp256r1_sha256",
-        "ecdsa_secp384r1_sha384",
-        "ecdsa_secp521r1_sha512",
-        "ecdsa_sha1",
-        "ed25519",
-    }
-)
 Names = Annotated[tuple[Text, ...], Field(max_length=32)]
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from xds_server.features.parts.tls_names import CIPHERS, CURVES, SIGNATURES
 from xds_server.spec import Bool, ObjectName, ObjectRef, Port, PreciseHostname, Spec, Text
 
 _LONGEST_SOCKET_PATH = 107
@@ -209,6 +210,23 @@ class CaRef(Spec):
     name: ObjectName
 
 
+def _names(known: frozenset[str]) -> AfterValidator:
+    """Only names that Envoy knows, and each once."""
+
+    def check(names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in known:
+                raise ValueError(f"Envoy does not know '{name}'; known: {', '.join(sorted(known))}")
+        if len(set(names)) < len(names):
+            raise ValueError("a name is there twice")
+        return names
+
+    return AfterValidator(check)
+
+
+Algorithms = Annotated[tuple[Text, ...], Field(max_length=32)]
+
+
 class BackendTlsSpec(Spec):
     """TLS to the endpoints: whom to trust, and the name that is sent and must be in the certificate."""
 
@@ -220,6 +238,9 @@ class BackendTlsSpec(Spec):
     client_certificate_ref: ObjectRef | None = None
     min_version: TlsVersion | None = None
     max_version: TlsVersion | None = None
+    ciphers: Annotated[Algorithms, _names(CIPHERS)] = ()
+    ecdh_curves: Annotated[Algorithms, _names(CURVES)] = ()
+    signature_algorithms: Annotated[Algorithms, _names(SIGNATURES)] = ()
     alpn_protocols: Annotated[tuple[Literal["http/1.0", "http/1.1", "h2"], ...], Field(max_length=3)] = ()
 
     @model_validator(mode="after")
@@ -229,6 +250,8 @@ class BackendTlsSpec(Spec):
         lowest, highest = (_VERSIONS.index(one or "Auto") for one in (self.min_version, self.max_version))
         if lowest and highest and lowest > highest:
             raise ValueError(f"maxVersion {self.max_version} is older than minVersion {self.min_version}")
+        if self.ciphers and self.min_version == "1.3":
+            raise ValueError("'ciphers' do nothing for TLS 1.3, and nothing older is spoken")
         return self
 
     @model_validator(mode="after")

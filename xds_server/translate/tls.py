@@ -113,6 +113,9 @@ def upstream_socket(backend: Backend, tls: BackendTls, client: Certificate | Non
     lowest, highest = (_VERSIONS[one] for one in tls.versions)
     common.tls_params.tls_minimum_protocol_version = lowest
     common.tls_params.tls_maximum_protocol_version = highest
+    common.tls_params.cipher_suites.extend(tls.ciphers)
+    common.tls_params.ecdh_curves.extend(tls.curves)
+    common.tls_params.signature_algorithms.extend(tls.signatures)
     if tls.verified:
         common.validation_context.CopyFrom(_validation(tls))
     if client is not None:
