@@ -88,6 +88,15 @@ def ask(
 
 
 @contextmanager
+def hand_made_west_of_placeholders(cellway: Cellway, text: str, cell: str) -> Iterator[tuple[str, int]]:
+    """Where an Envoy is the west gateway of a cell, with what `render` shows in place of certificates."""
+    found = compiled(text.replace("ADDR", cellway.block.prefix))
+    west = next(one for one in found.gateways if one.key.name == f"{cell}-west")
+    with _envoy(cellway, static_bootstrap(found.snapshots[west.name]), west.ports[0].addresses[0], f"{cell}-west"):
+        yield west.ports[0].addresses[0], west.ports[0].port
+
+
+@contextmanager
 def hand_made_east(cellway: Cellway, text: str, cell: str, issuer: Issuer) -> Iterator[HandMade]:
     """An Envoy that is the east gateway of a cell as `text` has it, with certificates of `issuer`."""
     names = [gateway(cell, one) for one in ("east", "west")]
@@ -97,18 +106,24 @@ def hand_made_east(cellway: Cellway, text: str, cell: str, issuer: Issuer) -> It
     east = next(one for one in found.gateways if one.key.name == f"{cell}-east")
     port = east.ports[0]
     bootstrap = static_bootstrap(found.snapshots[east.name])
-    bootstrap["admin"] = {"address": {"socket_address": {"address": port.addresses[0], "port_value": 19000}}}
     accesses = cellway.folder.parent / f"{cell}-east-{time.monotonic_ns()}.accesses"
     _log_to(bootstrap, accesses)
-    file = cellway.folder.parent / f"{cell}-east.yaml"
+    with _envoy(cellway, bootstrap, port.addresses[0], f"{cell}-east"):
+        yield HandMade(f"http://{port.addresses[0]}:{port.port}/", accesses)
+
+
+@contextmanager
+def _envoy(cellway: Cellway, bootstrap: dict[str, Any], address: str, name: str) -> Iterator[None]:
+    bootstrap["admin"] = {"address": {"socket_address": {"address": address, "port_value": 19000}}}
+    file = cellway.folder.parent / f"{name}.yaml"
     file.write_text(yaml.safe_dump(bootstrap), encoding="utf-8")
-    with (cellway.folder.parent / f"{cell}-east.log").open("wb") as log:
+    with (cellway.folder.parent / f"{name}.log").open("wb") as log:
         command = [str(ENVOY), "-c", str(file), "--use-dynamic-base-id", "--log-level", "warning"]
         command += ["--file-flush-interval-msec", "20"]
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        until_ready(f"http://{port.addresses[0]}:19000/ready")
-        yield HandMade(f"http://{port.addresses[0]}:{port.port}/", accesses)
+        until_ready(f"http://{address}:19000/ready")
+        yield
     finally:
         process.terminate()
         process.wait(10)

@@ -13,14 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.documents import compiled
 from tests.e2e import peers, shop
 from tests.e2e.load import Load
-from tests.e2e.peers import context, gateway, hand_made_east, issuer_of, stranger
+from tests.e2e.peers import context, gateway, hand_made_east, hand_made_west_of_placeholders, issuer_of, stranger
 from tests.e2e.running import Cellway
 from tests.e2e.shop import EAST, NORTH, WEST
 from tests.e2e.test_cells import ORDERS, ask, seen_by
 from tests.e2e.tokens import bearer, jwks
 from xds_server.automation.authority import Issuer, make_root
+from xds_server.model.core import SecretBody
 
 CATALOG, PAYMENTS = "catalog.orders.cell.internal", "api.payments.cell.internal"
 ALLOW = (
@@ -191,6 +193,23 @@ def test_east_sends_nothing_to_a_west_of_another_cell(cells: Cellway, authority:
         assert "UF" in logged.split()[0]
         assert "CERTIFICATE_VERIFY_FAILED" in logged
         assert counted(cells, "payments", "downstream_rq_total") == before
+
+
+def test_placeholders_open_nothing(cells: Cellway, tmp_path: Path) -> None:
+    bindings = shop.BINDINGS.replace("ADDR.16\n", "ADDR.64\n")
+    text = "---".join([shop_text(), shop.STOREFRONT, bindings])
+    found = compiled(text.replace("ADDR", cells.block.prefix))
+    held = {one.name: one for one in found.stages[0].objects if one.key.kind == "Secret"}["storefront-east-identity"]
+    assert isinstance(held.spec, SecretBody)
+    pair = held.spec.values()
+    (tmp_path / "placeholder.pem").write_bytes(pair["tls.crt"] + pair["tls.key"])
+    tls = ssl.create_default_context()
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    tls.load_cert_chain(tmp_path / "placeholder.pem")
+    before = seen_by(cells, "api")
+    with hand_made_west_of_placeholders(cells, text, "orders") as west, pytest.raises(httpx.TransportError):
+        peers.ask(west, tls, ORDERS)
+    assert seen_by(cells, "api") == before
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 In: the plan, and certificates as they were given to the compiler. Out: names such as
 `spiffe://DOMAIN/cell/orders/gw/west`, and for each gateway a derived Secret and ConfigMap that Gateways and
-BackendTLSPolicies refer to. Nothing is issued here. Without certificates there are placeholders: they are expired and
-their kind of key is none that Envoy takes, so that nobody trusts them by accident. Where certificates should be there and
+BackendTLSPolicies refer to. Nothing is issued here. Without certificates there are placeholders: they expired long
+ago, so that nobody trusts them. Where certificates should be there and
 are not, nothing stands in their place, and the gateways stay closed.
 """
 
