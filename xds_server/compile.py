@@ -43,7 +43,8 @@ class Options:
     `controllers`: the controllerNames that we answer for. `address_pool`: a CIDR from which every Gateway without
     `spec.addresses` gets an address of its own; without it such a Gateway listens on all addresses. `fetched`: what is
     known of the documents of the web that a compilation before this one `wanted`, by URL. `authorities`: what vouches for
-    gateways of cells; None where nothing is served and placeholders will do.
+    gateways of cells; None where nothing is served and placeholders will do. `databases`: files on Envoys' machines that
+    tell where addresses are.
     """
 
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
@@ -51,6 +52,7 @@ class Options:
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     releases: Releases = NO_RELEASES
     authorities: Authorities | None = None
+    databases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def compile_objects(
     """
     written, duplicates = unique(objects)
     lowered = lower_stages(written, options.releases, options.authorities)
-    given = Given(options.controllers, options.address_pool, options.fetched)
+    given = Given(options.controllers, options.address_pool, options.fetched, options.databases)
     attached = [attach_objects(one.objects, FEATURES, given) for one in lowered]
     gateways = [
         _called(gateway, one) for one, found in zip(lowered, attached, strict=True) for gateway in found.gateways

@@ -11,8 +11,8 @@ import pytest
 from tests.e2e.tokens import bearer, jwks
 from tests.translate.graphs import backend, forward, gateway, host, route, setting
 from tests.translate.live import Envoy
-from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.jwt import JwtSpec
+from xds_server.features.parts.authorization_specs import AuthorizationSpec
 from xds_server.graph import Setting
 
 IDP: dict[str, Any] = {"name": "idp", "issuer": "https://idp.acme.example", "localJWKS": {"inline": jwks()}}

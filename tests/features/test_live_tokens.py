@@ -14,9 +14,9 @@ import pytest
 from tests.e2e.tokens import bearer, jwks, token
 from tests.translate.graphs import Reporter, backend, forward, gateway, host, route, setting
 from tests.translate.live import Envoy
-from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.header_modifier import HeaderModifierSpec
 from xds_server.features.jwt import JwtSpec
+from xds_server.features.parts.authorization_specs import AuthorizationSpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
 from xds_server.graph import Gateway, Respond, Setting, ValueMatch
 

@@ -14,7 +14,6 @@ from xds_server.features import FEATURES
 from xds_server.features.adaptive_concurrency import AdaptiveConcurrencySpec
 from xds_server.features.admission_control import AdmissionControlSpec
 from xds_server.features.api_keys import ApiKeyAuthSpec
-from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.bandwidth import BandwidthSpec
 from xds_server.features.bandwidth_share import BandwidthShareSpec
@@ -41,6 +40,7 @@ from xds_server.features.http_upgrade import UpgradeSpec
 from xds_server.features.jwt import Jwt, JwtSpec, RemoteKeys
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.oidc import OidcSpec
+from xds_server.features.parts.authorization_specs import AuthorizationSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.parts.keepalive import TcpKeepaliveSpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
@@ -100,6 +100,7 @@ SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "dynamic_resolver": DynamicResolverSpec,
     "credential_injection": CredentialInjectionSpec,
     "peers": PeersSpec,
+    "locations": AuthorizationSpec,
     "http_upgrade": Listed(UpgradeSpec),
     "response_override": Listed(ResponseOverrideSpec),
     "admission_control": AdmissionControlSpec,
@@ -228,8 +229,12 @@ CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
             "request.path == 'a\nb'", "google.protobuf.Timestamp{seconds: 1} == request.time",
         )
     ),
-    ("authorization", ruled(principal={"clientIPGeoLocations": [{"country": "DE"}]}), "F102",
-     ("rules", 0, "principal", "clientIPGeoLocations")),
+    ("authorization", ruled(principal={"clientIPGeoLocations": [{"country": "DE"}]}), "F130",
+     ("rules", 0, "principal", "clientIPGeoLocations", 0, "country")),
+    ("authorization", ruled(principal={"clientIPGeoLocations": [{"anonymous": {"isVPN": False}}]}), "F130",
+     ("rules", 0, "principal", "clientIPGeoLocations", 0, "anonymous", "isVPN")),
+    ("authorization", ruled(principal={"clientIPGeoLocations": [{"anonymous": {}}]}), "F130",
+     ("rules", 0, "principal", "clientIPGeoLocations", 0)),
     ("authorization", ruled(principal={"jwt": {"provider": "idp"}}), "F130", ("rules", 0, "principal", "jwt")),
     ("authorization", ruled(principal={"clientCIDRs": ["10.0.0.0/8", "10.0.0.1/8"]}), "F130",
      ("rules", 0, "principal", "clientCIDRs", 1)),
@@ -493,4 +498,5 @@ def test_names_and_carriers_are_unique() -> None:
     filters = [one.filter_name for one in FEATURES if one.filter_name]
     for each in (names, carriers, filters):
         twice = {one for one in each if list(each).count(one) > 1}
-        assert twice <= {("BackendTrafficPolicy", "rateLimit")}, "one field for two features, each with a half of it"
+        halves = {("BackendTrafficPolicy", "rateLimit"), ("SecurityPolicy", "authorization")}
+        assert twice <= halves, "one field for two features, each with a half of it"

@@ -42,6 +42,7 @@ class Reporter:
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
     documents: dict[str, Fetched] = field(default_factory=dict)
+    databases: dict[str, str] = field(default_factory=dict)
 
     def problem(self, code: str, *path: str | int, hint: str = "", **words: object) -> None:
         """Keeps (code, path, message)."""
@@ -70,6 +71,10 @@ class Reporter:
                 if kind == "BackendTrafficPolicy" and fields.get(field_name) is not None:
                     found.append(Setting(one.name, one.resolve(fields[field_name], self)))
         return tuple(found)
+
+    def location_databases(self) -> dict[str, str]:
+        """Files that tell where addresses are."""
+        return self.databases
 
     def document(self, url: str) -> Fetched | None:
         """A document of the web, if there is one."""

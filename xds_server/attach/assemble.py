@@ -17,7 +17,7 @@ from xds_server.attach.exclusive import Attaching, exclusive
 from xds_server.attach.gateways import GatewayState, read_gateways
 from xds_server.attach.guards import lost_guards
 from xds_server.attach.hostnames import owner
-from xds_server.attach.index import Index, build_index, unique
+from xds_server.attach.index import Index, Outside, build_index, unique
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
 from xds_server.attach.listeners import ListenerState
 from xds_server.attach.names import dns_port
@@ -71,6 +71,7 @@ class Given:
     controllers: tuple[str, ...]
     pool: str | None
     fetched: Mapping[str, Fetched]
+    databases: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ class _Tables:
 def attach_objects(objects: Iterable[Object], features: Sequence[AnyFeature], given: Given) -> Attached:
     """Decide what applies to what."""
     chosen, problems = unique(objects)
-    index = build_index(chosen, given.fetched)
+    index = build_index(chosen, Outside(given.fetched, given.databases))
     states, sets, more = read_gateways(index, given.controllers, given.pool)
     parents = {state.key: state for state in states}
     foreign = frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, "Gateway")) - {*parents}

@@ -6,7 +6,7 @@ the feature reported. References into other namespaces need a ReferenceGrant.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -90,6 +90,10 @@ class Reading:
         settings, problems = self.expand(self.item, written, (*self.path, *path))
         self.problems += problems
         return settings
+
+    def location_databases(self) -> Mapping[str, str]:
+        """Files that tell where addresses are."""
+        return self.index.databases
 
     def document(self, url: str) -> Fetched | None:
         """A document of the web as it is known now."""

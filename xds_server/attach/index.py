@@ -38,6 +38,14 @@ def unique(objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnos
     return tuple(chosen.values()), tuple(problems)
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What is known beside objects: documents of the web by URL, and files that tell where addresses are."""
+
+    fetched: Mapping[str, Fetched]
+    databases: Mapping[str, str]
+
+
 class Namespaces(Protocol):
     """Which namespaces are meant: `All`, `Same`, those of a `Selector`, or None of them."""
 
@@ -59,6 +67,8 @@ class Index:
     """The oldest BackendTLSPolicy of each target and section (a port; empty for the whole of it), a cell's own first."""
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     """Documents of the web by URL."""
+    databases: Mapping[str, str] = field(default_factory=dict)
+    """Files that tell where addresses are, by what they tell."""
     wanted: set[str] = field(default_factory=set)
     """The URLs of those that were looked for, known or not: filled while features read their specs."""
 
@@ -100,7 +110,7 @@ def _grants(grant: ReferenceGrantSpec, source: Key, target: Key) -> bool:
     )
 
 
-def build_index(objects: Iterable[Object], fetched: Mapping[str, Fetched] | None = None) -> Index:
+def build_index(objects: Iterable[Object], given: Outside | None = None) -> Index:
     """Index objects of different identities, and documents of the web."""
     by_kind: dict[tuple[str, str], list[Object]] = defaultdict(list)
     slices: dict[tuple[str, str], list[Object]] = defaultdict(list)
@@ -122,5 +132,6 @@ def build_index(objects: Iterable[Object], fetched: Mapping[str, Fetched] | None
         {kind: tuple(items) for kind, items in by_kind.items()},
         {service: tuple(items) for service, items in slices.items()},
         tls_policies,
-        fetched or {},
+        given.fetched if given else {},
+        given.databases if given else {},
     )

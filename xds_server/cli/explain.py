@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers
+from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Geoip
 from xds_server.cli.output import FOUND, console, trouble
 
 if TYPE_CHECKING:
+    from xds_server.compile import Options
     from xds_server.explain.request import Request
 
 Json = Mapping[str, Any]
@@ -34,6 +35,7 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print it.")] = "text",
     admin: Admin = DEFAULT_ADMIN,
     address_pool: AddressPool = None,
+    geoip: Geoip = None,
     controller_name: Controllers = None,
 ) -> None:
     """Show the way of a request: listener, host, the routes that lost and why, the one that wins, and where it leads.
@@ -42,6 +44,7 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     """
     import json
 
+    from xds_server.cli.reading import options_of
     from xds_server.explain.request import NotARequestError, read_request
     from xds_server.observe.explain_view import is_served
 
@@ -51,7 +54,7 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     except NotARequestError as error:
         trouble(str(error))
     if paths:
-        answers: list[Json] = _from_files(paths, request, gateway, controller_name, address_pool)
+        answers: list[Json] = _from_files(paths, request, gateway, options_of(controller_name, address_pool, geoip))
     else:
         answers = _from_server(admin, method.upper(), url, pairs, gateway)
     if output == "json":
@@ -69,13 +72,11 @@ def _pair(written: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _from_files(
-    paths: list[Path], request: Request, gateway: str | None, controllers: list[str] | None, pool: str | None
-) -> list[Json]:
-    from xds_server.cli.reading import options_of, read
+def _from_files(paths: list[Path], request: Request, gateway: str | None, options: Options) -> list[Json]:
+    from xds_server.cli.reading import read
     from xds_server.observe.explain_view import explain_view
 
-    compiled = read(paths, options_of(controllers, pool)).compiled
+    compiled = read(paths, options).compiled
     if gateway is not None and gateway not in compiled.snapshots:
         trouble(f"there is no gateway {gateway}; there are: {', '.join(sorted(compiled.snapshots)) or 'none'}")
     return list(explain_view(compiled, request, gateway))

@@ -54,6 +54,15 @@ AddressPool = Annotated[
         envvar="CELLWAY_ADDRESS_POOL", metavar="CIDR", help="Addresses for Gateways that name none.", show_default=False
     ),
 ]
+Geoip = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="CELLWAY_GEOIP",
+        metavar="WHAT=/PATH",
+        help="A MaxMind database on Envoys' machines: city, country, asn, isp or anonymous; may be given more than once.",
+        show_default=False,
+    ),
+]
 Controllers = Annotated[
     list[str] | None,
     typer.Option(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xds_server.cli.geoip import parse_databases
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
@@ -39,7 +40,9 @@ class Reading:
             return None
 
 
-def options_of(controllers: Sequence[str] | None, address_pool: str | None) -> Options:
+def options_of(
+    controllers: Sequence[str] | None, address_pool: str | None, geoip: Sequence[str] | None = None
+) -> Options:
     """Compile options from the command line."""
     import ipaddress
 
@@ -48,7 +51,11 @@ def options_of(controllers: Sequence[str] | None, address_pool: str | None) -> O
             ipaddress.ip_network(address_pool)
         except ValueError as error:
             trouble(f"--address-pool: {error}")
-    return Options(tuple(controllers or DEFAULT_CONTROLLERS), address_pool)
+    try:
+        databases = parse_databases(geoip)
+    except ValueError as error:
+        trouble(str(error))
+    return Options(tuple(controllers or DEFAULT_CONTROLLERS), address_pool, databases=databases)
 
 
 def read(paths: Sequence[Path], options: Options) -> Reading:

@@ -16,6 +16,7 @@ from xds_server.cli.options import (
     CertificateLifetime,
     Controllers,
     Folders,
+    Geoip,
     LogFormat,
     LogLevel,
     StateFolder,
@@ -40,6 +41,7 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     xds_insecure: XdsInsecure = False,
     xds_limit: XdsLimits = None,
     address_pool: AddressPool = None,
+    geoip: Geoip = None,
     envoy: Annotated[
         Path | None,
         typer.Option(
@@ -74,6 +76,15 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))
     cells = CellChoices(cell_authorities, certificate_lifetime)
     choices = Choices(
-        tuple(folders), admin, port, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level, cells
+        tuple(folders),
+        admin,
+        port,
+        address_pool,
+        tuple(geoip or ()),
+        tuple(controller_name or ()),
+        state_dir,
+        log_format,
+        log_level,
+        cells,
     )
     serve_until_stopped(choices, with_envoys=not no_envoy, envoy=envoy, stages=tuple(stage or ()), demo=demo)

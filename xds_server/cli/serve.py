@@ -11,6 +11,7 @@ from xds_server.cli.options import (
     CertificateLifetime,
     Controllers,
     Folders,
+    Geoip,
     LogFormat,
     LogLevel,
     StateFolder,
@@ -35,6 +36,7 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
     xds_insecure: XdsInsecure = False,
     xds_limit: XdsLimits = None,
     address_pool: AddressPool = None,
+    geoip: Geoip = None,
     state_dir: StateFolder = None,
     controller_name: Controllers = None,
     cell_authorities: CellAuthorities = None,
@@ -48,6 +50,15 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
     port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))
     cells = CellChoices(cell_authorities, certificate_lifetime)
     choices = Choices(
-        tuple(folders), admin, port, address_pool, tuple(controller_name or ()), state_dir, log_format, log_level, cells
+        tuple(folders),
+        admin,
+        port,
+        address_pool,
+        tuple(geoip or ()),
+        tuple(controller_name or ()),
+        state_dir,
+        log_format,
+        log_level,
+        cells,
     )
     serve_until_stopped(choices, with_envoys=False)

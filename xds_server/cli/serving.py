@@ -21,6 +21,7 @@ from xds_server.automation.authority import LONGEST, SHORTEST
 from xds_server.automation.certificates import Keeping
 from xds_server.cli.demo import demo_endpoints, things_to_try
 from xds_server.cli.echo import Echo
+from xds_server.cli.geoip import parse_databases
 from xds_server.cli.identities import read_identities
 from xds_server.cli.logs import configure_logs
 from xds_server.cli.output import trouble
@@ -102,6 +103,7 @@ class Choices:
     admin: str
     xds: XdsChoices
     address_pool: str | None
+    geoip: tuple[str, ...]
     controllers: tuple[str, ...]
     state: Path | None
     log_format: str | None
@@ -143,7 +145,9 @@ def _settings(choices: Choices, envoy: Path | None, stages: tuple[str, ...]) -> 
     if state is None and envoy is not None:
         state = default_state_folder(choices.folders, os.environ, Path.home())
     state = state.absolute() if state else None
-    options = Options(choices.controllers or DEFAULT_CONTROLLERS, choices.address_pool)
+    options = Options(
+        choices.controllers or DEFAULT_CONTROLLERS, choices.address_pool, databases=parse_databases(choices.geoip)
+    )
     return Settings(
         choices.folders,
         parse_address(choices.admin),

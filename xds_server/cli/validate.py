@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from xds_server.cli.options import AddressPool, Controllers
+from xds_server.cli.options import AddressPool, Controllers, Geoip
 from xds_server.cli.output import FOUND, print_diagnostics
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ def validate(
         typer.Option("--output", "-o", help="For people, programs, GitHub's workflows or code scanners."),
     ] = "text",
     address_pool: AddressPool = None,
+    geoip: Geoip = None,
     controller_name: Controllers = None,
 ) -> None:
     """Check policies, without network and without side effects. Exit code 1 if there are errors."""
     from xds_server.cli.reading import options_of, read
     from xds_server.observe.diagnostics_view import has_errors
 
-    reading = read(paths or [Path()], options_of(controller_name, address_pool))
+    reading = read(paths or [Path()], options_of(controller_name, address_pool, geoip))
     if output == "json":
         _print_json(reading)
     elif output == "sarif":

@@ -58,6 +58,7 @@ from xds_server.features.http_upgrade import HTTP_UPGRADE
 from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
+from xds_server.features.locations import LOCATIONS
 from xds_server.features.oidc import OIDC
 from xds_server.features.peer_header import PEER_HEADER
 from xds_server.features.peers import PEERS
@@ -90,6 +91,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     OIDC,
     JWT,
     EXT_AUTH,
+    LOCATIONS,
     AUTHORIZATION,
     LOCAL_RATE_LIMIT,
     GLOBAL_RATE_LIMIT,

@@ -16,9 +16,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field, JsonValue
 
 from xds_server.diagnostics import Path
 from xds_server.envoy_api.envoy.config.rbac.v3 import rbac_pb2
@@ -27,11 +24,21 @@ from xds_server.envoy_api.envoy.extensions.filters.http.rbac.v3.rbac_pb2 import 
 from xds_server.envoy_api.xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds_server.envoy_api.xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds_server.features.contract import Context, Feature, Sources, Transport, enable, pack
+from xds_server.features.parts.authorization_specs import (
+    AuthorizationRuleSpec,
+    AuthorizationSpec,
+    OperationPathSpec,
+    OperationSpec,
+    PrincipalSpec,
+    TokenSpec,
+)
 from xds_server.features.parts.expressions import asks_for_path, cel_matcher, parse_expression
+from xds_server.features.parts.locations import Location, resolve_location
 from xds_server.features.parts.patterns import check_regex
 from xds_server.features.parts.predicates import (
     Predicate,
     all_of,
+    any_of,
     claim_is,
     client_in,
     expression_is,
@@ -43,77 +50,9 @@ from xds_server.features.parts.predicates import (
     path_pattern,
 )
 from xds_server.features.parts.sources import Network, divide
-from xds_server.spec import Bool, HeaderName, HeaderValue, HttpMethod, Spec, Text
 
 _SCOPE_CLAIMS = ("scope", "scp")
 _PARAMETERS = "path-with-parameters"
-Name = Annotated[Text, Field(min_length=1, max_length=253)]
-Verdict = Literal["Allow", "Deny"]
-
-
-class OperationPathSpec(Spec):
-    """The path, without the query. A prefix counts by whole path elements."""
-
-    type: Literal["Exact", "PathPrefix", "RegularExpression"] = "PathPrefix"
-    value: Annotated[Text, Field(max_length=1024)] = "/"
-    invert: Bool = False
-
-
-class OperationSpec(Spec):
-    """What is asked."""
-
-    methods: Annotated[tuple[HttpMethod, ...], Field(max_length=16)] = ()
-    path: OperationPathSpec | None = None
-
-
-class ClaimSpec(Spec):
-    """A claim, nested with dots, that must be one of the values, or a list that holds one of them."""
-
-    name: Name
-    value_type: Literal["String", "StringArray"] = "String"
-    values: Annotated[tuple[Text, ...], Field(min_length=1, max_length=128)]
-
-
-class TokenSpec(Spec):
-    """What a checked token of this provider must say: every claim, and every scope."""
-
-    provider: Name
-    claims: Annotated[tuple[ClaimSpec, ...], Field(max_length=16)] = ()
-    scopes: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
-
-
-class PrincipalHeaderSpec(Spec):
-    """A header with one of these values. Only for headers that clients cannot set themselves."""
-
-    name: HeaderName
-    values: Annotated[tuple[HeaderValue, ...], Field(min_length=1, max_length=256)]
-
-
-class PrincipalSpec(Spec):
-    """Who asks. Of `clientCIDRs` one must hold the client's address."""
-
-    client_cidrs: Annotated[tuple[Text, ...], Field(alias="clientCIDRs")] = ()
-    jwt: TokenSpec | None = None
-    headers: Annotated[tuple[PrincipalHeaderSpec, ...], Field(max_length=256)] = ()
-    client_ip_geo_locations: Annotated[JsonValue, Field(alias="clientIPGeoLocations")] = None
-
-
-class AuthorizationRuleSpec(Spec):
-    """A verdict on the requests that fit. Places by address are not supported."""
-
-    name: Name | None = None
-    action: Verdict
-    operation: OperationSpec | None = None
-    principal: PrincipalSpec | None = None
-    cel: Annotated[str | None, Field(min_length=1, max_length=4096)] = None
-
-
-class AuthorizationSpec(Spec):
-    """Rules in order; the first that fits decides."""
-
-    rules: tuple[AuthorizationRuleSpec, ...] = ()
-    default_action: Verdict = "Deny"
-    shadow_mode: Bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +78,7 @@ class Rule:
     scopes: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     cel: str = ""
+    locations: tuple[Location, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +135,8 @@ class AuthorizationFeature(Feature[AuthorizationSpec, Authorization]):
             found += [("rules", number, "cel")] if rule.cel else []
             found += [("rules", number, "principal", "jwt")] if principal.jwt else []
             found += [("rules", number, "principal", "headers")] if principal.headers else []
+            places = principal.client_ip_geo_locations
+            found += [("rules", number, "principal", "clientIPGeoLocations")] if places else []
         return found
 
     def keeps(self, value: Authorization, transport: Transport) -> bool:
@@ -216,9 +158,8 @@ def _rule(spec: AuthorizationRuleSpec, number: int, context: Context) -> Rule | 
     if isinstance(parsed, str) and parsed:
         context.problem("F130", *path, "cel", reason=f"the expression cannot be used: {parsed}")
         return None
-    if principal.client_ip_geo_locations is not None:
-        place = (*path, "principal", "clientIPGeoLocations")
-        context.problem("F102", *place, field="clientIPGeoLocations", hint="use clientCIDRs")
+    locations = _locations(principal, context, *path, "principal", "clientIPGeoLocations")
+    if locations is None:
         return None
     networks = _networks(principal, context, *path, "principal", "clientCIDRs")
     where = _path(operation.path, context, *path, "operation", "path") if operation.path else None
@@ -239,6 +180,7 @@ def _rule(spec: AuthorizationRuleSpec, number: int, context: Context) -> Rule | 
         scopes,
         tuple((one.name.lower(), one.values) for one in principal.headers),
         spec.cel or "",
+        locations,
     )
     if not _predicates(rule):
         reason = "a rule needs an operation, a principal or cel; for all requests there is defaultAction"
@@ -268,6 +210,22 @@ def _networks(spec: PrincipalSpec, context: Context, *path: str | int) -> tuple[
     return tuple(found)
 
 
+def _locations(spec: PrincipalSpec, context: Context, *path: str | int) -> tuple[Location, ...] | None:
+    """The locations of a principal; None if one cannot be told."""
+    found = []
+    for number, one in enumerate(spec.client_ip_geo_locations):
+        location = resolve_location(one, context, *path, number)
+        if location is None:
+            return None
+        found.append(location)
+    return tuple(found)
+
+
+def _is_there(location: Location) -> Predicate:
+    facts = ((fact, header_is(fact.header, (fact.value,))) for fact in location)
+    return all_of(fits if fact.wanted else none_of(fits) for fact, fits in facts)
+
+
 def _path(spec: OperationPathSpec, context: Context, *path: str | int) -> tuple[str, str, bool] | None:
     if spec.type != "RegularExpression":
         if not spec.value.startswith("/") or "?" in spec.value or ";" in spec.value:
@@ -289,6 +247,8 @@ def _predicates(rule: Rule) -> list[Predicate]:
         found.append(none_of(fits) if invert else fits)
     if rule.networks:
         found.append(client_in(rule.networks))
+    if rule.locations:
+        found.append(any_of(_is_there(one) for one in rule.locations))
     found += [header_is(name, values) for name, values in rule.headers]
     found += [claim_is(one.provider, one.path, one.values, listed=one.listed) for one in rule.claims]
     for provider, scope in rule.scopes:

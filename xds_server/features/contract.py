@@ -7,7 +7,7 @@ values. Hooks do nothing unless overridden. A feature reads no other feature and
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -78,6 +78,9 @@ class Context(Protocol):
 
     def cluster_settings(self, written: JsonValue, *path: str | int) -> tuple[Setting, ...] | None:
         """What `backendSettings` mean, in the words of a BackendTrafficPolicy; None if a problem was reported."""
+
+    def location_databases(self) -> Mapping[str, str]:
+        """Files, on Envoys' machines, that tell where addresses are, by what they tell."""
 
     def document(self, url: str) -> Fetched | None:
         """A document of the web as it is known now; None if it was not asked for yet. From now on it is wanted."""

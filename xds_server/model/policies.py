@@ -13,7 +13,6 @@ from xds_server.diagnostics import Path
 from xds_server.features.adaptive_concurrency import AdaptiveConcurrencySpec
 from xds_server.features.admission_control import AdmissionControlSpec
 from xds_server.features.api_keys import ApiKeyAuthSpec
-from xds_server.features.authorization import AuthorizationSpec
 from xds_server.features.backend_proxy_protocol import BackendProxyProtocolSpec
 from xds_server.features.bandwidth import BandwidthSpec
 from xds_server.features.bandwidth_share import BandwidthShareSpec
@@ -46,6 +45,7 @@ from xds_server.features.http_upgrade import UpgradeSpec
 from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
 from xds_server.features.oidc import OidcSpec
+from xds_server.features.parts.authorization_specs import AuthorizationSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.parts.keepalive import TcpKeepaliveSpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
