@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from tests.docs.pages import PAGES, ROOT, Field, blocks, fields_of, links, rows
 from tests.documents import compiled, parse
+from xds_server.diagnostics import Severity
 from xds_server.features import FEATURES
 from xds_server.model.core import BackendSpec
 from xds_server.model.gateway_api import HttpRouteRule, HttpRouteSpec
@@ -155,7 +156,7 @@ TABLES = [
 def test_an_example_compiles_without_a_diagnostic(page: Path, text: str) -> None:
     _, problems = parse(text, page.name)
     assert [str(problem) for problem in problems] == []
-    assert [str(problem) for problem in compiled(text).diagnostics] == []
+    assert [str(one) for one in compiled(text).diagnostics if one.severity != Severity.INFO] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
