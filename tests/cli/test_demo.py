@@ -126,4 +126,9 @@ def test_other_hosts_and_tls() -> None:
     assert "'Host: any.shop.example'" in wildcard.command
     (tls,) = things_to_try([one_gateway(route, tls=True)])
     assert tls.command == "curl -i -k --resolve shop.example:8080:127.0.0.1 https://shop.example:8080/"
+    own = Match(headers=(ValueMatch("host", "[^:]*(:80)?", regex=True),))
+    other = Match(headers=(ValueMatch("host", "[^:]*:81", regex=True),))
+    answers = ((own, 200), (other, 403), (Match(), 404))
+    (first,) = things_to_try([one_gateway(*(Route("r", match, Respond(status)) for match, status in answers))])
+    assert (first.command, first.expected) == ("curl -i -H 'Host: shop.example' http://127.0.0.1:8080/", "200")
     assert things_to_try([one_gateway(Route("r", Match(PathType.REGEX, "/[0-9]+"), Respond(200)))]) == ()

@@ -11,7 +11,9 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from xds_server.graph import Forward, Gateway, HttpChain, PathType, Port, Redirect, Respond, Route, VirtualHost
+import re2
+
+from xds_server.graph import Forward, Gateway, HttpChain, Match, PathType, Port, Redirect, Respond, Route, VirtualHost
 
 Endpoint = tuple[str, int]
 
@@ -44,8 +46,8 @@ def demo_endpoints(gateways: Iterable[Gateway]) -> tuple[Endpoint, ...]:
 
 
 def things_to_try(gateways: Iterable[Gateway]) -> tuple[Try, ...]:
-    """A line for every route that one can be written for."""
-    return tuple(
+    """A line for every route that one can be written for. Of routes with the same line the first one answers."""
+    found = (
         one
         for gateway in gateways
         for port in gateway.ports
@@ -54,6 +56,10 @@ def things_to_try(gateways: Iterable[Gateway]) -> tuple[Try, ...]:
         for route in host.routes
         if (one := _try(gateway, port, chain, host, route)) is not None
     )
+    first: dict[str, Try] = {}
+    for one in found:
+        first.setdefault(one.command, one)
+    return tuple(first.values())
 
 
 def _plain(tls: object) -> bool:
@@ -69,12 +75,11 @@ def _routes(gateway: Gateway) -> Iterator[Route]:
 
 def _try(gateway: Gateway, port: Port, chain: HttpChain, host: VirtualHost, route: Route) -> Try | None:
     match = route.match
-    regex = match.path_type == PathType.REGEX or any(
-        one.regex for one in (*match.headers, *match.query, *match.cookies)
-    )
-    if regex or match.method == "CONNECT" or chain.validation is not None:
-        return None
     name = host.hostname.replace("*.", "any.", 1) if host.hostname != "*" else ""
+    headers = [one for one in match.headers if one.name != "host"]
+    regex = match.path_type == PathType.REGEX or any(one.regex for one in (*headers, *match.query, *match.cookies))
+    if regex or match.method == "CONNECT" or chain.validation is not None or not _is_for(name, match):
+        return None
     words = ["curl", "-i"]
     if match.method and match.method != "GET":
         words += ["--head"] if match.method == "HEAD" else ["-X", match.method]
@@ -87,13 +92,19 @@ def _try(gateway: Gateway, port: Port, chain: HttpChain, host: VirtualHost, rout
     else:
         where = f"http://{at}:{port.port}"
         words += ["-H", f"Host: {name}"] if name else []
-    for header in match.headers:
+    for header in headers:
         words += ["-H", f"{header.name}: {header.value}"]
     if match.cookies:
         words += ["-b", "; ".join(f"{one.name}={one.value}" for one in match.cookies)]
     query = "&".join(f"{one.name}={one.value}" for one in match.query)
     words.append(f"{where}{match.path}{'?' + query if query else ''}")
     return Try(gateway.name, route.name, shlex.join(words), _expected(route))
+
+
+def _is_for(host: str, match: Match) -> bool:
+    """True if the match takes this Host, without a port."""
+    own = [one for one in match.headers if one.name == "host"]
+    return all(re2.fullmatch(one.value, host) if one.regex else one.value == host for one in own)
 
 
 def _reachable(address: str) -> str:
