@@ -193,7 +193,7 @@ def test_east_answers_dns_for_the_names_of_dependencies(cells: Cellway) -> None:
         address = names.ask((east, DNS), name).addresses[0]
         answer = httpx.get(f"http://{address}:{shop.PORTS[EAST]}/", headers={"Host": name}, timeout=10)
         assert answer.status_code == 200
-    for name in ("api.payments.cell.internal", "orders.cell.internal", "shop.example.com", "localhost"):
+    for name in ("api", "api.payments.cell.internal", "orders.cell.internal", "shop.example.com", "localhost"):
         assert names.ask((east, DNS), name) == names.Answer(names.NO_SUCH_NAME), name
     assert names.ask((east, DNS), ORDERS, names.AAAA).addresses == ()
 
