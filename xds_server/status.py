@@ -39,6 +39,7 @@ class Status:
     """All that is said of one object. Kinds use what Gateway API gives them: routes `parents`, policies `ancestors`.
 
     `listener_sets` counts those that are attached to a Gateway: admitted, and with a listener that can be served.
+    `supported` are features of Gateway API, which GatewayClasses name.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -47,6 +48,7 @@ class Status:
     listeners: tuple[ListenerStatus, ...] = ()
     listener_sets: int = 0
     addresses: tuple[str, ...] = ()
+    supported: tuple[str, ...] = ()
 
 
 _MOST_ANCESTORS = 16

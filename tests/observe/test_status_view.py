@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,3 +173,17 @@ def test_metrics_come_from_closed_sets(result: Compiled) -> None:
         'cellway_compile_seconds_sum{stage="load"} 0.25',
     ):
         assert sample in text, sample
+
+
+def test_a_gateway_class_names_what_is_supported_and_the_page_shows_each() -> None:
+    text = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: ours}\n"
+        "spec: {controllerName: cellway.dev/gateway-controller}\n"
+    )
+    names = [one["name"] for one in shown(compiled(text), "GatewayClass")["status"]["supportedFeatures"]]
+    assert names == sorted(set(names))
+    assert len(names) <= 64  # Gateway API's limit
+    page = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert set(names) == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    foreign = compiled(text.replace("cellway.dev/gateway-controller", "example.com/other"))
+    assert shown(foreign, "GatewayClass")["status"] == {}

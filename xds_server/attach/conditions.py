@@ -15,6 +15,7 @@ from xds_server.attach.listeners import ListenerState
 from xds_server.attach.parents import Parent
 from xds_server.attach.policies import PolicyTable, Scope
 from xds_server.attach.rules import Rule
+from xds_server.attach.supported import SUPPORTED
 from xds_server.attach.unresolved import Unresolved
 from xds_server.model.gateways import GatewayClassSpec
 from xds_server.model.object import Object
@@ -200,7 +201,7 @@ def simple_statuses(index: Index, controllers: tuple[str, ...]) -> dict[Key, Sta
             bad = item.spec.parameters_ref is not None
             message = "parametersRef has no meaning here"
             refused = Condition("Accepted", False, "InvalidParameters", message)
-            statuses[item.key] = Status((refused if bad else _ACCEPTED,))
+            statuses[item.key] = Status((refused if bad else _ACCEPTED,), supported=SUPPORTED)
     for item in index.of_kind(ENVOY_GATEWAY_GROUP, "Backend"):
         statuses[item.key] = Status((_ACCEPTED,))
     return statuses

@@ -135,6 +135,8 @@ class _Statuses:
         view: Json = {}
         if status.conditions:
             view["conditions"] = self._conditions("", status.conditions)
+        if status.supported:
+            view["supportedFeatures"] = [{"name": name} for name in status.supported]
         if status.addresses:
             view["addresses"] = [{"type": "IPAddress", "value": address} for address in status.addresses]
         if status.listener_sets:
