@@ -220,15 +220,7 @@ CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
      "F101", ("providers", 0, "claimToHeaders", 0, "header")),
     ("authorization", ruled(), "F130", ("rules", 0)),
     ("authorization", ruled(operation={}, principal={}), "F130", ("rules", 0)),
-    *(
-        ("authorization", ruled(cel=expression), "F130", ("rules", 0, "cel"))
-        for expression in (
-            "1 +", "request.path", "request.pth == '/'", "response.code == 200", "request.size > '1'", "request.path.up() == 'A'",
-            "request.headers.exists(k, k == 'x')", "string(request.size) == '1'", "request.path + 'x' == '/x'",
-            "request.path.matches('(?=a)')", "request.path.matches('a{100}')", "(" * 100 + "true" + ")" * 100,
-            "request.path == 'a\nb'", "google.protobuf.Timestamp{seconds: 1} == request.time",
-        )
-    ),
+    ("authorization", ruled(cel="1 +"), "F130", ("rules", 0, "cel")),
     ("authorization", ruled(principal={"clientIPGeoLocations": [{"country": "DE"}]}), "F130",
      ("rules", 0, "principal", "clientIPGeoLocations", 0, "country")),
     ("authorization", ruled(principal={"clientIPGeoLocations": [{"anonymous": {"isVPN": False}}]}), "F130",
