@@ -22,12 +22,12 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
     HttpConnectionManager,
 )
 from xds_server.features.contract import Context, Feature, Transport, pack
-from xds_server.features.parts.values import duration, seconds, size, uint32
+from xds_server.features.parts.buffers import buffer_sizes
+from xds_server.features.parts.values import duration, seconds, uint32
 from xds_server.spec import Duration, Quantity, Spec, UInt32
 from xds_server.types import Path
 
 _MOST = 2**32 - 1
-_MOST_OF_A_SOCKET = 2**31 - 1
 _SOL_SOCKET, _SO_SNDBUF, _SO_RCVBUF = 1, 7, 8  # Linux
 _FILTER = "envoy.filters.network.connection_limit"
 _OF_REQUESTS = ("maxConnectionDuration", "maxRequestsPerConnection", "maxStreamDuration")
@@ -82,17 +82,11 @@ class ClientConnections(Feature[ClientConnectionSpec, ClientConnection]):
 
     def resolve(self, spec: ClientConnectionSpec, context: Context) -> ClientConnection | None:
         """The limits, or None for those that cannot be."""
-        sizes = {
-            "bufferLimit": (size(spec.buffer_limit), _MOST),
-            "socketBufferLimit": (size(spec.socket_buffer_limit), _MOST_OF_A_SOCKET),
-        }
-        bad = [(field, most) for field, (given, most) in sizes.items() if given is not None and not 1 <= given <= most]
-        for field, most in bad:
-            context.problem("F103", field, reason=f"{field} must be 1 to {most} bytes")
+        sizes = buffer_sizes(spec, context)
         limit = spec.connection_limit or ConnectionLimitSpec()
-        if not _times_fit(limit, context) or bad:
+        if not _times_fit(limit, context) or sizes is None:
             return None
-        socket = Socket(sizes["bufferLimit"][0], sizes["socketBufferLimit"][0], spec.max_accept_per_socket_event)
+        socket = Socket(*sizes, spec.max_accept_per_socket_event)
         return ClientConnection(
             limit.value,
             seconds(limit.close_delay),

@@ -14,11 +14,10 @@ from pydantic import Field
 
 from xds_server.envoy_api.envoy.config.core.v3.socket_option_pb2 import SocketOption
 from xds_server.features.contract import ClusterParts, Context, Feature
-from xds_server.features.parts.values import size, uint32
+from xds_server.features.parts.buffers import buffer_sizes
+from xds_server.features.parts.values import uint32
 from xds_server.spec import Quantity, Spec
 
-_MOST = 2**32 - 1
-_MOST_OF_A_SOCKET = 2**31 - 1
 _SOL_SOCKET, _SO_SNDBUF, _SO_RCVBUF = 1, 7, 8  # Linux
 
 Ratio = Annotated[int, Field(strict=True, ge=100, le=300)]
@@ -58,17 +57,11 @@ class Connections(Feature[ConnectionSpec, Connection]):
 
     def resolve(self, spec: ConnectionSpec, context: Context) -> Connection | None:
         """The settings, or None for sizes that cannot be."""
-        sizes = {
-            "bufferLimit": (size(spec.buffer_limit), _MOST),
-            "socketBufferLimit": (size(spec.socket_buffer_limit), _MOST_OF_A_SOCKET),
-        }
-        bad = [(field, most) for field, (given, most) in sizes.items() if given is not None and not 1 <= given <= most]
-        for field, most in bad:
-            context.problem("F103", field, reason=f"{field} must be 1 to {most} bytes")
-        if bad:
+        sizes = buffer_sizes(spec, context)
+        if sizes is None:
             return None
         ahead = spec.preconnect or PreconnectSpec()
-        (buffer, _), (socket, _) = sizes.values()
+        buffer, socket = sizes
         return Connection(buffer, socket, ahead.per_endpoint_percent, ahead.predictive_percent)
 
     def touches_cluster(self, value: Connection) -> bool:
