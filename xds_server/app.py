@@ -316,6 +316,8 @@ class Server:
         self._desk.note(compiled)
         self._log_published(before)
         self._told.published(compiled)
+        if before.loaded is None and self._policies.authorities and self._settings.certificates.folder is None:
+            _LOG.warning("the authority of cells is in memory only: a restart makes a new one; see --state-dir")
         if before.loaded is None:
             # Most of what there is now stays. Looking through it for garbage again and again would hold up the loop.
             gc.collect()

@@ -123,6 +123,28 @@ def test_another_authority_replaces_all_that_the_one_before_issued(tmp_path: Pat
     assert all(second.leaves[name] != first.leaves[name] for name in (ONE, TWO))
 
 
+def test_another_authority_after_a_broken_one_issues_all_anew(tmp_path: Path) -> None:
+    write(tmp_path, make_root(DOMAIN, NOW))
+    held = Certificates(Keeping(tmp_path, own=False))
+    first = held.renew({DOMAIN: (ONE,)}, NOW)[DOMAIN]
+    (tmp_path / f"{DOMAIN}.key").write_text("nothing")
+    held.renew({DOMAIN: (ONE,)}, NOW + 13 * HOUR)
+    write(tmp_path, make_root(DOMAIN, NOW))
+    second = held.renew({DOMAIN: (ONE,)}, NOW + 13 * HOUR)[DOMAIN]
+    assert second.certificates != first.certificates
+    assert second.leaves[ONE] != first.leaves[ONE]
+    assert held.renew({DOMAIN: (ONE,)}, NOW + 13 * HOUR)[DOMAIN] == second
+
+
+def test_it_is_worth_asking_again_when_something_is_due() -> None:
+    held = Certificates(Keeping(lifetime=20))
+    held.renew({DOMAIN: (ONE,)}, NOW)
+    assert held.rest(NOW) == pytest.approx(8)
+    assert held.rest(NOW + 60) > 0, "never without a pause"
+    assert not held.is_due(NOW + 7)
+    assert held.is_due(NOW + 9)
+
+
 def plain(name: str) -> tuple[bytes, bytes]:
     """A certificate that is none of an authority."""
     issuer = read_issuer(*make_root(DOMAIN, NOW), NOW)

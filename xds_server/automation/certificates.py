@@ -42,6 +42,10 @@ class _Domain:
     ends: dict[str, float] = field(default_factory=dict)
     due: dict[str, float] = field(default_factory=dict)
 
+    def moments(self) -> list[float]:
+        """When certificates are to be renewed."""
+        return list(self.due.values())
+
 
 class Certificates:
     """The certificates that are in use."""
@@ -61,16 +65,16 @@ class Certificates:
         return {domain: known.authority for domain, known in self._domains.items()}
 
     def is_due(self, now: float) -> bool:
-        """True if `renew` has something to do."""
-        return any(
-            known.issuer is None or any(now >= moment for moment in known.due.values())
-            for known in self._domains.values()
-        )
+        """True if `renew` has something to do. Like `rest`, it may be asked while another thread renews."""
+        return any(known.issuer is None or any(now >= one for one in known.moments()) for known in self._known())
 
     def rest(self, now: float) -> float:
         """Seconds until it is worth asking again: not so many that a clock that jumps does harm."""
-        due = [moment - now for known in self._domains.values() if known.issuer for moment in known.due.values()]
+        due = [moment - now for known in self._known() if known.issuer for moment in known.moments()]
         return min([_LONGEST_REST, *(max(one, _SHORTEST_REST) for one in due)])
+
+    def _known(self) -> list[_Domain]:
+        return list(self._domains.values())
 
     def _renew(self, domain: str, known: _Domain, names: tuple[str, ...], now: float) -> None:
         leaves = dict(known.authority.leaves)
@@ -86,7 +90,7 @@ class Certificates:
         if issuer is None:
             self._without(known, problem, now)
             return
-        if known.issuer is not None and known.issuer.trusted != issuer.trusted:
+        if known.authority.certificates != issuer.trusted:
             known.due.clear()  # all that the one before has issued is trusted no longer
         known.issuer = issuer
         life = min(self._keeping.lifetime, issuer.ends - now)
