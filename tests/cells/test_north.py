@@ -9,10 +9,12 @@ import pytest
 from tests.cells.shop import (
     BACK,
     FRONT,
+    cell_class,
     compile_shop,
     condition,
     find,
     lower,
+    named,
     organization,
     places,
     spec_of,
@@ -44,6 +46,50 @@ def test_a_written_route_is_on_the_listeners_of_its_hosts() -> None:
     )
     (parent,) = spec_of(lower(front=TLS, extra=text), "HTTPRoute", "front", "extra")["parentRefs"]
     assert parent == {"name": "front-north", "sectionName": "https.other.example"}
+
+
+ORDER = organization(spec="{stages: [{name: dev}], defaultClass: standard}")
+TLS_OF = "{defaults: {north: {tls: {redirect: 301, minVersion: '1.2'}}}, overrides: {north: {tls: {hsts: max-age=1}}}}"
+
+
+def test_classes_say_how_north_speaks_tls_and_who_said_it_is_shown() -> None:
+    strict = cell_class("strict", "{extends: standard, overrides: {north: {tls: {minVersion: '1.3'}}}}")
+    front = TLS.replace("{components", "{class: strict, components", 1)
+    lowered = lower(org=ORDER, standard=cell_class("standard", TLS_OF), strict=strict, front=front)
+    assert lowered.diagnostics == ()
+    policy = spec_of(lowered, "ClientTrafficPolicy", "front", "front-north")
+    assert policy["tls"] == {"minVersion": "1.3"}
+    assert policy["headers"]["lateResponseHeaders"]["set"] == [
+        {"name": "strict-transport-security", "value": "max-age=1"}
+    ]
+    (rule,) = spec_of(lowered, "HTTPRoute", "front", "https-redirect.north")["rules"]
+    assert rule["filters"][0]["requestRedirect"]["statusCode"] == 301
+    (shown,) = [one for one in lowered.settings if one.field == "tls"]
+    by = {".".join(map(str, leaf.path)): (leaf.value, leaf.setter.layer, leaf.setter.key.name) for leaf in shown.leaves}
+    assert by == {
+        "redirect": (301, "class default", "standard"),
+        "minVersion": ("1.3", "class override", "strict"),
+        "hsts": ("max-age=1", "class override", "standard"),
+    }
+
+
+def test_without_a_class_north_redirects_with_308_and_speaks_of_a_year() -> None:
+    lowered = lower(front=TLS)
+    policy = spec_of(lowered, "ClientTrafficPolicy", "front", "front-north")
+    assert "tls" not in policy
+    assert policy["headers"]["lateResponseHeaders"]["set"][0]["value"] == "max-age=31536000"
+    assert [one for one in lowered.settings if one.field == "tls"] == []
+
+
+def test_a_cell_without_hosts_redirects_nobody() -> None:
+    lowered = lower(front=TLS.replace("[front.example, other.example]", "[]"))
+    assert "front/https-redirect.north" not in named(lowered, "HTTPRoute")
+
+
+@pytest.mark.parametrize("wrong", ["{minVersion: '1.1'}", "{redirect: 200}", "{hsts: ''}", "{ciphers: [x]}"])
+def test_tls_of_a_class_that_means_nothing_is_refused_where_it_is_written(wrong: str) -> None:
+    _, problems = parse(cell_class("standard", f"{{defaults: {{north: {{tls: {wrong}}}}}}}"), "class")
+    assert [(one.span.file, one.span.line) for one in problems if one.span] == [("class", 4)]
 
 
 def annotations_of(**edge: Any) -> dict[str, str]:

@@ -32,7 +32,10 @@ kind: CellClass
 metadata: {name: strict}
 spec:
   extends: standard
-  overrides: {north: {security: {jwt: {providers: [{name: acme-idp}]}}}}
+  overrides:
+    north:
+      security: {jwt: {providers: [{name: acme-idp}]}}
+      tls: {minVersion: "1.3", redirect: 307, hsts: max-age=60}
 """
 POLICIES = """
 apiVersion: gateway.envoyproxy.io/v1alpha1
@@ -176,7 +179,6 @@ def test_16_every_answer_over_tls_tells_browsers_to_stay_there(north: North) -> 
         200: north.ask(f"https://{SHOP}:8443/"),
         503: north.ask(f"https://{SHOP}:8443/status/503"),
         404: north.ask("https://nowhere.example:8443/", sni=SHOP),
-        401: north.ask(f"https://{API}:8443/v1/x", cell="orders"),
         400: north.ask(f"https://{SHOP}:8443/a%2fb"),
         403: north.ask(f"https://{SHOP}:8443/", source=DIRECT),
         421: north.ask(f"https://{SECOND}:8443/", sni=SHOP),
@@ -185,6 +187,25 @@ def test_16_every_answer_over_tls_tells_browsers_to_stay_there(north: North) -> 
         assert (answer.status_code, answer.headers.get("strict-transport-security")) == (status, HSTS)
         internal = [name for name in answer.headers if name == "server" or name.startswith(("x-envoy-", "x-cell-"))]
         assert internal == [], status
+    refused = north.ask(f"https://{API}:8443/v1/x", cell="orders")
+    assert (refused.status_code, refused.headers["strict-transport-security"]) == (401, "max-age=60"), (
+        "as its class says"
+    )
+
+
+def test_a_class_says_which_tls_and_how_to_get_there(north: North) -> None:
+    moved = north.ask(f"http://{API}:8080/v1/x", cell="orders")
+    assert (moved.status_code, moved.headers["location"]) == (307, f"https://{API}:8443/v1/x")
+    old = north.context()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    for cell, name, served in (("storefront", SHOP, True), ("orders", API, False)):
+        with socket.create_connection((north.cellway.block.address(BASES[cell] + 1), 8443), timeout=5) as plain:
+            try:
+                with old.wrap_socket(plain, server_hostname=name) as connection:
+                    version = connection.version()
+            except ssl.SSLError:
+                version = None
+        assert (version == "TLSv1.2") == served, cell
 
 
 def test_17_nothing_that_only_gateways_may_say_comes_in(north: North) -> None:

@@ -7,7 +7,7 @@ with cells pass unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,15 +15,15 @@ from xds_server.cells.derive import Output
 from xds_server.cells.fitting import tunnelled, without_requests
 from xds_server.cells.inward import lead_through_tunnel
 from xds_server.cells.lowering import Lowering
-from xds_server.cells.merge import Layer, Merged, merge_layers, override_layers
+from xds_server.cells.merge import Layer, Merged, merge_layers, override_layers, piece
 from xds_server.cells.origins import SectionSettings, Setter, Taken, taken, trace
 from xds_server.cells.plan import Bound, close
 from xds_server.cells.sections import Added, Door, Exit, Sections
-from xds_server.diagnostics import Diagnostic, Path, Span, diagnose
+from xds_server.diagnostics import Diagnostic, Span, diagnose
 from xds_server.model.object import Object
 from xds_server.model.policies import TargetRef, Targets
 from xds_server.status import ParentStatus, Status
-from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Condition, Key, Origin
+from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Condition, Key
 
 FIELDS = {"SecurityPolicy": "security", "BackendTrafficPolicy": "traffic"}
 DENY_PRIVATE = "denyPrivateAddresses"
@@ -257,15 +257,6 @@ def _of_class(item: Object, part: str, direction: str, name: str) -> list[Layer]
     if name == "traffic" and DENY_PRIVATE in beside.value:
         layers.append(replace(beside, value={DENY_PRIVATE: beside.value[DENY_PRIVATE]}))
     return layers
-
-
-def piece(item: Object, path: Path, name: str = "") -> Layer:
-    """What an object sets at a path, as a layer; empty if it sets nothing there."""
-    value: Any = item.document
-    for step in path:
-        value = value.get(step, {}) if isinstance(value, Mapping) else {}
-    origin = Origin(item.key, item.source.value(*path))
-    return Layer(value if isinstance(value, Mapping) else {}, item.source.positions, path, origin, name)
 
 
 def policy_statuses(attached: Attached) -> dict[Key, Status]:

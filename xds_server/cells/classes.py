@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from xds_server.cells.attachments import FIELDS, piece
+from xds_server.cells.attachments import FIELDS
 from xds_server.cells.bindings import OFFSETS
 from xds_server.cells.derive import Output
-from xds_server.cells.merge import merge_layers
+from xds_server.cells.merge import merge_layers, piece
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.object import Object
 from xds_server.types import GATEWAY_GROUP, Key

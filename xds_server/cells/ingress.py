@@ -6,12 +6,14 @@ paths, and does not say why it refuses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from xds_server.cells.bindings import Bound, hosts_of
 from xds_server.cells.derive import VERSIONS, Output, origins_of
+from xds_server.cells.merge import Layer, merge_layers, piece
+from xds_server.cells.origins import SectionSettings, trace
 from xds_server.cells.plan import Plan
 from xds_server.cells.sections import Door, Sections
 from xds_server.diagnostics import Positions, diagnose
@@ -19,6 +21,7 @@ from xds_server.model.cell_kinds import Direction
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP
 
 _HSTS = "max-age=31536000"
+_REDIRECT = 308
 INTERNAL = ("x-cell-", "x-user-")
 """Headers that say who somebody is: from outside nobody may bring them."""
 _TOLD_TO_NOBODY: dict[str, Any] = {
@@ -146,9 +149,10 @@ def add_north(sections: Sections, plan: Plan, taken: dict[tuple[str, str], str],
     tls = {"certificateRefs": [{"name": certificate, "kind": "Secret"}]}
     for host, name in _https_listeners(cell).items():
         listeners.append({"name": name, "protocol": "HTTPS", "port": ports.https, "hostname": host, "tls": tls})
+    settings = merge_layers(_tls_layers(cell)).value if certificate else {}
     if certificate:
-        _redirect_to_https(cell, output)
-    _guard_headers(cell, output, strict=bool(certificate))
+        _redirect_to_https(cell, settings.get("redirect", _REDIRECT), output)
+    _guard_headers(cell, settings, output, strict=bool(certificate))
     add_gateway(cell, "north", listeners, output, _edge(plan))
     hosts = north_hosts(cell)
     for door in sections.doors:
@@ -194,29 +198,48 @@ def _add_public(
     output.add("HTTPRoute", cell.name, door.route, spec, (cell.item,), door.at)
 
 
-def _redirect_to_https(cell: Bound, output: Output) -> None:
-    redirect = {"scheme": "https", "port": cell.bound.ports.https, "statusCode": 308}
-    spec: Json = {
-        "parentRefs": [{"name": gateway_name(cell, "north"), "sectionName": "http"}],
-        "rules": [{"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]}],
-    }
+def _redirect_to_https(cell: Bound, status: int, output: Output) -> None:
+    """Send plain HTTP for the hosts of the cell to its TLS port. Where it has no host, nothing is sent anywhere."""
     if hosts := north_hosts(cell):
-        spec["hostnames"] = list(hosts)
-    output.add("HTTPRoute", cell.name, "https-redirect.north", spec, (cell.item,))
+        redirect = {"scheme": "https", "port": cell.bound.ports.https, "statusCode": status}
+        spec: Json = {
+            "parentRefs": [{"name": gateway_name(cell, "north"), "sectionName": "http"}],
+            "hostnames": list(hosts),
+            "rules": [{"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]}],
+        }
+        output.add("HTTPRoute", cell.name, "https-redirect.north", spec, (cell.item,))
 
 
-def _guard_headers(cell: Bound, output: Output, *, strict: bool) -> None:
+def _tls_layers(cell: Bound) -> list[Layer]:
+    """What the classes of a cell say of TLS on north, the weakest first."""
+    parts = ("default", "override")
+    return [
+        piece(item, ("spec", f"{part}s", "north", "tls"), f"class {part}") for part in parts for item in cell.classes
+    ]
+
+
+def tls_settings(cell: Bound) -> Iterator[SectionSettings]:
+    """What counts for TLS on north and who set it, where there is TLS."""
+    layers = _tls_layers(cell)
+    leaves = trace(merge_layers(layers), layers, ())
+    if leaves and _certificate(cell):
+        yield SectionSettings(cell.name, cell.bound.stage, "north", "tls", leaves)
+
+
+def _guard_headers(cell: Bound, settings: Json, output: Output, *, strict: bool) -> None:
     """Headers that nobody may bring in or take out. `strict`: over TLS, browsers hear that there is nothing else."""
     name = gateway_name(cell, "north")
     early = {
         "remove": ["x-forwarded-client-cert"],
         "removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in INTERNAL],
     }
-    hsts = {"set": [{"name": "strict-transport-security", "value": _HSTS}]}
+    hsts = {"set": [{"name": "strict-transport-security", "value": settings.get("hsts", _HSTS)}]}
     target = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": name}
     late = {**_TOLD_TO_NOBODY, **(hsts if strict else {})}
-    over_tls = {"targetRefs": [target], "headers": {"earlyRequestHeaders": early, "lateResponseHeaders": late}}
-    output.add("ClientTrafficPolicy", cell.name, name, over_tls, (cell.item,))
+    over_tls: Json = {"targetRefs": [target], "headers": {"earlyRequestHeaders": early, "lateResponseHeaders": late}}
+    if "minVersion" in settings:
+        over_tls["tls"] = {"minVersion": settings["minVersion"]}
+    output.add("ClientTrafficPolicy", cell.name, name, over_tls, (cell.item, *cell.classes))
     if strict:
         plain = {"earlyRequestHeaders": early, "lateResponseHeaders": _TOLD_TO_NOBODY}
         spec = {"targetRefs": [{**target, "sectionName": "http"}], "headers": plain}

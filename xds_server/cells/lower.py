@@ -14,7 +14,7 @@ from xds_server.cells.authority import Authorities, Authority
 from xds_server.cells.classes import check_classes
 from xds_server.cells.derive import Output
 from xds_server.cells.east import add_east
-from xds_server.cells.ingress import add_north
+from xds_server.cells.ingress import add_north, tls_settings
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.names import check_names
 from xds_server.cells.origins import SectionSettings
@@ -95,7 +95,9 @@ def lower_cells(
     statuses = {**cell_statuses(ordered, plan, sections, problems), **policy_statuses(attached)}
     made = {key: tuple(derived) for key, derived in output.made.items()}
     names = _gateway_names(sections, plan)
-    settings, cells = tuple(attached.settings), tuple(sections.values())
+    cells = tuple(sections.values())
+    over_tls = [tls for one in cells if "north" in one.directions() for tls in tls_settings(one.cell)]
+    settings = (*attached.settings, *over_tls)
     live = {name: releases.of(one.cell.bound, first=plan.first) for name, one in sections.items()}
     return Lowered(tuple(done), statuses, tuple(problems), made, settings, plan.stage, names, plan, cells, live)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xds_server.diagnostics import Path, Positions, Span
+from xds_server.model.object import Object
 from xds_server.types import Origin
 
 
@@ -42,6 +43,15 @@ class Merged:
         if isinstance(holder, dict):
             holder.pop(path[-1], None)
             _forget(self, path)
+
+
+def piece(item: Object, path: Path, name: str = "") -> Layer:
+    """What an object sets at a path, as a layer; empty if it sets nothing there."""
+    value: Any = item.document
+    for step in path:
+        value = value.get(step, {}) if isinstance(value, Mapping) else {}
+    origin = Origin(item.key, item.source.value(*path))
+    return Layer(value if isinstance(value, Mapping) else {}, item.source.positions, path, origin, name)
 
 
 def merge_layers(layers: Iterable[Layer]) -> Merged:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from xds_server.model.core import IpAddress
 from xds_server.model.external_services import Allow, ExternalOverride, OutgoingMethod, PathPrefix
-from xds_server.spec import Bool, ObjectName, Port, PreciseHostname, SectionName, Spec, Text
+from xds_server.spec import Bool, HeaderValue, ObjectName, Port, PreciseHostname, SectionName, Spec, Text
 
 Direction = Literal["north", "west", "east", "south"]
 Visibility = Literal["organization", "public"]
@@ -101,6 +101,20 @@ class DirectionDefaults(Spec):
     traffic: dict[str, Any] = {}
 
 
+class NorthTls(Spec):
+    """How north serves hosts over TLS, where it has a certificate, and how it sends plain HTTP there."""
+
+    min_version: Literal["1.2", "1.3"] | None = None
+    redirect: Literal[301, 302, 307, 308] | None = None
+    hsts: HeaderValue | None = None
+
+
+class NorthDefaults(DirectionDefaults):
+    """The same for north, and its TLS."""
+
+    tls: NorthTls = NorthTls()
+
+
 class SouthDefaults(DirectionDefaults):
     """The same for south, and whether names may lead to addresses inside: loopback, private networks, metadata."""
 
@@ -110,7 +124,7 @@ class SouthDefaults(DirectionDefaults):
 class Directions(Spec):
     """Policy specs by direction."""
 
-    north: DirectionDefaults | None = None
+    north: NorthDefaults | None = None
     west: DirectionDefaults | None = None
     east: DirectionDefaults | None = None
     south: SouthDefaults | None = None
