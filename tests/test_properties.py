@@ -113,4 +113,5 @@ def test_a_damaged_document_never_raises_and_always_has_a_place(data: st.DataObj
 def test_every_folder_that_ships_is_without_a_mistake(folder: Path) -> None:
     problems = [problem for name, text in files_of(folder) for problem in parse(text, name)[1]]
     result = compile_objects(objects_of(files_of(folder)), Options())
-    assert [str(one) for one in (*problems, *result.diagnostics)] == []
+    found = [one for one in (*problems, *result.diagnostics) if one.severity != Severity.INFO]
+    assert [str(one) for one in found] == []
