@@ -34,6 +34,7 @@ SPECS: dict[str, type[BaseModel]] = {
 CARRIERS = {
     "peers.md": [("HTTPRouteFilter", "peers"), ("ClientTrafficPolicy", "peerHeader")],
     "http3.md": [("ClientTrafficPolicy", "http3")],
+    "access-logs.md": [("EnvoyProxy", "telemetry")],
     "client-tls.md": [("ClientTrafficPolicy", "tls")],
     "client-addresses.md": [
         ("ClientTrafficPolicy", "clientIPDetection"),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tests.e2e.certificates import Authority
 from tests.translate.graphs import Reporter, feature
 from xds_server.features import FEATURES
+from xds_server.features.access_log import ProxyTelemetrySpec
 from xds_server.features.client_address import ClientAddressSpec
 from xds_server.features.client_connection import ClientConnectionSpec
 from xds_server.features.client_grpc import ClientGrpcSpec
@@ -25,6 +26,7 @@ from xds_server.features.parts.keepalive import TcpKeepaliveSpec
 from xds_server.spec import Spec
 
 SPECS: dict[str, type[Spec]] = {
+    "access_log": ProxyTelemetrySpec,
     "client_address": ClientAddressSpec,
     "client_connection": ClientConnectionSpec,
     "client_health_check": ClientHealthCheckSpec,
@@ -142,6 +144,7 @@ def test_old_versions_are_taken_with_a_warning() -> None:
 
 
 SAMPLES: dict[str, Any] = {
+    "access_log": {"accessLog": {}},
     "client_address": {"xForwardedFor": {"trustedCIDRs": ["10.0.0.0/8"]}},
     "client_connection": {"connectionLimit": {"value": 1}},
     "client_health_check": {"path": "/a"},
@@ -159,7 +162,7 @@ PLAIN: dict[str, Any] = {
 
 def test_values_are_frozen_and_hashable() -> None:
     for one in FEATURES:
-        if {kind for kind, _ in one.carriers} != {"ClientTrafficPolicy"}:
+        if not one.carriers or not {kind for kind, _ in one.carriers} <= {"ClientTrafficPolicy", "EnvoyProxy"}:
             continue
         written = PLAIN.get(one.name) or SPECS[one.name].model_validate(SAMPLES.get(one.name, {}))
         first, second = (one.resolve(written, Reporter(secrets=SECRETS)) for _ in range(2))

@@ -97,7 +97,7 @@ def attach_objects(objects: Iterable[Object], features: Sequence[AnyFeature], gi
     """Decide what applies to what."""
     chosen, problems = unique(objects)
     index = build_index(chosen, Outside(given.fetched, given.databases))
-    states, sets, more = read_gateways(index, given.controllers, given.pool)
+    states, sets, more = read_gateways(index, given.controllers, given.pool, features)
     parents = {state.key: state for state in states}
     foreign = frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, "Gateway")) - {*parents}
     foreign |= frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, LISTENER_SET)) - {
@@ -218,7 +218,7 @@ def _stream_chains(
     client = tables.clients.of(state.key, listener)
     transport = transport_of(listener.spec.protocol)
     fitting = {feature.name for feature in tables.features if transport in feature.transports}
-    kept = tuple(one for one in client.settings if one.feature in fitting)
+    kept = tuple(one for one in (*client.settings, *state.proxy) if one.feature in fitting)
     chains = stream_chains(state, listener, names, tables.streams, port)
     if client.closed or state.edge:  # what the edge asks for cannot be seen here
         chains = tuple(replace(one, route=replace(one.route, destinations=())) for one in chains)
@@ -253,7 +253,7 @@ def _chain(
         hosts=_virtual_hosts(hosts, closed),
         server_names=tuple(host for host in own if host != "*") if tls else (),
         certificates=tuple(dict.fromkeys(one for listener in listeners for one in listener.certificates)),
-        settings=(*tables.clients.of(state.key, listeners[0]).settings, *state.edge),
+        settings=(*tables.clients.of(state.key, listeners[0]).settings, *state.edge, *state.proxy),
         on_demand=state.delivery.on_demand,
         origins=tuple(dict.fromkeys((*state.item.origins, *(one for each in listeners for one in each.owner.origins)))),
         validation=listeners[0].validation,

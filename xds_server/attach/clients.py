@@ -93,7 +93,8 @@ def read_clients(states: Iterable[GatewayState], table: PolicyTable, features: S
             if shared:
                 _share(port)
             _check_gateway(state, port, features)
-            clients.ports[state.key, place] = _port_settings(port, features)
+            wide = [one for one in state.proxy if place[1] == "tcp" and _is_wide(one, features)]
+            clients.ports[state.key, place] = (*_port_settings(port, features), *wide)
             for one in listeners:
                 clients.listeners[state.key, one.number] = _client(one, port, shared=shared)
                 _report(one, port, table, clients)
@@ -156,6 +157,11 @@ def _port_settings(port: _Port, features: Sequence[AnyFeature]) -> tuple[Setting
                 other = str(first[0].origins[0].key) if first else str(port.listeners[0].owner.key)
                 port.refused[number] = f"{fields} of port {port.listeners[0].spec.port} is up to {other}"
     return tuple(chosen)
+
+
+def _is_wide(setting: Setting, features: Sequence[AnyFeature]) -> bool:
+    """True if the setting wants something of the port as a whole."""
+    return any(one.name == setting.feature and one.port_wide(setting.value) is not None for one in features)
 
 
 def _client(listener: ListenerState, port: _Port, *, shared: bool) -> Client:

@@ -7,7 +7,7 @@ here.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -17,7 +17,9 @@ from xds_server.attach.frontend import read_frontend
 from xds_server.attach.index import Index
 from xds_server.attach.listener_sets import SetState, read_sets
 from xds_server.attach.listeners import Entry, ListenerState, read_certificate, read_listeners
+from xds_server.attach.proxies import read_proxy
 from xds_server.diagnostics import Diagnostic
+from xds_server.features.contract import AnyFeature
 from xds_server.graph import Certificate, Setting
 from xds_server.model.gateways import GatewayAddress, GatewayClassSpec, GatewaySpec
 from xds_server.model.object import Object
@@ -35,7 +37,7 @@ _NOBODYS = tuple(
 class GatewayState:
     """One Gateway that is ours. `problem` keeps all of it from being served; `notes` are further conditions.
 
-    `edge` is what its annotations set for every listener.
+    `edge` is what its annotations set for every listener, `proxy` what its EnvoyProxy does.
     """
 
     item: Object
@@ -48,6 +50,7 @@ class GatewayState:
     client: Certificate | None = None
     delivery: Delivery = Delivery()  # noqa: RUF009 - frozen
     edge: tuple[Setting, ...] = ()
+    proxy: tuple[Setting, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -68,14 +71,14 @@ class _Notes:
 
 
 def read_gateways(
-    index: Index, controllers: tuple[str, ...], pool: str | None
+    index: Index, controllers: tuple[str, ...], pool: str | None, features: Sequence[AnyFeature]
 ) -> tuple[tuple[GatewayState, ...], tuple[SetState, ...], tuple[Diagnostic, ...]]:
     """All Gateways that are ours in the order of their age, and all ListenerSets that mean one of them or none."""
     problems: list[Diagnostic] = []
     ours = [item for item in index.of_kind(GATEWAY_GROUP, "Gateway") if _is_ours(item, index, controllers)]
     assigned = _assign_addresses(ours, pool)
     sets = read_sets({item.key: item for item in ours}, index, problems)
-    states = [_read(item, sets, (assigned, pool), index, problems) for item in ours]
+    states = [_read(item, sets, (assigned, pool), (index, features), problems) for item in ours]
     return tuple(states), sets, tuple(problems)
 
 
@@ -83,15 +86,18 @@ def _read(
     item: Object,
     sets: Iterable[SetState],
     given: tuple[Mapping[Key, str], str | None],
-    index: Index,
+    known: tuple[Index, Sequence[AnyFeature]],
     problems: list[Diagnostic],
 ) -> GatewayState:
+    index, features = known
     assert isinstance(item.spec, GatewaySpec)
     admitted = tuple(one for one in sets if one.gateway == item.key and one.accepted.status)
     entries = [Entry(item, listener, place) for place, listener in enumerate(item.spec.listeners)]
     entries += [Entry(one.item, spec, place) for one in admitted for place, spec in enumerate(one.spec.listeners)]
     notes = _Notes()
-    _check_parameters(item, item.spec, index, notes, problems)
+    proxy = read_proxy(item, _class_of(item.spec, index), index, features, problems)
+    if proxy.problem:
+        notes.problem = Condition("Accepted", False, "InvalidParameters", proxy.problem)
     addresses = _addresses(item, item.spec, given, notes, problems)
     frontend = read_frontend(item, item.spec, index, problems)
     if frontend.insecure:
@@ -116,6 +122,7 @@ def _read(
         client=client,
         delivery=delivery,
         edge=edge,
+        proxy=proxy.settings,
     )
 
 
@@ -128,19 +135,6 @@ def _is_ours(item: Object, index: Index, controllers: tuple[str, ...]) -> bool:
     assert isinstance(item.spec, GatewaySpec)
     known = _class_of(item.spec, index)
     return known is None or (isinstance(known.spec, GatewayClassSpec) and known.spec.controller_name in controllers)
-
-
-def _check_parameters(item: Object, spec: GatewaySpec, index: Index, notes: _Notes, problems: list[Diagnostic]) -> None:
-    """Settings that are asked for and cannot be followed: the Gateway is not served, rather than served without."""
-    above = _class_of(spec, index)
-    if spec.infrastructure is not None and (ref := spec.infrastructure.parameters_ref) is not None:
-        message = f"infrastructure.parametersRef: {ref.kind} of '{ref.group}' has no meaning here"
-        problems.append(item.diagnose("A105", "infrastructure", "parametersRef", reason=message))
-        notes.problem = Condition("Accepted", False, "InvalidParameters", message)
-    elif above is not None and isinstance(above.spec, GatewayClassSpec) and above.spec.parameters_ref is not None:
-        message = f"parametersRef of {above.key} has no meaning here"
-        problems.append(above.diagnose("A105", "parametersRef", reason=message))
-        notes.problem = Condition("Accepted", False, "InvalidParameters", message)
 
 
 def _client_certificate(

@@ -12,6 +12,7 @@ later one has the last word. A feature is registered here and nowhere else.
 
 from __future__ import annotations
 
+from xds_server.features.access_log import ACCESS_LOG
 from xds_server.features.adaptive_concurrency import ADAPTIVE_CONCURRENCY
 from xds_server.features.admission_control import ADMISSION_CONTROL
 from xds_server.features.api_keys import API_KEYS
@@ -142,4 +143,5 @@ FEATURES: tuple[AnyFeature, ...] = (
     CLIENT_HTTP1,
     CLIENT_HTTP2,
     HTTP3,
+    ACCESS_LOG,
 )

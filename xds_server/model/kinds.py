@@ -15,6 +15,7 @@ from xds_server.model import (
     grpc_route,
     namespaces,
     policies,
+    proxies,
     stream_routes,
 )
 from xds_server.spec import Spec
@@ -57,6 +58,7 @@ _ALL = (
     Kind(ENVOY_GATEWAY_GROUP, "SecurityPolicy", ("v1alpha1",), policies.SecurityPolicySpec),
     Kind(ENVOY_GATEWAY_GROUP, "BackendTrafficPolicy", ("v1alpha1",), policies.BackendTrafficPolicySpec),
     Kind(ENVOY_GATEWAY_GROUP, "ClientTrafficPolicy", ("v1alpha1",), policies.ClientTrafficPolicySpec),
+    Kind(ENVOY_GATEWAY_GROUP, "EnvoyProxy", ("v1alpha1",), proxies.EnvoyProxySpec),
     Kind(ENVOY_GATEWAY_GROUP, "HTTPRouteFilter", ("v1alpha1",), policies.HttpRouteFilterSpec),
     Kind(CELLWAY_GROUP, "Organization", ("v1alpha1",), cell_kinds.OrganizationSpec, namespaced=False),
     Kind(CELLWAY_GROUP, "CellClass", ("v1alpha1",), cell_kinds.CellClassSpec, namespaced=False),

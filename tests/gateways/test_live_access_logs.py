@@ -1,0 +1,137 @@
+"""Access logs of EnvoyProxies, read from a real Envoy's output."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.documents import compiled
+from tests.gateways.clients import OK, exchange
+from tests.gateways.rig import Rig, condition, route, service
+from xds_server.features.parts.log_formats import PLAIN
+from xds_server.types import GATEWAY_GROUP, Key
+
+PROXY = "parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: logs}"
+TEXT = "TEXT %REQ(:METHOD)% %PATHS% %REQ(X-A?X-B):3% %START_TIME(%Y)% 100%%"
+EVERY = {name.lower(): f"%{name}%" for name in sorted(PLAIN)}
+SETTINGS: list[dict[str, Any]] = [
+    {"format": {"type": "Text", "text": TEXT.replace("%PATHS%", "%REQ(:PATH)%")}, "type": "Route"},
+    {"format": {"json": {"kind": "json", "agent": "%REQ(USER-AGENT)%", **EVERY}}},
+    {"format": {"text": "PORT %DOWNSTREAM_LOCAL_PORT%"}, "type": "Listener"},
+]
+TCP = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: bytes}
+spec:
+  parentRefs: [{name: edge, sectionName: tcp}]
+  rules: [{backendRefs: [{name: one, port: 80}]}]
+---
+"""
+
+
+def proxy(telemetry: Any) -> str:
+    written = json.dumps(telemetry).replace("ADDR", "\\u0041DDR")  # which stands for addresses of the test
+    return (
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {name: logs}\n"
+        f"spec: {{telemetry: {written}}}\n---\n"
+    )
+
+
+def gateway(more: str = f"infrastructure: {{{PROXY}}}") -> str:
+    return (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge}\nspec:\n"
+        f"  gatewayClassName: ours\n  addresses: [{{value: ADDR.1}}]\n  {more}\n"
+        "  listeners: [{name: http, protocol: HTTP, port: 10080}, {name: tcp, protocol: TCP, port: 10090}]\n---\n"
+    )
+
+
+def class_(more: str) -> str:
+    return (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: ours}\n"
+        f"spec: {{controllerName: cellway.dev/gateway-controller{more}}}\n---\n"
+    )
+
+
+def lines(rig: Rig, *wanted: str) -> list[str]:
+    """What the Envoy printed, once all of these texts are in it."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        text = rig.envoy.log()
+        if all(one in text for one in wanted):
+            return text.splitlines()
+        time.sleep(0.05)
+    raise AssertionError(f"{wanted} not in {rig.envoy.log()}")
+
+
+def test_lines_of_text_and_json(rig: Rig) -> None:
+    sink = [{"type": "File", "file": {"path": "/dev/stdout"}}]
+    telemetry = {"accessLog": {"settings": [{**one, "sinks": sink} for one in SETTINGS]}}
+    text = gateway() + proxy(telemetry) + service("one", *rig.server("one").address) + route("web", "one")
+    rig.serve(text + TCP)
+    forged = b'x","status":"200'
+    request = OK.replace(b"GET / ", b"GET /logged ").replace(
+        b"Connection", b"User-Agent: " + forged + b"\r\nX-B: abcdef\r\nConnection"
+    )
+    exchange(rig.block.address(1), 10080, request)
+    exchange(rig.block.address(1), 10090, OK)
+    printed = lines(rig, "TEXT GET /logged abc 20", '"kind":"json"', "PORT 10080", "PORT 10090")
+    assert [one.endswith(" 100%") for one in printed if one.startswith("TEXT GET /logged")] == [True]
+    objects = [json.loads(one) for one in printed if one.startswith("{")]
+    (asked,) = [one for one in objects if one["agent"] == forged.decode()]
+    assert (asked["response_code"], asked["protocol"], asked["route_name"][:10]) == (200, "HTTP/1.1", "httproute/")
+
+
+def test_one_of_a_class_and_the_default(rig: Rig) -> None:
+    reference = ", " + PROXY.replace("name: logs", "name: logs, namespace: default")
+    text = class_(reference) + gateway("") + proxy({"accessLog": {}})
+    text += service("one", *rig.server("one").address) + route("web", "one")
+    rig.serve(text)
+    exchange(rig.block.address(1), 10080, OK.replace(b"GET / ", b"GET /of-the-class "))
+    (line,) = [one for one in lines(rig, "/of-the-class") if "/of-the-class" in one]
+    assert (json.loads(line)["status"], json.loads(line)["method"]) == (200, "GET")
+
+
+def test_nothing_is_logged_unless_it_is_asked_for(rig: Rig) -> None:
+    rest = service("one", *rig.server("one").address) + route("web", "one")
+    sink = [{"file": {"path": "/dev/stderr"}}]
+    for number, (head, told) in enumerate(
+        [
+            (gateway(""), False),
+            (gateway() + proxy({"accessLog": {"disable": True}}), False),
+            (gateway() + proxy({"accessLog": {"settings": [{"sinks": sink}]}}), True),
+        ]
+    ):
+        rig.serve(head + rest)
+        exchange(rig.block.address(1), 10080, OK.replace(b"GET / ", b"GET /turn-%d " % number))
+        if told:
+            printed = lines(rig, f"/turn-{number}")
+    assert not [one for one in printed if "/turn-0" in one or "/turn-1" in one]
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "place"),
+    [
+        ({"accessLog": {"settings": [{"sinks": [{"file": {"path": "/etc/passwd"}}]}]}}, "own output"),
+        ({"accessLog": {"settings": [{"format": {"text": "%ENVIRONMENT(X)%"}}]}}, "%ENVIRONMENT%"),
+        ({"accessLog": {"settings": [{"format": {"text": "%REQ%"}}]}}, "needs the name of a header"),
+        ({"accessLog": {"settings": [{"format": {"text": "100% sure"}}]}}, "begins no operator"),
+        ({"accessLog": {"settings": [{"format": {"text": "%PROTOCOL(x)%"}}]}}, "has no argument"),
+        ({"accessLog": {"settings": [{"format": {"text": "%START_TIME(\n)%"}}]}}, "is no format of a time"),
+        ({"accessLog": {"settings": [{"format": {"json": {"a": "%NOPE%"}}}]}}, "%NOPE%"),
+        ({"accessLog": {"settings": [{"format": {"type": "JSON", "text": "x"}}]}}, "needs the field json"),
+        ({"accessLog": {"settings": [{"format": {"text": "x", "json": {"a": "b"}}}]}}, "needs the field text"),
+    ],
+)
+def test_a_gateway_whose_log_cannot_be_kept_is_not_served(telemetry: Any, place: str) -> None:
+    for one in telemetry["accessLog"]["settings"]:
+        one.setdefault("sinks", [{"file": {"path": "/dev/stdout"}}])
+    result = compiled((gateway() + proxy(telemetry)).replace("ADDR", "127.0.0"))
+    assert [one.code for one in result.diagnostics] == ["F103"]
+    assert place in result.diagnostics[0].message
+    assert result.gateways[0].ports == ()
+    status = result.statuses[Key(GATEWAY_GROUP, "Gateway", "default", "edge")]
+    assert condition(status.conditions, "Accepted") == (False, "InvalidParameters")

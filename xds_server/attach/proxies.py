@@ -1,0 +1,68 @@
+"""The EnvoyProxy of a Gateway: its own, else that of its class.
+
+In: a Gateway and its GatewayClass. Out: settings for all of its listeners, or why there are none that could be
+followed: then the Gateway is not served, rather than served without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xds_server.attach.index import Index
+from xds_server.attach.settings import settings_of
+from xds_server.diagnostics import Diagnostic, Path
+from xds_server.features.contract import AnyFeature
+from xds_server.graph import Setting
+from xds_server.model.gateways import GatewayClassSpec, GatewaySpec
+from xds_server.model.object import Object
+from xds_server.types import ENVOY_GATEWAY_GROUP, Key
+
+KIND = "EnvoyProxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """The settings, or a `problem` that keeps the Gateway from being served."""
+
+    settings: tuple[Setting, ...] = ()
+    problem: str = ""
+
+
+def read_proxy(
+    item: Object, above: Object | None, index: Index, features: Sequence[AnyFeature], problems: list[Diagnostic]
+) -> Proxy:
+    """What the EnvoyProxy of a Gateway means."""
+    assert isinstance(item.spec, GatewaySpec)
+    if item.spec.infrastructure is not None and (own := item.spec.infrastructure.parameters_ref) is not None:
+        target = Key(own.group, own.kind, item.namespace, own.name)
+        return _followed(item, target, ("infrastructure", "parametersRef"), (index, features, problems))
+    if (
+        above is not None
+        and isinstance(above.spec, GatewayClassSpec)
+        and (ref := above.spec.parameters_ref) is not None
+    ):
+        target = Key(ref.group, ref.kind, ref.namespace or "", ref.name)
+        return _followed(above, target, ("parametersRef",), (index, features, problems))
+    return Proxy()
+
+
+def _followed(
+    item: Object, target: Key, path: Path, known: tuple[Index, Sequence[AnyFeature], list[Diagnostic]]
+) -> Proxy:
+    index, features, problems = known
+    found = index.by_key.get(target)
+    if (target.group, target.kind) != (ENVOY_GATEWAY_GROUP, KIND):
+        message = f"{'.'.join(map(str, path))}: {target.kind} of '{target.group}' has no meaning here"
+    elif found is None:
+        message = f"there is no {target}"
+    elif found.broken:
+        message = f"{target} has errors"
+    else:
+        settings, wrong, failed = settings_of(found, KIND, found.spec, (), features, index)
+        problems += [one for one in wrong if one not in problems]
+        if not failed:
+            return Proxy(settings)
+        return Proxy(problem=f"{target} has errors")
+    problems.append(item.diagnose("A105", *path, reason=message))
+    return Proxy(problem=message)

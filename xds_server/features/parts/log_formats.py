@@ -1,0 +1,96 @@
+"""Formats of access logs: texts with operators such as `%RESPONSE_CODE%`.
+
+In: a format as users write it. Out: what is wrong with it, as words, or nothing. An operator that Envoy does not know
+would make it refuse the whole listener, and one that reads its environment or files would tell secrets, so only those
+that are listed here may stand in a format.
+"""
+
+from __future__ import annotations
+
+import re
+
+PLAIN = frozenset(
+    {
+        "ACCESS_LOG_TYPE",
+        "BYTES_RECEIVED",
+        "BYTES_SENT",
+        "CONNECTION_ID",
+        "CONNECTION_TERMINATION_DETAILS",
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+        "DOWNSTREAM_LOCAL_ADDRESS",
+        "DOWNSTREAM_LOCAL_PORT",
+        "DOWNSTREAM_PEER_DNS_SAN",
+        "DOWNSTREAM_PEER_SUBJECT",
+        "DOWNSTREAM_PEER_URI_SAN",
+        "DOWNSTREAM_REMOTE_ADDRESS",
+        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+        "DOWNSTREAM_REMOTE_PORT",
+        "DOWNSTREAM_TLS_CIPHER",
+        "DOWNSTREAM_TLS_VERSION",
+        "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+        "DURATION",
+        "FILTER_CHAIN_NAME",
+        "GRPC_STATUS",
+        "GRPC_STATUS_NUMBER",
+        "HOSTNAME",
+        "PROTOCOL",
+        "REQUESTED_SERVER_NAME",
+        "REQUEST_DURATION",
+        "REQUEST_HEADERS_BYTES",
+        "REQUEST_TX_DURATION",
+        "RESPONSE_CODE",
+        "RESPONSE_CODE_DETAILS",
+        "RESPONSE_DURATION",
+        "RESPONSE_FLAGS",
+        "RESPONSE_FLAGS_LONG",
+        "RESPONSE_HEADERS_BYTES",
+        "RESPONSE_TX_DURATION",
+        "ROUNDTRIP_DURATION",
+        "ROUTE_NAME",
+        "START_TIME",
+        "STREAM_ID",
+        "UNIQUE_ID",
+        "UPSTREAM_CLUSTER",
+        "UPSTREAM_HOST",
+        "UPSTREAM_LOCAL_ADDRESS",
+        "UPSTREAM_REMOTE_ADDRESS",
+        "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+        "UPSTREAM_TRANSPORT_FAILURE_REASON",
+        "VIRTUAL_CLUSTER_NAME",
+    }
+)
+_NAMED = ("REQ", "RESP", "TRAILER")
+_OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\(([^()]*)\))?(?::([0-9]{1,5}))?%")
+_HEADER = re.compile(r":?[A-Za-z0-9!#$&'*+\-.^_|~]+(\?:?[A-Za-z0-9!#$&'*+\-.^_|~]+)?")
+_TIME = re.compile(r"[%A-Za-z0-9:.,/ \-]+")
+
+
+def format_problem(text: str) -> str:
+    """Why this cannot be a format; empty if it can."""
+    at = 0
+    while (at := text.find("%", at)) >= 0:
+        if text.startswith("%%", at):
+            at += 2
+            continue
+        match = _OPERATOR.match(text, at)
+        if match is None:
+            return f"'%' begins no operator at character {at + 1}; a literal one is written %%"
+        if problem := _operator_problem(*match.groups()):
+            return problem
+        at = match.end()
+    return ""
+
+
+def _operator_problem(name: str, argument: str | None, length: str | None) -> str:
+    if name in _NAMED:
+        if argument is None or not _HEADER.fullmatch(argument):
+            return f"%{name}% needs the name of a header, such as %{name}(X-NAME)%"
+        return ""
+    if name not in PLAIN:
+        return f"%{name}% cannot stand in an access log"
+    if length is not None or (argument is not None and name != "START_TIME"):
+        return f"%{name}% has no argument and no length"
+    if argument is not None and not _TIME.fullmatch(argument):
+        return f"'{argument}' is no format of a time"
+    return ""
