@@ -90,7 +90,7 @@ def test_a_stage_without_what_a_cell_calls_blocks_it_and_both_may_go_together(tm
     state = known(tmp_path)
     (alone,) = plan_promotion(state, ["front"], "test")
     assert "cell 'back' is not in stage test" in messages(alone)
-    assert all(one.place for one in alone.blockers)
+    assert [one.place.partition(":")[0] for one in alone.blockers] == ["front"]
     front, back = plan_promotion(state, ["front", "back"], "test")
     assert (front.blockers, back.blockers) == ((), ())
 
@@ -99,6 +99,13 @@ def test_a_cell_that_a_stage_depends_on_cannot_become_one_that_refuses(tmp_path:
     closed = BACK.replace("allow: {cells: [front]}", "allow: {cells: []}")
     state = promoted(known(tmp_path), "test", back=closed)
     (move,) = plan_promotion(state, ["back"], "test")
+    assert "does not allow cell front" in messages(move)
+
+
+def test_a_dependency_that_is_refused_everywhere_blocks(tmp_path: Path) -> None:
+    closed = BACK.replace("allow: {cells: [front]}", "allow: {cells: []}")
+    state = done(known(tmp_path), plan_promotion(known(tmp_path, back=closed), ["back"], "test"), back=closed)
+    (move,) = plan_promotion(state, ["front"], "test")
     assert "does not allow cell front" in messages(move)
 
 

@@ -28,20 +28,22 @@ def cells(admin: Admin = DEFAULT_ADMIN, output: Output = "text") -> None:
 
 
 def _print_cells(items: Iterable[Mapping[str, Any]]) -> None:
-    from rich.table import Table
-
+    items = list(items)
+    rows = [("CELL", "STAGE", "RELEASE", "GATEWAYS", "ENFORCEMENT", "PROBLEMS"), *map(_row, items)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     out = console()
-    table = Table("CELL", "STAGE", "RELEASE", "GATEWAYS", "ENFORCEMENT", "PROBLEMS", box=None, pad_edge=False)
-    for item in items:
-        gateways = ", ".join(one["direction"] for one in item["gateways"]) or "-"
-        release = f"{item['release']}{_STATES[item['state']]}"
-        table.add_row(
-            item["cell"], item["stage"], release, gateways, item["enforcement"], str(len(item["problems"]) or "-")
-        )
-    out.print(table)
+    for row in rows:
+        line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        out.print(line.rstrip(), markup=False)
     for item in items:
         for problem in item["problems"]:
             out.print(f"{item['cell']} in {item['stage']}: {problem['message']}", markup=False)
+
+
+def _row(item: Mapping[str, Any]) -> tuple[str, ...]:
+    gateways = ", ".join(one["direction"] for one in item["gateways"]) or "-"
+    release = f"{item['release']}{_STATES[item['state']]}"
+    return item["cell"], item["stage"], release, gateways, item["enforcement"], str(len(item["problems"]) or "-")
 
 
 def connections(

@@ -181,7 +181,8 @@ def _checked(known: Known, moves: Sequence[Move], *, blocking: bool) -> tuple[Mo
     stored = dict(known.releases.stored)
     for move in possible:
         if move.text:
-            stored[move.release] = read_release(move.release, move.text, known.folder / f"{move.release}.yaml")
+            # As it is written now, so that whatever is found has its place in a file that people know.
+            stored[move.release] = release_of(known.compiled.objects, move.cell)
     live = {**known.releases.live, **{(move.stage, move.cell): move.release for move in possible}}
     after = compile_objects(known.compiled.objects, replace(known.options, releases=Releases(stored, live)))
     new = [one for one in after.diagnostics if one not in set(known.compiled.diagnostics)]
@@ -189,12 +190,14 @@ def _checked(known: Known, moves: Sequence[Move], *, blocking: bool) -> tuple[Mo
 
 
 def _judged(known: Known, move: Move, after: Compiled, new: Iterable[Diagnostic], *, blocking: bool) -> Move:
-    file = str(known.folder / f"{move.release}.yaml")
     binding = known.binding(move.cell, move.stage)
+    subjects = (f"Cell {move.cell}", str(binding.key) if binding is not None else "")
     own = [
         one
-        for one in after.diagnostics
-        if (one.span is not None and one.span.file == file) or (binding is not None and one.subject == str(binding.key))
+        for lowered in after.stages
+        if lowered.stage == move.stage
+        for one in lowered.diagnostics
+        if one.subject in subjects or f" {move.cell}/" in one.subject
     ]
     found = list(dict.fromkeys((*own, *new)))
     errors = [one for one in found if one.severity == Severity.ERROR]
