@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from tests.cells.shop import BACK, BACK_AT, FRONT, FRONT_AT, binding, cell, objects_of, policy
+import yaml
+
+from tests.cells.shop import BACK, BACK_AT, FRONT, FRONT_AT, binding, cell, objects_of, policy, reply
 from tests.cells.test_stages import HOST, STAGES, versions
-from xds_server.cells.releases import Releases
+from xds_server.cells.releases import Releases, name_of
 from xds_server.compile import Options, compile_objects
+from xds_server.diagnostics import Severity
 from xds_server.releases.moves import Known, Move, plan_promotion, plan_rollback
 from xds_server.releases.requests import carry_out
 from xds_server.releases.store import Store, read_release, release_text
@@ -35,7 +38,7 @@ def done(before: Known, moves: Iterable[Move], **changes: str) -> Known:
     for move in moves:
         assert not move.blockers, move
         if move.text:
-            stored[move.release] = read_release(move.release, move.text, before.folder / f"{move.release}.yaml")
+            stored[move.release] = read_release(move.release, move.text, before.folder / f"{move.release}.yaml").objects
         live[move.stage, move.cell] = move.release
     return known(before.folder, Releases(stored, live), **changes)
 
@@ -204,6 +207,24 @@ def test_a_release_that_somebody_changed_is_none(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*.yaml")
     path.write_text(path.read_text().replace("port: 80", "port: 81"))
     assert Store(tmp_path).releases.stored == {}
+
+
+def test_a_stored_policy_that_means_nothing_any_more_closes_what_it_covers_and_is_told(tmp_path: Path) -> None:
+    (good,) = plan_promotion(known(tmp_path), ["back"], "test")
+    old = policy("p", "back", "west.api.http", "formerlyKnown: true", "SecurityPolicy")
+    documents = [*yaml.safe_load_all(good.text), yaml.safe_load(old)]
+    name = name_of(documents, "back")
+    (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump_all(documents))
+    store = Store(tmp_path)
+    store.record({("test", "back"): name}, "promote", NOW)
+    state = known(tmp_path, store.releases)
+    assert state.live("back", "test") == name
+    (problem,) = [one for one in state.compiled.diagnostics if one.severity == Severity.ERROR]
+    assert "formerlyKnown" in problem.message
+    assert problem.span is not None
+    assert problem.span.file == str(tmp_path / f"{name}.yaml")
+    assert reply(state.compiled, "acme/test/back/west", "api.http.west") == {"Respond 500"}
+    assert reply(state.compiled, "acme/dev/back/west", "api.http.west") >= {"Forward"}
 
 
 def test_requests_that_mean_nothing_are_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import WORKING_COPY, CellBindingSpec
 from xds_server.model.gateway_api import RouteSpec
 from xds_server.model.object import Object
@@ -24,10 +25,14 @@ _DIGITS = 7
 
 @dataclass(frozen=True, slots=True)
 class Releases:
-    """Stored releases by name, and what each stage has of each cell: a release's name by stage and cell."""
+    """Stored releases by name, and what each stage has of each cell: a release's name by stage and cell.
+
+    `problems`: what is wrong with stored releases, by name. Each was fine once, but perhaps not for this version of Cellway.
+    """
 
     stored: Mapping[str, tuple[Object, ...]] = field(default_factory=dict)
     live: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    problems: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
 
     def has(self, name: str | None, cell: str) -> bool:
         """Whether there is a release of this name and it is one of this cell."""
@@ -69,13 +74,13 @@ def release_of(objects: Iterable[Object], cell: str) -> tuple[Object, ...]:
 
 def release_name(release: Iterable[Object], cell: str) -> str:
     """`<cell>-<hash>`: the same for the same content, wherever and in whatever order it is written."""
-    texts = sorted(canonical(item) for item in release)
+    return name_of(map(released_document, release), cell)
+
+
+def name_of(documents: Iterable[Mapping[str, Any]], cell: str) -> str:
+    """The name of a release with these documents."""
+    texts = sorted(json.dumps(one, sort_keys=True, ensure_ascii=False, separators=(",", ":")) for one in documents)
     return f"{cell}-{hashlib.sha256(chr(0).join(texts).encode()).hexdigest()[:_DIGITS]}"
-
-
-def canonical(item: Object) -> str:
-    """An object as one text: the same for the same content."""
-    return json.dumps(released_document(item), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def released_document(item: Object) -> dict[str, Any]:

@@ -37,6 +37,11 @@ def lower_stages(
         inside = _limited(
             _with_releases(ordered, stage.name, organization, releases), stage.name, organization, problems
         )
+        problems += [
+            one
+            for name in _names(ordered, stage.name, organization, releases)
+            for one in releases.problems.get(name, ())
+        ]
         lowered = lower_cells(inside, stage.name, releases, authorities)
         written = {item.key: item for item in ordered}
         seen = {item.key for item in inside if written.get(item.key) is item or _was(item, written)}
@@ -68,6 +73,13 @@ def _with_releases(
     kept = [item for item in objects if not _is_replaced(item, stored)]
     there = {item.key for item in kept}
     return kept + [item for release, _ in stored.values() for item in release if item.key not in there]
+
+
+def _names(objects: Iterable[Object], stage: str, organization: OrganizationSpec, releases: Releases) -> list[str]:
+    """The releases that a stage has."""
+    first = stage == organization.stages[0].name
+    specs = [item.spec for item in objects if isinstance(item.spec, CellBindingSpec) and item.spec.stage == stage]
+    return [name for spec in specs if (name := releases.of(spec, first=first))]
 
 
 def _is_replaced(item: Object, stored: Mapping[str, tuple[tuple[Object, ...], frozenset[str]]]) -> bool:

@@ -131,7 +131,7 @@ def _with_release(known: Known, move: Move) -> Move:
         return replace(move, release=live)
     objects = release_of(known.compiled.objects, move.cell)
     name, text = release_name(objects, move.cell), release_text(objects)
-    if not read_release(name, text, known.folder / f"{name}.yaml"):
+    if not read_release(name, text, known.folder / f"{name}.yaml").objects:
         return move
     return replace(move, release=name, text=text)
 
@@ -184,7 +184,9 @@ def _checked(known: Known, moves: Sequence[Move], *, blocking: bool) -> tuple[Mo
             # As it is written now, so that whatever is found has its place in a file that people know.
             stored[move.release] = release_of(known.compiled.objects, move.cell)
     live = {**known.releases.live, **{(move.stage, move.cell): move.release for move in possible}}
-    after = compile_objects(known.compiled.objects, replace(known.options, releases=Releases(stored, live)))
+    after = compile_objects(
+        known.compiled.objects, replace(known.options, releases=replace(known.releases, stored=stored, live=live))
+    )
     new = [one for one in after.diagnostics if one not in set(known.compiled.diagnostics)]
     return tuple(_judged(known, move, after, new, blocking=blocking) if not move.blockers else move for move in moves)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from xds_server.cells.releases import Releases, release_name, released_document
-from xds_server.load.objects import parse_documents_of
+from xds_server.cells.releases import Releases, name_of, released_document
+from xds_server.load.objects import Objects, parse_documents_of
 from xds_server.load.yaml import parse_documents
 from xds_server.model.object import Object
 from xds_server.supervise.records import write_file
@@ -41,18 +41,17 @@ class Store:
         """Make the folder and read what is in it. OSError if that cannot be done."""
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._stored: dict[str, tuple[Object, ...]] = {}
+        self._stored: dict[str, Objects] = {}
         for path in sorted(folder.glob("*.yaml")):
-            objects = read_release(path.stem, path.read_text(encoding="utf-8"), path)
-            if objects:
-                self._stored[path.stem] = objects
+            self._take(path.stem, path.read_text(encoding="utf-8", errors="replace"), path)
         self._history = _read_history(folder / "stages.json")
 
     @property
     def releases(self) -> Releases:
         """All that is stored, and what each stage has now."""
         live = {place: entries[-1].release for place, entries in self._history.items() if entries}
-        return Releases(dict(self._stored), live)
+        problems = {name: one.diagnostics for name, one in self._stored.items() if one.diagnostics}
+        return Releases({name: one.objects for name, one in self._stored.items()}, live, problems)
 
     def history(self, stage: str, cell: str) -> tuple[Entry, ...]:
         """What a cell was in a stage, the oldest first."""
@@ -66,7 +65,12 @@ class Store:
         """Store a release. OSError if it cannot be written."""
         if name not in self._stored:
             write_file(self.path(name), text)
-            self._stored[name] = read_release(name, text, self.path(name))
+            self._take(name, text, self.path(name))
+
+    def _take(self, name: str, text: str, path: Path) -> None:
+        objects = read_release(name, text, path)
+        if objects.objects:
+            self._stored[name] = objects
 
     def record(self, moves: Mapping[tuple[str, str], str], by: str, now: str) -> None:
         """Remember which release is live from now on, by stage and cell. OSError if it cannot be written."""
@@ -87,13 +91,13 @@ def release_text(objects: tuple[Object, ...]) -> str:
     return str(yaml.safe_dump_all([released_document(one) for one in objects], sort_keys=False, allow_unicode=True))
 
 
-def read_release(name: str, text: str, path: Path) -> tuple[Object, ...]:
-    """The objects of a release's file; none if its content is not that of its name."""
+def read_release(name: str, text: str, path: Path) -> Objects:
+    """The objects of a release's file and what is wrong with them; none if its content is not that of its name."""
     documents, problems = parse_documents(str(path), text.encode())
-    objects = parse_documents_of(documents).objects
     match = _NAME.fullmatch(name)
-    good = match is not None and not problems and release_name(objects, match["cell"]) == name
-    return objects if good else ()
+    if match is None or problems or name_of((one.value for one in documents), match["cell"]) != name:
+        return Objects()
+    return parse_documents_of(documents)
 
 
 def _read_history(path: Path) -> dict[tuple[str, str], list[Entry]]:
