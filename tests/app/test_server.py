@@ -65,7 +65,7 @@ def condition(item: dict[str, Any], kind: str) -> dict[str, Any]:
     return found
 
 
-def until(check: Any, timeout: float = 10) -> None:
+def until(check: Any, timeout: float = 30) -> None:
     deadline = time.monotonic() + timeout
     while not check():
         assert time.monotonic() < deadline, "in vain"
