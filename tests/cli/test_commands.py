@@ -157,6 +157,9 @@ def test_render_of_effective_settings_says_who_set_each() -> None:
     timeout = next(one for one in found["sections"][0]["settings"] if one["field"].endswith("requestTimeout"))
     assert (timeout["value"], timeout["setBy"]["object"]) == ("10s", "CellBinding payments-dev")
     assert [(one["value"], one["object"]) for one in timeout["overridden"]] == [("5s", "CellClass standard")]
+    done = cellway("render", shop, "--as", "effective", "--stage", "prod")
+    assert (done.stdout, "no cell is in stage prod" in done.stderr) == ("", True)
+    assert cellway("render", shop, "--as", "effective", "--stage", "moon").returncode == 2
     done = cellway("render", shop, "--as", "effective", "--cell", "paymnets")
     assert (done.returncode, "there is no cell paymnets" in done.stderr) == (2, True)
     assert cellway("render", shop, "--cell", "payments").returncode == 2
@@ -171,6 +174,8 @@ def test_export_of_network_policies_says_what_they_cannot_enforce() -> None:
     assert cellway("export", "network-policy", shop, "--stage", "dev", "-o", "json").stdout.startswith("[")
     done = cellway("export", "network-policy", shop, "--stage", "moon")
     assert (done.returncode, "there is no stage moon" in done.stderr) == (2, True)
+    done = cellway("export", "network-policy", shop, "--stage", "prod")
+    assert (done.stdout, "NoCells: no cell is in stage prod" in done.stderr) == ("", True), "releases are the server's"
     kinds = [one["kind"] for one in yaml.safe_load_all(cellway("export", "network-policy", shop, "--cilium").stdout)]
     assert "CiliumClusterwideNetworkPolicy" in kinds
     by_name = cellway("export", "network-policy", "-", given=BY_NAME)

@@ -5,11 +5,14 @@ And two stages on one machine: the hosts of one are nothing to the north gateway
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from tests.e2e.running import Cellway
 
@@ -83,6 +86,7 @@ kind: CellBinding
 metadata: {name: front-prod}
 spec: {cell: front, stage: prod, release: working-copy, address: ADDR.32, endpoints: {web.http: [{address: ADDR.103}]}}
 """
+_CLUSTERWIDE = "CiliumClusterwideNetworkPolicy"
 DEPENDENCIES = {"plain": ("a", CLASS, ["class default"]), "own": ("b", POLICY, ["policy on dependency", "class default"]),
                 "bound": ("c", BINDING, ["binding override", "policy on dependency", "class default"])}  # fmt: skip
 
@@ -141,3 +145,16 @@ def test_20_the_hosts_of_a_stage_are_nothing_to_the_other(layers: Cellway, stage
             assert (answer.status_code, answer.json()["server"]) == (200, f"web of {stage}")
         else:
             assert (answer.status_code, answer.content) == (404, b"")
+
+
+def test_network_policies_of_what_is_live_come_from_the_server(layers: Cellway) -> None:
+    found = layers.api("network-policies?stage=prod&cilium&xdsPort=15010")
+    assert {
+        one["metadata"].get("namespace", "cell-front-prod") for one in found["items"] if one["kind"] != _CLUSTERWIDE
+    } == {"cell-front-prod"}
+    assert "15010" in str(found["items"])
+    line = [sys.executable, "-m", "xds_server.cli.main", "export", "network-policy"]
+    admin = layers.admin.removeprefix("http://")
+    ran = subprocess.run([*line, "--stage", "dev", "--admin", admin], capture_output=True, text=True, check=False)
+    names = {one["metadata"].get("namespace") for one in yaml.safe_load_all(ran.stdout)}
+    assert (ran.returncode, names) == (0, {None, "cell-front-dev", "cell-back-dev"}), ran.stderr

@@ -130,6 +130,12 @@ async def test_usage_may_be_of_one_stage() -> None:
     assert (await ask(Fake(), "/api/v1/usage?stage=dev")).json() == {"items": [], "refused": {"acme/dev/front/east": 3}}
 
 
+async def test_network_policies_are_of_stages_that_there_are() -> None:
+    assert (await ask(Fake(), "/api/v1/network-policies")).json() == {"items": [], "notes": []}
+    assert (await ask(Fake(), "/api/v1/network-policies?stage=moon")).status_code == 404
+    assert (await ask(Fake(), "/api/v1/network-policies?xdsPort=many")).status_code == 400
+
+
 async def test_the_map_of_cells_has_nodes_and_edges() -> None:
     assert (await ask(Fake(), "/api/v1/topology")).json() == {"nodes": [], "edges": []}
 

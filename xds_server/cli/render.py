@@ -95,6 +95,12 @@ def _print_effective(reading: Reading, cell: str | None, stage: str | None, outp
     known = {item.name for item in reading.compiled.objects if item.key.kind == "Cell"}
     if cell is not None and cell not in known:
         trouble(f"there is no cell {cell}; there are: {', '.join(sorted(known)) or 'none'}")
+    stages = [one.stage for one in reading.compiled.stages]
+    if stage is not None and stage not in stages:
+        trouble(f"there is no stage {stage}; there are: {', '.join(stages)}")
+    if all(not one.sections for one in reading.compiled.stages if stage in (None, one.stage)):
+        where = f"stage {stage}" if stage else "any stage"
+        print(f"cellway: no cell is in {where} as far as is known without a server", file=sys.stderr)
     settings = [one for one in reading.compiled.settings if cell in (None, one.cell) and stage in (None, one.stage)]
     if output == "text":
         print(settings_text(settings), end="")

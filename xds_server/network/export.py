@@ -54,11 +54,17 @@ def network_policies(compiled: Compiled, stage: str | None, around: Surroundings
     """NetworkPolicies of all cells; with `cilium` hosts are enforced by name, and stages kept apart for the whole cluster."""
     namespaces = namespaces_of(compiled, stage, around)
     documents = kubernetes_documents(namespaces, without_hosts=cilium)
-    if cilium:
-        return Exported((*documents, *cilium_documents(namespaces, around)))
     notes = [
-        f"{one.name}: NetworkPolicy cannot tell hosts apart, so {', '.join(hosts)} stand for every public address on"
-        " their ports; the south gateway still lets requests to these hosts only (--cilium enforces names below it)"
+        f"NoCells: no cell is in stage {one.stage} as far as is known here, so there is nothing of it in this export"
+        for one in compiled.stages
+        if stage in (None, one.stage) and not one.sections
+    ]
+    if cilium:
+        return Exported((*documents, *cilium_documents(namespaces, around)), tuple(notes))
+    notes += [
+        f"FQDNNotEnforceable: {one.name}: NetworkPolicy cannot tell hosts apart, so {', '.join(hosts)} stand for every"
+        " public address on their ports; the south gateway still lets requests to these hosts only"
+        " (--cilium enforces names below it)"
         for one in namespaces
         for policy in one.policies
         if (hosts := hosts_of(policy))

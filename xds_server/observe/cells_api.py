@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from xds_server.network.export import network_policies
+from xds_server.network.flows import Surroundings
 from xds_server.observe.cells_view import CellsShown, topology_view
 from xds_server.observe.usage import Report
 from xds_server.releases.requests import Kind
@@ -50,6 +52,7 @@ def cell_routes(server: Cells, *, loopback: bool) -> list[Route]:
             for what in ("gateways", "dependencies", "releases")
         ),
         Route("/api/v1/topology", _topology(server)),
+        Route("/api/v1/network-policies", _network_policies(server)),
         Route("/api/v1/promote", _moving(server, "promote", loopback=loopback), methods=["POST"]),
         Route("/api/v1/rollback", _moving(server, "rollback", loopback=loopback), methods=["POST"]),
     ]
@@ -80,6 +83,31 @@ def _topology(server: Cells) -> Handler:
     async def handle(request: Request) -> Response:
         del request
         return JSONResponse(topology_view(server.cells().compiled, await server.usage()))
+
+    return handle
+
+
+def _network_policies(server: Cells) -> Handler:
+    """NetworkPolicies of what is live: only a running server knows which release is in which stage."""
+
+    async def handle(request: Request) -> Response:
+        asked, compiled = request.query_params, server.cells().compiled
+        stage, known = asked.get("stage"), [one.stage for one in compiled.stages]
+        if stage is not None and stage not in known:
+            return JSONResponse({"message": f"there is no stage {stage}; there are: {', '.join(known)}"}, 404)
+        usual = Surroundings()
+        try:
+            around = Surroundings(
+                system_namespace=asked.get("systemNamespace", usual.system_namespace),
+                xds_port=int(asked.get("xdsPort", usual.xds_port)),
+                metrics_namespace=asked.get("metricsNamespace", usual.metrics_namespace),
+                metrics_port=int(asked.get("metricsPort", usual.metrics_port)),
+            )
+        except ValueError:
+            return JSONResponse({"message": "xdsPort and metricsPort are numbers"}, 400)
+        cilium = "cilium" in asked
+        found = await asyncio.to_thread(lambda: network_policies(compiled, stage, around, cilium=cilium))
+        return JSONResponse({"items": list(found.documents), "notes": list(found.notes)})
 
     return handle
 
