@@ -44,7 +44,7 @@ class Options:
     `spec.addresses` gets an address of its own; without it such a Gateway listens on all addresses. `fetched`: what is
     known of the documents of the web that a compilation before this one `wanted`, by URL. `authorities`: what vouches for
     gateways of cells; None where nothing is served and placeholders will do. `databases`: files on Envoys' machines that
-    tell where addresses are.
+    tell where addresses are. `one_machine`: the Envoys of all gateways run on one.
     """
 
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
@@ -53,6 +53,7 @@ class Options:
     releases: Releases = NO_RELEASES
     authorities: Authorities | None = None
     databases: Mapping[str, str] = field(default_factory=dict)
+    one_machine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def compile_objects(
     """
     written, duplicates = unique(objects)
     lowered = lower_stages(written, options.releases, options.authorities)
-    given = Given(options.controllers, options.address_pool, options.fetched, options.databases)
+    given = Given(options.controllers, options.address_pool, options.fetched, options.databases, options.one_machine)
     attached = [attach_objects(one.objects, FEATURES, given) for one in lowered]
     gateways = [
         _called(gateway, one) for one, found in zip(lowered, attached, strict=True) for gateway in found.gateways

@@ -195,6 +195,10 @@ CATALOGUE: Mapping[str, Code] = {
     "A144": _error("everything for this route is refused: {reason}"),
     "A145": _warning("clients need no certificate here: 'tls.frontend' counts for HTTPS listeners only"),
     "A146": _warning("{name} has no ready endpoint, so it cannot be asked for now"),
+    "A147": _warning(
+        "{other} listens on {places} too, and on one machine each connection reaches one of them by chance: "
+        "give each an address in 'addresses', or start with --address-pool"
+    ),
     # -- features ------------------------------------------------------------------------------------
     "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
     "F101": _error("the header '{name}' cannot be changed like this: {reason}"),

@@ -321,3 +321,18 @@ def test_endpoints_of_a_backend_in_all_their_forms() -> None:
     first, second = action.destinations[0].backend.endpoints
     assert (first.address, first.port, first.zone, first.priority) == ("/run/x", 0, "a", 1)
     assert (second.address, second.port, second.hostname, second.priority) == ("127.0.0.1", 2, "b", 1)
+
+
+def test_gateways_of_one_machine_in_one_place_are_told() -> None:
+    head = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: %s%s}\nspec:\n"
+    http = "  listeners: [{name: http, protocol: HTTP, port: %d}]\n---\n"
+    text = head % ("one", ", creationTimestamp: '2026-01-01T00:00:00Z'") + http % 10080
+    text += head % ("another", "") + http % 10080
+    text += head % ("apart", "") + http % 10081
+    text += head % ("own", "") + "  addresses: [{value: 127.0.0.7}]\n" + http % 10080
+    text += head % ("datagrams", "") + "  listeners: [{name: udp, protocol: UDP, port: 10080}]\n---\n"
+    found = compiled(text, Options(one_machine=True)).diagnostics
+    assert [(one.code, one.subject) for one in found] == [("A147", "Gateway default/another")]
+    assert "Gateway default/one listens on 0.0.0.0:10080 too" in found[0].message
+    assert compiled(text, Options(one_machine=True, address_pool="127.9.0.0/24")).diagnostics == ()
+    assert compiled(text).diagnostics == ()

@@ -28,6 +28,7 @@ from xds_server.attach.quic import with_quic
 from xds_server.attach.routes import Effective, SortKey, effective, routes_of, scopes_of
 from xds_server.attach.rules import Rule, read_rules
 from xds_server.attach.shading import Shading
+from xds_server.attach.sockets import shared_sockets
 from xds_server.attach.streams import Known, Streams, attach_streams, stream_chains
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
@@ -66,12 +67,16 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What is given beside objects: whose Gateways are ours, addresses for those without, documents of the web."""
+    """What is given beside objects: whose Gateways are ours, addresses for those without, documents of the web.
+
+    `one_machine`: the Envoys of all Gateways run there.
+    """
 
     controllers: tuple[str, ...]
     pool: str | None
     fetched: Mapping[str, Fetched]
     databases: Mapping[str, str]
+    one_machine: bool = False
 
 
 @dataclass(slots=True)
@@ -117,6 +122,7 @@ def attach_objects(objects: Iterable[Object], features: Sequence[AnyFeature], gi
     tables.problems += [*tables.streams.problems, *table.merging.problems]
     gateways = tuple(_gateway(state, tables) for state in states)
     tables.problems += tables.shading.problems(index)
+    tables.problems += shared_sockets(gateways, index) if given.one_machine else ()
     tables.statuses |= gateway_statuses(states, sets, tables.attached_routes)
     tables.statuses |= policy_statuses(table, states, tables.attached_routes)
     tables.statuses |= simple_statuses(index, given.controllers)

@@ -146,7 +146,10 @@ def _settings(choices: Choices, envoy: Path | None, stages: tuple[str, ...]) -> 
         state = default_state_folder(choices.folders, os.environ, Path.home())
     state = state.absolute() if state else None
     options = Options(
-        choices.controllers or DEFAULT_CONTROLLERS, choices.address_pool, databases=parse_databases(choices.geoip)
+        choices.controllers or DEFAULT_CONTROLLERS,
+        choices.address_pool,
+        databases=parse_databases(choices.geoip),
+        one_machine=envoy is not None,
     )
     return Settings(
         choices.folders,
