@@ -125,7 +125,7 @@ class Rig:
         self._client = _new_client()
 
     async def _until_served(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             records = self._xds.proxies()
             refused = [said.message for record in records for one in record.types for said in one.standing]

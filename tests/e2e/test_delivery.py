@@ -44,13 +44,13 @@ def envoy(cellway: Cellway) -> dict[str, object]:
 
 
 def hosts_in_envoy(cellway: Cellway) -> set[str]:
-    dump = httpx.get(f"http://{envoy(cellway)['admin']}/config_dump?resource=dynamic_route_configs", timeout=5).json()
+    dump = httpx.get(f"http://{envoy(cellway)['admin']}/config_dump?resource=dynamic_route_configs", timeout=30).json()
     tables = [one["route_config"] for one in dump.get("configs", [])]
     return {domain for table in tables for host in table.get("virtual_hosts", []) for domain in host["domains"]}
 
 
 def host_updates(admin: object) -> str:
-    return httpx.get(f"http://{admin}/stats?filter=vhds.*update_success", timeout=5).text
+    return httpx.get(f"http://{admin}/stats?filter=vhds.*update_success", timeout=30).text
 
 
 def test_hosts_come_when_they_are_asked_for_and_follow_every_change(cellway: Cellway) -> None:
@@ -94,7 +94,7 @@ def test_a_port_with_a_life_closes_when_nobody_renews_it(cellway: Cellway) -> No
         time.sleep(5)
     assert steady.failures() == {}
     cellway.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             get(cellway, "web.example")
@@ -120,7 +120,7 @@ def test_a_restarted_envoy_gets_the_listener_that_worked_and_tries_the_refused_o
             refused = httpx.get(f"{cellway.admin}/api/v1/wait", params={"timeout": "20s"}, timeout=25)
             assert refused.status_code != 200
             cellway.write("web.yaml", route("web", "after"))
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while get(cellway, "web.example").headers["x-edit"] != "after":
                 assert time.monotonic() < deadline, "what was refused holds up what was not"
         assert steady.failures() == {}
@@ -143,7 +143,7 @@ def programmed(cellway: Cellway) -> dict[str, str]:
 
 
 def until_answered(cellway: Cellway) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             if get(cellway, "web.example").status_code == 200:
@@ -154,7 +154,7 @@ def until_answered(cellway: Cellway) -> None:
 
 
 def until(cellway: Cellway, state: str) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         items = cellway.api("proxies")["items"]
         if items and items[0]["state"] == state and items[0]["types"].get("Listener", {}).get("acknowledged"):

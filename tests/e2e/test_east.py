@@ -67,7 +67,7 @@ def test_more_at_once_than_allowed_is_refused_at_once_and_passes_again_afterward
     slow.delay = 0.5
     address, port = door(cells, "storefront", EAST)
     with Load(address, port, ORDERS, rate=800, connections=8) as load:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (answer := ask(cells, ORDERS)).status_code != 503:
             assert time.monotonic() < deadline, "nothing is refused"
         assert ask(cells, CATALOG).status_code == 200, "the other dependency has limits of its own"
@@ -80,14 +80,14 @@ def test_more_at_once_than_allowed_is_refused_at_once_and_passes_again_afterward
 def test_a_dependency_that_keeps_failing_is_left_alone_for_a_while(cells: Cellway) -> None:
     failing = server(cells, "catalog")
     failing.status = 500
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (answer := ask(cells, CATALOG)).text != "no healthy upstream":
         assert answer.status_code == 500
         assert time.monotonic() < deadline, "it is still asked"
     assert (answer.status_code, len(failing.seen) >= 3) == (503, True)
     assert ask(cells, ORDERS).status_code == 200
     failing.status = 200
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while ask(cells, CATALOG).status_code != 200:
         assert time.monotonic() < deadline, "it is never asked again"
         time.sleep(0.1)
@@ -99,7 +99,7 @@ def test_a_refused_connection_is_tried_exactly_once_more(cells: Cellway) -> None
     try:
         before = stat(cells, "orders", "south", "cluster.south|mailer.upstream_rq_retry")
         assert ask(cells, "api.mail.example", "orders", SOUTH).status_code == 503
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while stat(cells, "orders", "south", "cluster.south|mailer.upstream_rq_retry") == before:
             assert time.monotonic() < deadline, "it was not tried again"
             time.sleep(0.05)
@@ -122,7 +122,7 @@ def test_retries_do_not_multiply_along_a_chain(cells: Cellway) -> None:
         last.stop()
         tried = stat(cells, "payments", "west", "cluster.west|payments.api.http.upstream_cx_connect_fail")
         assert ask(cells, "shop.example.com", direction=NORTH, path="/api").status_code == 503
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         name = "cluster.west|payments.api.http.upstream_cx_connect_fail"
         while (now := stat(cells, "payments", "west", name)) == tried:
             assert time.monotonic() < deadline, "it was not tried"

@@ -142,7 +142,7 @@ def test_without_a_certificate_of_the_stage_the_handshake_fails(
 
 
 def test_plain_text_to_west_is_closed_without_a_reply(west: tuple[str, int]) -> None:
-    with socket.create_connection(west, timeout=5) as connection:
+    with socket.create_connection(west, timeout=30) as connection:
         connection.sendall(f"GET / HTTP/1.1\r\nHost: {ORDERS}\r\n\r\n".encode())
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(4096) == b""
@@ -310,7 +310,7 @@ def test_a_gateway_holds_its_own_certificate_and_no_other(cells: Cellway) -> Non
 
 def certificate_of(west: tuple[str, int], tls: ssl.SSLContext) -> bytes:
     """What west shows now."""
-    with socket.create_connection(west, timeout=5) as plain, tls.wrap_socket(plain) as secure:
+    with socket.create_connection(west, timeout=30) as plain, tls.wrap_socket(plain) as secure:
         return secure.getpeercert(binary_form=True) or b""
 
 

@@ -119,7 +119,7 @@ def test_every_way_of_saving_is_seen(cellway: Cellway) -> None:
     path = cellway.folder / "routes" / "web.yaml"
 
     def effective(edit: str) -> bool:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if get(cellway, "web.example").headers.get("x-edit") == edit:
                 return True
@@ -132,12 +132,12 @@ def test_every_way_of_saving_is_seen(cellway: Cellway) -> None:
     path.write_text(route("web", "like-vim"), encoding="utf-8")
     assert effective("like-vim")
     cellway.write("a/new/folder/more.yaml", route("more", "deep"))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while get(cellway, "more.example").status_code != 200 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert get(cellway, "more.example").headers["x-edit"] == "deep"
     (cellway.folder / "a/new/folder/more.yaml").unlink()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while get(cellway, "more.example").status_code != 404 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert get(cellway, "more.example").status_code == 404
@@ -155,7 +155,7 @@ def test_a_folder_mounted_like_a_config_map_is_reloaded_as_a_whole(cellway: Cell
     assert get(cellway, "m.example").headers["x-edit"] == "1"
     (mounted / "..data_tmp").symlink_to("..2")
     (mounted / "..data_tmp").rename(mounted / "..data")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while get(cellway, "m.example").headers["x-edit"] != "2" and time.monotonic() < deadline:
         time.sleep(0.02)
     assert get(cellway, "m.example").headers["x-edit"] == "2"
@@ -180,10 +180,10 @@ def test_a_folder_that_is_gone_removes_nothing(cellway: Cellway) -> None:
 def test_an_empty_folder_at_start_is_not_ready_until_there_is_something(cellway: Cellway) -> None:
     cellway.start(wait=False)
     cellway.until_up()
-    assert httpx.get(f"{cellway.admin}/readyz", timeout=5).status_code == 503
+    assert httpx.get(f"{cellway.admin}/readyz", timeout=30).status_code == 503
     prepare(cellway)
     cellway.wait()
-    assert httpx.get(f"{cellway.admin}/readyz", timeout=5).status_code == 200
+    assert httpx.get(f"{cellway.admin}/readyz", timeout=30).status_code == 200
     assert get(cellway, "web.example").status_code == 200
 
 
@@ -194,7 +194,7 @@ def test_a_killed_server_loses_no_request_and_repeats_nothing(cellway: Cellway) 
 
     def updates() -> str:
         names = "cluster_manager.cds.update_success|listener_manager.lds.update_success|rds.*update_success"
-        return httpx.get(f"http://{admin}/stats?filter={names}", timeout=5).text
+        return httpx.get(f"http://{admin}/stats?filter={names}", timeout=30).text
 
     with load(cellway) as steady:
         cellway.kill()
@@ -214,7 +214,7 @@ def test_a_killed_envoy_comes_back_by_itself(cellway: Cellway) -> None:
     cellway.start()
     pid = int(cellway.api("proxies")["items"][0]["pid"])
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             if get(cellway, "web.example").status_code == 200:
@@ -229,7 +229,7 @@ def test_sigterm_ends_the_server_and_its_envoys(cellway: Cellway) -> None:
     cellway.start()
     pid = int(cellway.api("proxies")["items"][0]["pid"])
     assert cellway.stop() == 0
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while _alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _alive(pid)

@@ -125,7 +125,7 @@ def certificate_names(north: North, cell: str, sni: str) -> set[str]:
     """The DNS names in the certificate that a gateway shows for a name."""
     address = (north.cellway.block.address(BASES[cell] + 1), 8443)
     with (
-        socket.create_connection(address, timeout=5) as plain,
+        socket.create_connection(address, timeout=30) as plain,
         north.context().wrap_socket(plain, server_hostname=sni) as connection,
     ):
         shown = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
@@ -146,7 +146,7 @@ def test_north_shows_no_certificate_for_an_unknown_name(north: North, name: str)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
-        socket.create_connection((north.cellway.block.address(1), 8443), timeout=5) as plain,
+        socket.create_connection((north.cellway.block.address(1), 8443), timeout=30) as plain,
         pytest.raises((ssl.SSLError, ConnectionResetError)),
         context.wrap_socket(plain, server_hostname=name or None),
     ):
@@ -199,7 +199,7 @@ def test_a_class_says_which_tls_and_how_to_get_there(north: North) -> None:
     old = north.context()
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     for cell, name, served in (("storefront", SHOP, True), ("orders", API, False)):
-        with socket.create_connection((north.cellway.block.address(BASES[cell] + 1), 8443), timeout=5) as plain:
+        with socket.create_connection((north.cellway.block.address(BASES[cell] + 1), 8443), timeout=30) as plain:
             try:
                 with old.wrap_socket(plain, server_hostname=name) as connection:
                     version = connection.version()

@@ -256,6 +256,6 @@ def test_tokens_are_checked(edge: Cellway) -> None:
 
 
 def test_an_escaped_slash_is_refused(edge: Cellway) -> None:
-    with socket.create_connection((edge.block.address(1), 8080), timeout=5) as connection:
+    with socket.create_connection((edge.block.address(1), 8080), timeout=30) as connection:
         connection.sendall(b"GET /public%2f..%2forders HTTP/1.1\r\nHost: paths.example\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 400")

@@ -60,7 +60,7 @@ def test_what_envoy_refuses_is_told_with_its_line_and_everything_else_goes_on(ce
         assert "rejected" in status.stdout
 
         cellway.write("routes/web.yaml", route("web", "still-live"))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while get(cellway, "web.example").headers["x-edit"] != "still-live" and time.monotonic() < deadline:
             time.sleep(0.02)
         assert get(cellway, "web.example").headers["x-edit"] == "still-live", "other changes are not held up"
@@ -89,7 +89,7 @@ def test_one_envoy_may_serve_all_gateways_of_a_cell(cellway: Cellway, tmp_path: 
             path.write_text(printed.stdout, encoding="utf-8")
             options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "error"]
             envoys.append(subprocess.Popen([str(ENVOY), "-c", str(path), *options]))
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(cellway.api("proxies")["items"]) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         cellway.wait()
@@ -97,10 +97,10 @@ def test_one_envoy_may_serve_all_gateways_of_a_cell(cellway: Cellway, tmp_path: 
             shop.url(cellway, "storefront", EAST, "/v1"), headers={"Host": "api.orders.cell.internal"}, timeout=5
         )
         assert inside.json()["server"] == "api"
-        outside = httpx.get(shop.url(cellway, "storefront", NORTH), headers={"Host": "shop.example.com"}, timeout=5)
+        outside = httpx.get(shop.url(cellway, "storefront", NORTH), headers={"Host": "shop.example.com"}, timeout=30)
         assert outside.json()["server"] == "web"
         with pytest.raises(httpx.TransportError):  # a caller without a certificate
-            httpx.get(shop.url(cellway, "orders", WEST), headers={"Host": "api.orders.cell.internal"}, timeout=5)
+            httpx.get(shop.url(cellway, "orders", WEST), headers={"Host": "api.orders.cell.internal"}, timeout=30)
     finally:
         for envoy in envoys:
             envoy.terminate()
@@ -117,14 +117,14 @@ def test_a_provider_that_refuses_connections_costs_one_retry(cellway: Cellway, t
     path.write_text(printed.stdout, encoding="utf-8")
     envoy = subprocess.Popen([str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--log-level", "error"])
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not cellway.api("proxies")["items"] and time.monotonic() < deadline:
             time.sleep(0.05)
         cellway.wait()
         east = shop.url(cellway, "storefront", EAST)
-        answer = httpx.get(east, headers={"Host": "api.orders.cell.internal"}, timeout=5)
+        answer = httpx.get(east, headers={"Host": "api.orders.cell.internal"}, timeout=30)
         assert answer.status_code == 503
-        counted = httpx.get(f"http://{admin}/stats?filter=orders.api.http.upstream_rq_retry$", timeout=5).text
+        counted = httpx.get(f"http://{admin}/stats?filter=orders.api.http.upstream_rq_retry$", timeout=30).text
         assert counted.strip().endswith(": 1"), counted
     finally:
         envoy.terminate()

@@ -104,7 +104,7 @@ def test_the_gateway_shows_its_credential_and_nobody_elses(cell: Cellway) -> Non
 
 
 def test_a_token_is_fetched_with_the_secret_of_the_client(cell: Cellway, internet: Internet) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (answer := ask(cell, "api.tokens.example", authorization="mine")).status_code == 401:
         assert time.monotonic() < deadline, "no token came"
         time.sleep(0.05)
@@ -144,7 +144,7 @@ def test_a_new_value_is_sent_without_a_lost_request(cell: Cellway) -> None:
     with Load(cell.block.address(SOUTH), HTTP, "api.mail.example", rate=50) as load:
         cell.write("secrets/mail-key.yaml", south.secret("mail-key", credential="xyzzy-fresh"))
         cell.wait()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while said(cell, "api.mail.example")["headers"]["x-api-key"] != "xyzzy-fresh":
             assert time.monotonic() < deadline, "the old value is still sent"
             time.sleep(0.02)
@@ -174,7 +174,7 @@ def test_a_secret_is_shown_nowhere(cell: Cellway) -> None:
 def test_a_wrong_certificate_gets_no_byte_of_the_request(cell: Cellway, internet: Internet) -> None:
     assert ask(cell, "wrong.example").status_code == 503
     assert internet.impostor.connections > 0
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while south.stat(cell, r"cluster\.south\|wrong.*\.ssl\.fail_verify_san") == 0:
         assert time.monotonic() < deadline, "it was not the certificate"
         time.sleep(0.05)

@@ -37,7 +37,7 @@ def north(cellway: Cellway) -> tuple[Cellway, str, str]:
 def request(cellway: Cellway, certificate: str, host: str, path: str = "/", name: str = "shop.example.com") -> str:
     context = ssl.create_default_context(cadata=certificate)
     with (
-        socket.create_connection((cellway.block.address(1), 8443), timeout=5) as plain,
+        socket.create_connection((cellway.block.address(1), 8443), timeout=30) as plain,
         context.wrap_socket(plain, server_hostname=name) as connection,
     ):
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
@@ -60,22 +60,22 @@ def test_north_serves_tls_and_sends_plain_http_there(north: tuple[Cellway, str, 
 
     plain = f"http://{cellway.block.address(1)}:8080/a?b=c"
     for method in ("GET", "POST"):
-        moved = httpx.request(method, plain, headers={"Host": "shop.example.com:8080"}, timeout=5)
+        moved = httpx.request(method, plain, headers={"Host": "shop.example.com:8080"}, timeout=30)
         assert moved.status_code == 308
         assert moved.headers["location"] == "https://shop.example.com:8443/a?b=c"
         assert "strict-transport-security" not in moved.headers
 
     middle = key.splitlines()[2]
     shown = [
-        httpx.get(f"{cellway.admin}/api/v1/{path}", timeout=5).text for path in ("objects", "proxies", "diagnostics")
+        httpx.get(f"{cellway.admin}/api/v1/{path}", timeout=30).text for path in ("objects", "proxies", "diagnostics")
     ]
-    shown += [httpx.get(f"{cellway.admin}/metrics", timeout=5).text, cellway.log()]
+    shown += [httpx.get(f"{cellway.admin}/metrics", timeout=30).text, cellway.log()]
     assert not any(middle in text for text in shown), "the key is shown nowhere"
 
 
 def test_a_new_certificate_is_served_without_a_restart(north: tuple[Cellway, str, str]) -> None:
     cellway, old, _ = north
-    with httpx.Client(verify=ssl.create_default_context(cadata=old), timeout=5) as client:
+    with httpx.Client(verify=ssl.create_default_context(cadata=old), timeout=30) as client:
         url, asked = f"https://{cellway.block.address(1)}:8443/", {"Host": "shop.example.com"}
         names = {"sni_hostname": "shop.example.com"}
         first = client.get(url, headers=asked, extensions=names)

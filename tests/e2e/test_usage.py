@@ -43,7 +43,7 @@ def sample(cells: Cellway, name: str, *labels: str) -> float | None:
 
 def until(looked: Callable[[], Any], wanted: Any) -> None:
     """Envoy counts on other threads than those that answer."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while (found := looked()) != wanted and time.monotonic() < deadline:
         time.sleep(0.05)
     assert found == wanted

@@ -44,7 +44,7 @@ def test_clusters_are_replaced_and_listeners_changed_without_a_failed_request(
     path.write_text(printed.replace("api_type: DELTA_GRPC", f"api_type: {kind}"), encoding="utf-8")
     envoy = subprocess.Popen([str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--log-level", "error"])
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not cellway.api("proxies")["items"] and time.monotonic() < deadline:
             time.sleep(0.02)
         cellway.wait()
@@ -69,9 +69,9 @@ def test_clusters_are_replaced_and_listeners_changed_without_a_failed_request(
                 assert get(cellway, "web.example").headers["x-edit"] == str(edit)
         assert steady.total > 50
         assert steady.failures() == {}
-        stats = httpx.get(f"http://{admin}/stats?filter=update_rejected|init_fetch_timeout", timeout=5).text
+        stats = httpx.get(f"http://{admin}/stats?filter=update_rejected|init_fetch_timeout", timeout=30).text
         assert all(line.endswith(": 0") for line in stats.splitlines()), stats
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while "default/new3" in clusters(admin) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert "default/new3" not in clusters(admin)
@@ -81,4 +81,4 @@ def test_clusters_are_replaced_and_listeners_changed_without_a_failed_request(
 
 
 def clusters(admin: str) -> str:
-    return httpx.get(f"http://{admin}/clusters", timeout=5).text
+    return httpx.get(f"http://{admin}/clusters", timeout=30).text

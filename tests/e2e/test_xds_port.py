@@ -38,7 +38,7 @@ def test_a_remote_envoy_comes_with_its_certificate_and_gets_its_gateway_only(cel
             path.write_text(printed.stdout, encoding="utf-8")
             options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
             envoys.append(subprocess.Popen([str(ENVOY), "-c", str(path), *options]))
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not cellway.api("proxies")["items"] and time.monotonic() < deadline:
             time.sleep(0.05)
         cellway.wait()
@@ -54,7 +54,7 @@ def test_a_remote_envoy_comes_with_its_certificate_and_gets_its_gateway_only(cel
 
 
 def metrics(cellway: Cellway) -> str:
-    return httpx.get(f"{cellway.admin}/metrics", timeout=5).text
+    return httpx.get(f"{cellway.admin}/metrics", timeout=30).text
 
 
 def test_local_envoys_have_a_port_of_their_own_beside_tls(cellway: Cellway, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_connections_that_are_made_anew_again_and_again_cost_nothing(cellway: Ce
             cellway.wait()
             assert get(cellway, "web.example").headers["x-edit"] == str(edit)
     assert steady.failures() == {}
-    stats = httpx.get(f"http://{admin}/stats?filter={names}", timeout=5).text
+    stats = httpx.get(f"http://{admin}/stats?filter={names}", timeout=30).text
     assert "cds.update_success: 1" in stats, stats
-    streams = httpx.get(f"http://{admin}/stats?filter=cluster.cellway_xds.upstream_rq_total", timeout=5).text
+    streams = httpx.get(f"http://{admin}/stats?filter=cluster.cellway_xds.upstream_rq_total", timeout=30).text
     assert int(streams.rpartition(":")[2]) > 2, streams

@@ -125,7 +125,7 @@ def test_a_zone_without_weight_gets_nothing(edge: Envoy, kind: str) -> None:
 
 
 def test_the_load_that_endpoints_report_counts(edge: Envoy) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while spread(edge, "reported")["two"] < 15:
         assert time.monotonic() < deadline
 
@@ -136,7 +136,7 @@ def test_clients_get_no_report_unless_it_is_asked_for(edge: Envoy) -> None:
 
 
 def test_reports_come_by_a_stream_of_their_own(edge: Envoy, reports: Reports) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics" not in reports.calls:
         assert time.monotonic() < deadline, reports.calls
         edge.get("stream.example")

@@ -90,7 +90,7 @@ def codes(edge: Envoy, name: str, count: int, path: str = "/", method: str = "GE
 
 
 def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -91,7 +91,7 @@ def test_a_burst_passes_at_once_and_then_the_rate_holds(edge: Envoy) -> None:
 
 def test_a_bucket_refills_evenly(edge: Envoy) -> None:
     assert 429 in codes(edge, "slow.example", 4)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while edge.get("slow.example").status_code != 200:
         assert time.monotonic() < deadline, "30 a minute are one in two seconds"
 

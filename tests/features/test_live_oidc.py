@@ -88,7 +88,7 @@ class Browser:
     def callback(self, path: str = "/") -> str:
         """Ask, log in at the provider, and say where it sends back to."""
         location = self.get(path).headers["location"]
-        back = urlsplit(httpx.get(location, timeout=5).headers["location"])
+        back = urlsplit(httpx.get(location, timeout=30).headers["location"])
         return f"{back.path}?{back.query}"
 
     def log_in(self, path: str = "/") -> httpx.Response:

@@ -86,7 +86,7 @@ def edge(envoy: Envoy, packed: Server) -> Envoy:
 
 
 def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -94,7 +94,7 @@ def spread(edge: Envoy, name: str, count: int = 24) -> Counter[str]:
 
 
 def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -58,7 +58,7 @@ def class_(more: str) -> str:
 
 def lines(rig: Rig, *wanted: str) -> list[str]:
     """What the Envoy printed, once all of these texts are in it."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         text = rig.envoy.log()
         if all(one in text for one in wanted):

@@ -291,7 +291,7 @@ def test_a_request_lives_so_long(clients: Clients) -> None:
 def test_a_connection_lives_so_long(clients: Clients) -> None:
     """An HTTP/1 client is told with its next answer, and no request is lost."""
     request = OK.replace(b"Connection: close\r\n", b"")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     with clients.connect("brief") as connection:
         answer = b""
         while b"connection: close" not in answer.lower() and time.monotonic() < deadline:
@@ -306,7 +306,7 @@ def test_one_connection_at_a_time(clients: Clients) -> None:
         first.sendall(OK.replace(b"Connection: close\r\n", b""))
         assert status(first.recv(65536)) == 200
         assert clients.raw("one", OK) == b""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (answer := clients.raw("one", OK)) == b"" and time.monotonic() < deadline:
         pass
     assert status(answer) == 200

@@ -213,7 +213,7 @@ def test_a_connection_has_a_hundred_requests_at_a_time(edge: Edge) -> None:
         raw.sendall(connection.data_to_send())
         refused = 0
         raw.settimeout(10)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not refused and time.monotonic() < deadline and (data := raw.recv(65536)):
             events = connection.receive_data(data)
             refused += sum(isinstance(one, h2.events.StreamReset) for one in events)

@@ -51,7 +51,7 @@ def test_connections_have_a_bound(small: Rig) -> None:
     finally:
         for one in held:
             one.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (answer := exchange(address, port, OK)) == b"" and time.monotonic() < deadline:
         pass
     assert status(answer) == 200

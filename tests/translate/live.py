@@ -284,7 +284,7 @@ class Envoy:
         assert not problems or expected, problems
         self.ads.publish(messages)
         wanted = {kind: str(self.ads._version) for kind in _TYPES if kind in {_kind(one) for one in messages}}
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert not self.ads.refused, self.ads.refused
             assert self._process.poll() is None, self.log()
@@ -304,7 +304,7 @@ class Envoy:
     def admin(self, path: str) -> Any:
         """A GET on the admin interface, as JSON."""
         address = self._admin.read_text(encoding="utf-8") if self._admin.exists() else ""
-        return httpx.get(f"http://{address}/{path}", timeout=5).json() if address else {}
+        return httpx.get(f"http://{address}/{path}", timeout=30).json() if address else {}
 
     def stat(self, name: str) -> int:
         """One counter or gauge."""

@@ -134,7 +134,7 @@ def test_an_answer_of_the_gateway_is_literal(edge: Envoy) -> None:
 
 def say(edge: Envoy, text: str) -> str:
     """The first line of the answer to raw bytes."""
-    with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=30) as connection:
         connection.sendall(text.replace("\n", "\r\n").encode())
         return connection.recv(4096).decode().partition("\r\n")[0]
 
@@ -148,7 +148,7 @@ def test_connect_reaches_its_route(edge: Envoy, target: str) -> None:
 
 def test_websockets_pass(edge: Envoy) -> None:
     upgrade = "GET /api HTTP/1.1\r\nHost: any.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=30) as connection:
         connection.sendall(upgrade.encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 101")
         connection.sendall(b"hello")

@@ -71,7 +71,7 @@ def handshake(edge: Envoy, name: str | None, *protocols: str) -> ssl.SSLSocket:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(list(protocols) or ["http/1.1"])
-    raw = socket.create_connection(("127.0.0.1", edge.ports["secure"]), timeout=5)
+    raw = socket.create_connection(("127.0.0.1", edge.ports["secure"]), timeout=30)
     return context.wrap_socket(raw, server_hostname=name)
 
 
