@@ -27,7 +27,7 @@ spec: {stages: [{name: dev, trustDomain: dev.acme.internal}]}
 apiVersion: cellway.dev/v1alpha1
 kind: CellClass
 metadata: {name: standard}
-spec: {defaults: {south: {traffic: {timeout: {http: {requestTimeout: 1s}}, retry: {numRetries: 1}}}}}
+spec: {defaults: {south: {traffic: {timeout: {http: {requestTimeout: 5s}}, retry: {numRetries: 1}}}}}
 ---
 apiVersion: cellway.dev/v1alpha1
 kind: Cell
