@@ -56,7 +56,8 @@ def envoy_binary() -> Path:
 class Server:
     """An HTTP server that tells what it was asked, or says `body` of a `type`.
 
-    `/status/503` answers so, `/sleep/2` takes two seconds. Paths in `broken` are answered with 500.
+    `/status/503` answers so, `/sleep/2` takes two seconds, `/hold/1` until `gate` is set. Paths in `broken`
+    are answered with 500.
     """
 
     def __init__(self, name: str, tls: ssl.SSLContext | None = None) -> None:
@@ -66,6 +67,7 @@ class Server:
         self.type = ""
         self.broken: set[str] = set()
         self.delay = 0.0
+        self.gate = threading.Event()
         self.headers: dict[str, str] = {}
         server = self
 
@@ -80,6 +82,8 @@ class Server:
                     return
                 sent = self._read()
                 word, _, number = self.path.strip("/").partition("?")[0].rpartition("/")
+                if word.endswith("hold"):
+                    server.gate.wait(60)
                 if server.delay:
                     time.sleep(server.delay)
                 if word.endswith("sleep"):
