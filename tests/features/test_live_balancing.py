@@ -149,5 +149,6 @@ def test_a_slow_endpoint_gets_fewer_requests(edge: Envoy) -> None:
             answers = pool.map(lambda _: edge.get(f"uneven-{name}.example").json()["server"], range(120))
             return Counter(answers)
 
-    assert at_once("round") == {"slow": 60, "quick": 60}
-    assert at_once("least")["slow"] < 45
+    evenly, fewer = at_once("round")["slow"], at_once("least")["slow"]
+    assert 50 <= evenly <= 70
+    assert fewer < 45
