@@ -19,11 +19,11 @@ HTTP = {
     "trailers": "http1: {enableTrailers: true}",
     "case": "http1: {preserveHeaderCase: true}",
     "hard": "http1: {disableSafeMaxConnectionDuration: true}\n"
-    "connection: {connectionLimit: {maxConnectionDuration: 300ms}}",
+    "connection: {connectionLimit: {maxConnectionDuration: 2s}}",
 }
 TCP = {
     "open": "",
-    "idle": "timeout: {tcp: {idleTimeout: 300ms}}",
+    "idle": "timeout: {tcp: {idleTimeout: 2s}}",
     "one": "connection: {connectionLimit: {value: 1, closeDelay: 100ms}}",
     "proxy": "proxyProtocol: {}",
 }

@@ -8,7 +8,6 @@ import hashlib
 import json
 import socket
 import ssl
-import time
 
 import pytest
 from cryptography import x509
@@ -66,7 +65,7 @@ POLICIES = {
     "expired": asks(f"{CA}, allowExpiredCertificate: true"),
     "told": asks(CA) + "\nheaders: {xForwardedClientCert: {mode: SanitizeSet, certDetailsToAdd: [Subject, URI, DNS]}}",
     "kept": "headers: {xForwardedClientCert: {mode: AlwaysForwardOnly}}",
-    "handshake": "timeout: {tcp: {tlsHandshakeTimeout: 300ms}}",
+    "handshake": "timeout: {tcp: {tlsHandshakeTimeout: 2s}}",
     "two": "http2: {maxConcurrentStreams: 7, initialStreamWindowSize: 128Ki}",
 }
 PORTS = ports(POLICIES, 12000)
@@ -238,11 +237,9 @@ def test_a_slow_handshake_ends(secure: Secure) -> None:
     client = secure.context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="shop.example")
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
-    started = time.monotonic()
     with socket.create_connection((secure.address, PORTS["handshake"]), timeout=9) as connection:
         connection.sendall(hello.read())
-        assert everything(connection)  # the server's part of it
-    assert time.monotonic() - started < 9  # without the policy it takes 10 s
+        assert everything(connection)  # the server's part of it; without the policy it takes longer than this waits
 
 
 def test_http2_settings(secure: Secure) -> None:

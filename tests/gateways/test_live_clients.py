@@ -44,7 +44,7 @@ POLICIES = {
     "web": "grpc: {enableWeb: true}",
     "slow": "timeout: {http: {requestReceivedTimeout: 300ms}}",
     "slow-head": "timeout: {http: {requestHeadersReceivedTimeout: 300ms}}",
-    "idle": "timeout: {http: {idleTimeout: 300ms}}",
+    "idle": "timeout: {http: {idleTimeout: 2s}}",
     "silent": "timeout: {http: {streamIdleTimeout: 300ms}}",
     "mute": "proxyProtocol: {}\ntimeout: {tcp: {connectionInspectionTimeout: 300ms}}",
     "three": "connection: {connectionLimit: {maxRequestsPerConnection: 2}}",

@@ -182,7 +182,6 @@ def _flooded(edge: Edge, act: Act) -> bool:
         try:
             for _ in range(_FLOOD):
                 act(connection, raw)
-            raw.settimeout(2)
             while raw.recv(65536):
                 pass
         except TimeoutError:
