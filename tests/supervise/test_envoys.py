@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from xds_server.supervise.bootstrap import Address
 from xds_server.supervise.envoys import Envoys, LocalEnvoy
@@ -43,7 +44,7 @@ async def supervise(tmp_path: Path) -> AsyncIterator[Callable[..., Envoys]]:
 
 async def until(envoys: Envoys, count: int, *, beside: int = 0) -> tuple[LocalEnvoy, ...]:
     """So many Envoys that tell their admin address, none of which has the id `beside`."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             running = envoys.running
             if len(running) == count and all(one.admin and one.pid != beside for one in running):
@@ -157,3 +158,19 @@ def test_a_state_folder_has_one_owner(tmp_path: Path) -> None:
         StateFolder(tmp_path / "state")
     first.close()
     StateFolder(tmp_path / "state").close()
+
+
+async def test_an_envoy_that_nobody_can_look_after_is_told_of(
+    supervise: Callable[..., Envoys], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no bootstrap")
+
+    monkeypatch.setattr(Envoys, "_bootstrap", broken)
+    with capture_logs() as said:
+        supervise().apply(["default/edge"], 0)
+        async with asyncio.timeout(60):
+            while not said:
+                await asyncio.sleep(0.01)
+    (line,) = said
+    assert (line["event"], str(line["exc_info"])) == ("an Envoy is not looked after any more", "no bootstrap")

@@ -64,9 +64,9 @@ class Envoys:
             _LOG.info("the gateway is gone, its Envoy is drained and stopped", gateway=name)
             self._drop(name, drain)
         for name in sorted(wanted - self._keepers.keys()):
-            self._keepers[name] = asyncio.create_task(
-                self._keep(name, self._leaving.get(name)), name=f"envoy of {name}"
-            )
+            keeper = asyncio.create_task(self._keep(name, self._leaving.get(name)), name=f"envoy of {name}")
+            keeper.add_done_callback(_tell)
+            self._keepers[name] = keeper
 
     async def close(self, drain: float) -> None:
         """Drain and stop all of them. If this is cancelled it may be called again, with less patience."""
@@ -141,3 +141,9 @@ class Envoys:
 
     def _envoy(self, record: Record) -> Envoy:
         return Envoy(record, self._state.gateway(record.gateway))
+
+
+def _tell(keeper: asyncio.Task[None]) -> None:
+    """Nobody waits for a keeper: one that breaks must not do so in silence."""
+    if not keeper.cancelled() and (error := keeper.exception()) is not None:
+        _LOG.error("an Envoy is not looked after any more", task=keeper.get_name(), exc_info=error)
