@@ -354,7 +354,9 @@ class Server:
 
     async def move(self, kind: Kind, body: Any) -> tuple[int, dict[str, Any]]:
         """Promote cells or roll them back: an HTTP status and an answer. What is done is in force on return."""
-        status, answer = await self._desk.move(kind, body, self._policies, self._options())
+        # Not while somebody reloads: what that began with would be noted as the newest afterwards.
+        async with self._reloading:
+            status, answer = await self._desk.move(kind, body, self._policies, self._options())
         if answer.get("done"):
             await self.reload()
         return status, answer

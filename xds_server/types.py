@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from xds_server.diagnostics import Path, Positions, Span
 
@@ -108,6 +109,13 @@ class Source:
         return self.positions.key(path)
 
 
+def read_network(text: str, *, strict: bool = True) -> IPv4Network | IPv6Network:
+    """A range of addresses; ValueError if it is none. Zones (`fe80::%eth0/64`) mean nothing to Envoy."""
+    if "%" in text:
+        raise ValueError(f"'{text}' has a zone")
+    return ip_network(text, strict=strict)
+
+
 def parse_duration(text: str) -> float | None:
     """Seconds of a Gateway API duration (GEP-2257: `1h30m`, `500ms`, no fractions); None if it is none."""
     match = _DURATION.fullmatch(text)
@@ -146,4 +154,5 @@ __all__ = [
     "Span",
     "parse_duration",
     "parse_quantity",
+    "read_network",
 ]

@@ -14,6 +14,7 @@ from tests.cells.shop import (
     SHOP,
     binding,
     cell,
+    compile_shop,
     condition,
     external,
     find,
@@ -25,6 +26,7 @@ from tests.cells.shop import (
 )
 from xds_server.cells.lower import Lowered, lower_cells
 from xds_server.model.object import Object
+from xds_server.types import ENVOY_GATEWAY_GROUP, Key
 
 
 def test_a_gateway_is_there_only_where_it_is_needed() -> None:
@@ -235,3 +237,15 @@ def test_a_binding_says_where_endpoints_are() -> None:
     assert spec_of(lowered, "Backend", "back", "west|back.api.http") == {
         "endpoints": [{"ip": {"address": "127.0.9.202", "port": 81}, "zone": "a"}]
     }
+
+
+def test_what_a_cell_means_of_its_gateways_no_selector_takes_away() -> None:
+    text = (
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\n"
+        "metadata: {name: a-first, namespace: back}\nspec:\n"
+        "  targetSelectors: [{kind: Gateway, matchLabels: {cellway.dev/direction: west}}]\n"
+        "  headers: {earlyRequestHeaders: {set: [{name: x-cell-caller, value: me}]}}\n"
+    )
+    result = compile_shop(mine=text)
+    status = result.statuses[Key(ENVOY_GATEWAY_GROUP, "ClientTrafficPolicy", "back", "a-first")]
+    assert [(one.status, one.reason) for one in status.ancestors[0].conditions] == [(False, "Conflicted")]

@@ -56,6 +56,20 @@ def test_every_bound_cell_needs_the_names_of_its_inner_gateways() -> None:
     }
 
 
+def test_a_binding_of_what_can_be_no_cell_needs_no_name() -> None:
+    files = SHOP | {"odd": binding("b\u00f6rse", 32)}
+    assert wanted_identities(objects_of(files)[0]) == wanted_identities(objects_of(SHOP)[0])
+
+
+def test_what_certificates_are_kept_in_belongs_to_the_cell_even_while_there_is_none() -> None:
+    written = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cell-authority, namespace: back}\ndata: {ca.crt: mine}\n"
+    )
+    result = compile_with({DOMAIN: Authority(problem="broken")}, mine=written)
+    assert [one for one in result.diagnostics if one.code == "C110" and one.span and one.span.file == "mine"]
+    assert not [one for one in result.lowered if one.name == "cell-authority"]
+
+
 def test_a_gateway_gets_its_own_certificate_and_no_other() -> None:
     found = secrets(compile_with({DOMAIN: authority()}))
     assert found == {

@@ -121,6 +121,19 @@ def test_a_policy_on_a_written_route_goes_where_the_route_goes() -> None:
     assert reply(compiled, "acme/dev/back/west", "api.http.west") == {"Respond 500"}
 
 
+@pytest.mark.parametrize("kind", ["GRPCRoute", "TLSRoute", "TCPRoute"])
+@pytest.mark.parametrize("gateway", ["front-north", "front-east", "front-south"])
+def test_only_http_routes_are_on_gateways_of_a_cell(kind: str, gateway: str) -> None:
+    text = (
+        f"apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: out, namespace: front}}\nspec:\n"
+        f"  parentRefs: [{{name: {gateway}}}]\n"
+        "  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: evil}]}]\n"
+    )
+    done = lower(out=text)
+    assert places(done.diagnostics, "C108") == [("C108", "out", 5)]
+    assert not named(done, kind)
+
+
 RULES = """rules:
   - name: free
     matches: [{path: {value: /free}}]

@@ -39,6 +39,7 @@ def test_what_envoy_cannot_do_is_refused(expression: str, reason: str) -> None:
         ("request.path == '/a'", True),
         ("request.url_path.startsWith('/a')", True),
         ("request.headers[':path'] == '/a'", True),
+        ("request.headers[':PATH'] == '/a'", True),
         ("request.host == 'a.example'", False),
     ],
 )

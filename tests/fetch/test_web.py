@@ -55,6 +55,21 @@ def test_addresses_for_the_machine_itself_are_never_asked(host: str) -> None:
     assert refused(f"http://{host}/")
 
 
+@pytest.mark.parametrize(
+    "host", ["idp..example", ".idp.example", f"{'a' * 64}.example", "{tenant}.example", "a!b.example"]
+)
+def test_a_host_that_is_no_name_is_never_looked_up(host: str) -> None:
+    assert "neither a DNS name nor an address" in refused(f"http://{host}/")
+
+
+def test_what_cannot_be_asked_is_a_failure_like_any_other(server: Server) -> None:
+    def broken(*_: Any, **__: Any) -> list[Any]:
+        raise UnicodeError("label too long")
+
+    assert "label too long" in refused(url(server), broken)
+    assert refused(url(server, "/\u00e9"))
+
+
 def test_a_name_is_judged_by_where_it_leads(server: Server) -> None:
     def inward(*_: Any, **__: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 80)) for one in ("127.0.0.1", "169.254.169.254")]

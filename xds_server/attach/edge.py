@@ -5,12 +5,11 @@ In: a Gateway's metadata. Out: a setting for all of its listeners, and diagnosti
 
 from __future__ import annotations
 
-import ipaddress
-
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.features.trusted_edge import TRUSTED_EDGE, TrustedEdge
 from xds_server.graph import Setting
 from xds_server.model.object import Object
+from xds_server.types import read_network
 
 TRUSTED_PROXIES = "cellway.dev/trusted-proxies"
 TRUSTED_HOPS = "cellway.dev/trusted-hops"
@@ -28,13 +27,13 @@ def read_edge(gateway: Object) -> tuple[tuple[Setting, ...], tuple[Diagnostic, .
         problems.append(_problem(gateway, TRUSTED_HOPS, reason))
     for text in (proxies or "").split(","):
         try:
-            network = ipaddress.ip_network(text.strip())
+            network = read_network(text.strip())
         except ValueError as error:
             if proxies is not None:
                 problems.append(_problem(gateway, TRUSTED_PROXIES, f"a range is written as 203.0.113.0/24: {error}"))
             continue
         found.append((str(network.network_address), network.prefixlen))
-    number = int(hops) if hops is not None and hops.isdecimal() else 1 if hops is None else 0
+    number = int(hops) if hops is not None and hops.isdecimal() and len(hops) < 5 else 1 if hops is None else 0
     if not 1 <= number <= _MOST_HOPS:
         problems.append(_problem(gateway, TRUSTED_HOPS, f"'{hops}' is not a number from 1 to {_MOST_HOPS}"))
     value = TrustedEdge((), 0) if problems else TrustedEdge(tuple(found), number)

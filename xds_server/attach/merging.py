@@ -19,7 +19,7 @@ from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Setting
 from xds_server.model.object import Object
-from xds_server.model.policies import MergingTargets
+from xds_server.model.policies import MergingTargets, Targets
 from xds_server.spec import Spec
 from xds_server.types import Key
 
@@ -68,6 +68,11 @@ class Merging:
         spec = _parsed(child.item, joined)
         if isinstance(spec, str):
             problem = child.item.diagnose("F103", reason=f"merged with {parent.item.key} it means nothing: {spec}")
+            self.problems.append(problem)
+            return Policy(child.item, (), problem.message)
+        whole = _parsed(child.item, {**theirs, **own, **joined})
+        for _, reason in whole.conflicts() if isinstance(whole, Targets) else ():
+            problem = child.item.diagnose("F103", reason=f"merged with {parent.item.key}: {reason}")
             self.problems.append(problem)
             return Policy(child.item, (), problem.message)
         shared = [one for one in self.features if any((kind, name) in one.carriers for name in both)]

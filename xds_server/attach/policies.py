@@ -80,13 +80,13 @@ class PolicyTable:
 def read_policies(
     index: Index, features: Sequence[AnyFeature], foreign: frozenset[Key]
 ) -> tuple[PolicyTable, tuple[Diagnostic, ...]]:
-    """All policies, oldest first: of two for one target the older counts."""
+    """All policies, oldest first: of two for one target the older counts, but what a cell means comes before all."""
     attached: dict[tuple[str, Scope], Policy] = {}
     accepted: dict[Key, tuple[tuple[Scope, Condition], ...]] = {}
     places: dict[tuple[Key, Scope], Path] = {}
     problems: list[Diagnostic] = []
     for kind in TARGETS:
-        for item in index.of_kind(ENVOY_GATEWAY_GROUP, kind):
+        for item in sorted(index.of_kind(ENVOY_GATEWAY_GROUP, kind), key=lambda one: not one.derived):
             assert isinstance(item.spec, Targets)
             policy, found = _read(item, kind, features, index)
             problems += found

@@ -35,6 +35,8 @@ _BACKEND_FIELDS = (
     ("session_persistence", "sessionPersistence"),
 )
 _DENOMINATORS = (100, 10_000, 1_000_000)
+_MOST_MATCHES = 256
+"""Matches of one rule, with every way of its cookies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,11 @@ def _read_rule(reader: _Reader) -> Rule:
     rule.backends = _with_fallbacks(reader, rule.backends, (*path, "backendRefs"))
     filtered = _read_filters(reader, rule.spec.filters, (*path, "filters"))
     for groups in filtered.matches:
+        if len(rule.matches) * len(groups) > _MOST_MATCHES:
+            reason = f"cookies and matches together make more than {_MOST_MATCHES} matches of one rule"
+            reader.report("A114", (*path, "filters"), reason=reason)
+            filtered.dropped = filtered.dropped or reason
+            break
         rule.matches = with_cookies(rule.matches, [group.cookies for group in groups])
     settings, problems, failed = settings_of(route, "HTTPRoute.rule", rule.spec, path, reader.features, reader.index)
     rule.problems += problems

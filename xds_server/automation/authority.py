@@ -75,7 +75,7 @@ def read_issuer(chain: bytes, key: bytes, now: float) -> Issuer:
         raise AuthorityError(problem)
     above = [one for one in certificates if one.subject != one.issuer]
     between = b"".join(one.public_bytes(Encoding.PEM) for one in above)
-    return Issuer(certificates[0], chain.decode(), between, private)
+    return Issuer(certificates[0], chain.decode(errors="replace"), between, private)
 
 
 def _unusable(certificate: x509.Certificate, now: float) -> str:

@@ -86,7 +86,7 @@ def take_policies(objects: Iterable[Object], lowering: Lowering) -> tuple[list[O
                 _attach(item, number, section, lowering, attached)
         if len(others) == len(item.spec.targets):
             rest.append(item)
-        elif others:
+        elif others or item.spec.target_selectors:
             kept = {"target_ref": None, "target_refs": tuple(others)}
             rest.append(replace(item, spec=item.spec.model_copy(update=kept)))
     return rest, attached

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
@@ -27,7 +28,7 @@ from xds_server.cells.plan import Plan
 from xds_server.diagnostics import Positions
 from xds_server.model.cell_kinds import CellBindingSpec, OrganizationSpec
 from xds_server.model.object import Object
-from xds_server.types import Secret
+from xds_server.types import CORE_GROUP, Key, Secret
 
 AUTHORITY = "cell-authority"
 """The ConfigMap of a cell with the authority of its stage."""
@@ -37,6 +38,9 @@ _PLACEHOLDER_DAY = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 def gateway_identity(trust_domain: str, cell: str, direction: str) -> str:
     """The name of one gateway of a cell."""
     return f"spiffe://{trust_domain}/cell/{cell}/gw/{direction}"
+
+
+_CELL = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 def operator_identity(trust_domain: str, name: str) -> str:
@@ -50,7 +54,7 @@ def wanted_identities(objects: Iterable[Object]) -> dict[str, tuple[str, ...]]:
     organizations = [item.spec for item in objects if isinstance(item.spec, OrganizationSpec)]
     found: dict[str, dict[str, None]] = {}
     for item in objects:
-        if not isinstance(item.spec, CellBindingSpec):
+        if not isinstance(item.spec, CellBindingSpec) or not _CELL.fullmatch(item.spec.cell):
             continue
         for organization in organizations or [OrganizationSpec()]:
             for stage in organization.stages:
@@ -64,6 +68,12 @@ def wanted_identities(objects: Iterable[Object]) -> dict[str, tuple[str, ...]]:
 def identity_name(cell: Bound, direction: str) -> str:
     """The derived Secret with the certificate of one gateway."""
     return f"{cell.name}-{direction}-identity"
+
+
+def identity_keys(cell: str) -> tuple[Key, ...]:
+    """What a cell's certificates and their authority are kept in."""
+    secrets = (Key(CORE_GROUP, "Secret", cell, f"{cell}-{one}-identity") for one in ("west", "east"))
+    return (*secrets, Key(CORE_GROUP, "ConfigMap", cell, AUTHORITY))
 
 
 def add_identity(cell: Bound, direction: str, plan: Plan, output: Output) -> None:

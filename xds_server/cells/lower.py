@@ -14,6 +14,7 @@ from xds_server.cells.authority import Authorities, Authority
 from xds_server.cells.classes import check_classes
 from xds_server.cells.derive import Output
 from xds_server.cells.east import add_east
+from xds_server.cells.identities import identity_keys
 from xds_server.cells.ingress import add_north, tls_settings
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.names import check_names
@@ -28,6 +29,7 @@ from xds_server.cells.statuses import cell_statuses, exits_of
 from xds_server.cells.west import add_west
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import CellSpec
+from xds_server.model.gateway_api import RouteSpec
 from xds_server.model.object import Object
 from xds_server.status import Status
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key
@@ -90,7 +92,8 @@ def lower_cells(
     for one in sections.values():
         add_policies(one, lowering.added.get(one.cell.name, ()), attached, output)
     output.problems += overridden_fields(attached)
-    done = _with_providers([*_without_derived(others, output), *output.objects.values()], plan, output)
+    others = [kept for item in others if (kept := _off_gateways(item, output)) is not None]
+    done = _with_providers([*_without_derived(others, plan, output), *output.objects.values()], plan, output)
     problems = list({(one.code, one.message, one.span): one for one in reversed(output.problems)}.values())[::-1]
     statuses = {**cell_statuses(ordered, plan, sections, problems), **policy_statuses(attached)}
     made = {key: tuple(derived) for key, derived in output.made.items()}
@@ -153,11 +156,35 @@ def _check_declared(sections: Mapping[str, Sections], plan: Plan, output: Output
             output.problems.extend(check_overrides(sections[name]))
 
 
-def _without_derived(others: list[Object], output: Output) -> list[Object]:
-    """Written objects may not take the identity of a derived one: that would open a door around its cell."""
+def _off_gateways(item: Object, output: Output) -> Object | None:
+    """Routes that are no HTTPRoutes are on no gateway of a cell: nothing there would say what they may do.
+
+    None if nothing of the route is left.
+    """
+    if not isinstance(item.spec, RouteSpec) or item.key.kind == "HTTPRoute":
+        return item
+    kept = []
+    for number, ref in enumerate(item.spec.parent_refs):
+        key = Key(ref.group, ref.kind, ref.namespace or item.namespace, ref.name)
+        if key in output.objects:
+            reason = f"{key} is of a cell, and a {item.key.kind} cannot be attached to a cell"
+            output.problems.append(item.diagnose("C108", "parentRefs", number, reason=reason))
+        else:
+            kept.append(ref)
+    if len(kept) == len(item.spec.parent_refs):
+        return item
+    return replace(item, spec=item.spec.model_copy(update={"parent_refs": tuple(kept)})) if kept else None
+
+
+def _without_derived(others: list[Object], plan: Plan, output: Output) -> list[Object]:
+    """Written objects may not take the identity of a derived one: that would open a door around its cell.
+
+    Those of certificates are taken even while there are none.
+    """
+    reserved = {key for cell in plan.declared for key in identity_keys(cell)}
     kept = []
     for item in others:
-        if item.key in output.objects:
+        if item.key in output.objects or item.key in reserved:
             output.problems.append(item.diagnose("C110", reason=f"{item.key} is the name of what a cell means"))
         else:
             kept.append(item)

@@ -33,7 +33,7 @@ def fill_providers(item: Object, organization: OrganizationSpec) -> tuple[Object
     if filled == providers:
         return item, ()
     document = {**item.document, "spec": {**spec, "jwt": {**jwt, "providers": filled}}}
-    done, problems = parse_object(document, item.source.positions, item.made_from or item.origins)
+    done, problems = parse_object(document, item.source.positions, item.made_from)
     return done or item, problems
 
 

@@ -13,7 +13,6 @@ counts, for each rule, in Envoy's counters `rbac.policy.NAMESPACE/POLICY/RULE.sh
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,6 +49,7 @@ from xds_server.features.parts.predicates import (
     path_pattern,
 )
 from xds_server.features.parts.sources import Network, divide
+from xds_server.types import read_network
 
 _SCOPE_CLAIMS = ("scope", "scp")
 _PARAMETERS = "path-with-parameters"
@@ -202,7 +202,7 @@ def _networks(spec: PrincipalSpec, context: Context, *path: str | int) -> tuple[
     found: list[Network] = []
     for number, text in enumerate(spec.client_cidrs):
         try:
-            network = ipaddress.ip_network(text)
+            network = read_network(text)
         except ValueError as error:
             context.problem("F130", *path, number, reason=f"this is no address range such as 192.0.2.0/24: {error}")
             return None

@@ -7,7 +7,6 @@ and that backends are told. Without a policy it is that of the connection, whate
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -25,6 +24,7 @@ from xds_server.envoy_api.envoy.type.v3.http_status_pb2 import StatusCode
 from xds_server.features.contract import Context, Feature, pack
 from xds_server.features.parts.values import uint32
 from xds_server.spec import Bool, HeaderName, Spec, Text
+from xds_server.types import read_network
 
 
 class ForwardedForSpec(Spec):
@@ -121,7 +121,7 @@ def _forwarded(spec: ForwardedForSpec, context: Context) -> ClientAddress | None
     networks = []
     for number, text in enumerate(spec.trusted_cidrs or ()):
         try:
-            network = ipaddress.ip_network(text)
+            network = read_network(text)
         except ValueError as error:
             context.problem("F103", place, "trustedCIDRs", number, reason=f"this is no address range: {error}")
             return None

@@ -51,7 +51,10 @@ class Fetcher:
             self._due.pop(url, None)
             self._waits.pop(url, None)
             if self._folder is not None:
-                drop(self._folder, url)
+                try:
+                    drop(self._folder, url)
+                except OSError as error:
+                    self._web.failed(url, f"it cannot be removed from disk: {error}")
         for url in urls:
             self._due.setdefault(url, self._web.clock())
         self._woken.set()
@@ -86,7 +89,10 @@ class Fetcher:
         known = self._known.get(url)
         if not problem:
             if self._folder is not None and (known is None or known.text != text):
-                await asyncio.to_thread(keep, self._folder, url, text)
+                try:
+                    await asyncio.to_thread(keep, self._folder, url, text)
+                except OSError as error:
+                    self._web.failed(url, f"it cannot be kept on disk: {error}")
             self._known[url] = Fetched(text)
             self._waits.pop(url, None)
             self._due[url] = self._web.clock() + _FRESH

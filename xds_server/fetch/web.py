@@ -60,7 +60,7 @@ def fetch(url: str, look_up: Callable[..., Sequence[Any]] = socket.getaddrinfo) 
             return _text(connection.getresponse())
         finally:
             connection.close()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise FetchError(str(error) or type(error).__name__) from None
 
 

@@ -6,7 +6,6 @@ kept as written here and get their type when `cells/` derives the policy that th
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from xds_server.model.core import IpAddress
 from xds_server.model.external_services import Allow, ExternalOverride, OutgoingMethod, PathPrefix
 from xds_server.spec import Bool, HeaderValue, ObjectName, Port, PreciseHostname, SectionName, Spec, Text
+from xds_server.types import read_network
 
 Direction = Literal["north", "west", "east", "south"]
 Visibility = Literal["organization", "public"]
@@ -52,7 +52,7 @@ class IdentityProvider(Spec):
 
 def _network(text: str) -> str:
     try:
-        ipaddress.ip_network(text)
+        read_network(text)
     except ValueError as error:
         raise ValueError(f"this is no address range such as 203.0.113.0/24: {error}") from None
     return text
@@ -81,6 +81,10 @@ class OrganizationSpec(Spec):
 
     @model_validator(mode="after")
     def _stages_apart(self) -> OrganizationSpec:
+        names = [stage.name for stage in self.stages]
+        again = next((one for one in names if names.count(one) > 1), None)
+        if again is not None:
+            raise ValueError(f"two stages have the name '{again}'")
         domains = [self.domain_of(stage) for stage in self.stages]
         twice = next((one for one in domains if domains.count(one) > 1), None)
         if twice is not None:
@@ -150,6 +154,8 @@ class EndpointAllow(Allow):
 
     @model_validator(mode="after")
     def _methods_of_allowed_cells(self) -> EndpointAllow:
+        if self.methods and self.all:
+            raise ValueError("methods limit the cells that 'cells' names; with 'all: true' nobody is limited")
         unknown = sorted(set(self.methods) - set(self.cells))
         if unknown:
             raise ValueError(f"methods are for cells that 'cells' names, and '{unknown[0]}' is none of them")

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from xds_server.features.parts.tls_names import CIPHERS, CURVES, SIGNATURES
 from xds_server.spec import Bool, ObjectName, ObjectRef, Port, PreciseHostname, Spec, Text
+from xds_server.types import read_network
 
 _LONGEST_SOCKET_PATH = 107
 _VERSIONS = ("Auto", "1.0", "1.1", "1.2", "1.3")
@@ -267,7 +268,7 @@ class BackendTlsSpec(Spec):
 
 def _range(text: str) -> str:
     try:
-        return str(ipaddress.ip_network(text))
+        return str(read_network(text))
     except ValueError:
         raise ValueError(f"'{text}' is no address range such as 10.1.0.0/16") from None
 

@@ -47,10 +47,14 @@ class HolderRefSpec(Spec):
     namespace: NamespaceName | None = None
 
 
+_ARC = r"(0|[1-9][0-9]{0,17})"
+_OID = rf"^([01]\.([0-9]|[1-3][0-9])|2\.{_ARC})(\.{_ARC})*$"
+
+
 class OtherNameSpec(StringMatchSpec):
     """A name of a type that an object identifier tells."""
 
-    oid: Annotated[str, StringConstraints(pattern=r"^[0-2](\.[0-9]+)+$", max_length=128)]
+    oid: Annotated[str, StringConstraints(pattern=_OID, max_length=128)]
 
 
 class SubjectAltNamesSpec(Spec):

@@ -65,7 +65,9 @@ def parse_expression(text: str) -> ParsedExpr | str:
 
 def asks_for_path(parsed: ParsedExpr) -> bool:
     """True if the path of the request counts."""
-    return any(one.select_expr.field in _PATHS or one.const_expr.string_value in _PATHS for one in _parts(parsed.expr))
+    return any(
+        one.select_expr.field in _PATHS or one.const_expr.string_value.lower() in _PATHS for one in _parts(parsed.expr)
+    )
 
 
 def cel_matcher(parsed: ParsedExpr, *, unless_false: bool) -> CelMatcher:

@@ -85,6 +85,6 @@ def _completed(spec: OidcProviderSpec, text: str, url: str) -> OidcProviderSpec 
     for name in ("authorizationEndpoint", "tokenEndpoint"):
         if name not in written | found:
             return f"it names no {name}"
-    if url.startswith("https:") and any(not one.startswith("https:") for one in found.values()):
+    if url.lower().startswith("https:") and any(not one.lower().startswith("https:") for one in found.values()):
         return "it names an endpoint without TLS"
     return whole

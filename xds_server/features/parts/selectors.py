@@ -6,7 +6,6 @@ bucket of their own (`Distinct`). Refuses conditions without a value, and an inv
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,6 +14,7 @@ from pydantic import Field
 from xds_server.features.contract import Context
 from xds_server.features.parts.patterns import check_regex, escape
 from xds_server.spec import Bool, HeaderName, HttpMethod, Spec, Text
+from xds_server.types import read_network
 
 Value = Annotated[Text, Field(max_length=1024)]
 
@@ -144,7 +144,7 @@ def _cidr(spec: SourceConditionSpec, context: Context, *path: str | int) -> tupl
         context.problem("F103", *path, reason="type Distinct does not take invert")
         return None
     try:
-        network = ipaddress.ip_network(spec.value, strict=False)
+        network = read_network(spec.value, strict=False)
     except ValueError:
         context.problem("F103", *path, "value", reason=f"'{spec.value}' is no address range such as 192.0.2.0/24")
         return None

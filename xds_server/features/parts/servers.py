@@ -16,6 +16,7 @@ from xds_server.graph import Backend, BackendTls, Endpoint
 _METADATA = (ipaddress.ip_address("fd00:ec2::254"),)
 _LOOKS_LIKE_AN_ADDRESS = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$")
 """Resolvers take 2130706433, 0x7f.1 and the like for addresses."""
+_NAME = re.compile(r"(?=.{1,254}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -68,6 +69,8 @@ def parse_server(uri: str, purpose: str) -> WebServer | str:
         return "its port is no port"
     if parts.username is not None or parts.fragment or any(sign.isspace() for sign in uri):
         return "user names, fragments and spaces are not allowed in it"
+    if _address(parts.hostname) is None and not _NAME.fullmatch(parts.hostname):
+        return "its host is neither a DNS name nor an address"
     if _address(parts.hostname) is None and _LOOKS_LIKE_AN_ADDRESS.search(parts.hostname):
         return "its host is neither a name nor an address as it is usually written"
     return WebServer(purpose, uri, parts.scheme == "https", parts.hostname.rstrip("."), port)
