@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.translate.live import Server
+from xds_server.fetch import web
 from xds_server.fetch.web import LONGEST, FetchError, fetch
 
 
@@ -68,6 +72,24 @@ def test_what_cannot_be_asked_is_a_failure_like_any_other(server: Server) -> Non
 
     assert "label too long" in refused(url(server), broken)
     assert refused(url(server, "/\u00e9"))
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nx-a: ", b""])
+def test_who_sends_a_byte_now_and_then_holds_nobody(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        trickle = pool.submit(_trickle, listening, head)
+        assert "takes longer" in refused(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        trickle.result(60)
+
+
+def _trickle(listening: socket.socket, head: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection, contextlib.suppress(OSError):
+        connection.sendall(head)
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.05)
 
 
 def test_a_name_is_judged_by_where_it_leads(server: Server) -> None:

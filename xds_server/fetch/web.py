@@ -6,9 +6,11 @@ machine itself should ask: a name is looked up first, and the connection goes to
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from xds_server.features.parts.servers import WebServer, address_problem, parse_
 LONGEST = 256 * 1024
 TIMEOUT = 10.0
 _OK = 200
+_LATE = f"its answer takes longer than {TIMEOUT:g} s"
 
 
 class FetchError(Exception):
@@ -39,11 +42,26 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, server: WebServer, address: tuple[str, int]) -> None:
         super().__init__(server.host, server.port, timeout=TIMEOUT)
         self._server, self._address = server, address
+        self.is_late = False
+        self._line: socket.socket | None = None  # http.client forgets `sock` while an answer without a length is read
 
     def connect(self) -> None:
-        self.sock = socket.create_connection(self._address, TIMEOUT)
-        if self._server.tls:
-            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self._server.host)
+        plain = socket.create_connection(self._address, TIMEOUT)
+        if not self._server.tls:
+            self.sock = self._line = plain
+            return
+        secure = ssl.create_default_context().wrap_socket(
+            plain, server_hostname=self._server.host, do_handshake_on_connect=False
+        )
+        self.sock = self._line = secure
+        secure.do_handshake()
+
+    def give_up(self) -> None:
+        """End all that is under way, from another thread."""
+        self.is_late = True
+        if self._line is not None:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._line.shutdown(socket.SHUT_RDWR)
 
 
 def fetch(url: str, look_up: Callable[..., Sequence[Any]] = socket.getaddrinfo) -> str:
@@ -53,14 +71,25 @@ def fetch(url: str, look_up: Callable[..., Sequence[Any]] = socket.getaddrinfo) 
         raise FetchError(server if isinstance(server, str) else problem)
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    connection: _Connection | None = None
     try:
         connection = _Connection(server, _address(server, look_up))
+        # A timeout is for each wait. Who sends a byte now and then could hold us for days.
+        patience = threading.Timer(TIMEOUT, connection.give_up)
+        patience.daemon = True
+        patience.start()
         try:
             connection.request("GET", target, headers={"Accept": "application/json", "User-Agent": "cellway"})
-            return _text(connection.getresponse())
+            text = _text(connection.getresponse())
+            if connection.is_late:  # an end that we made looks like one of the document
+                raise FetchError(_LATE)
+            return text
         finally:
+            patience.cancel()
             connection.close()
     except (OSError, ValueError, http.client.HTTPException) as error:
+        if connection is not None and connection.is_late:
+            raise FetchError(_LATE) from None
         raise FetchError(str(error) or type(error).__name__) from None
 
 
