@@ -248,4 +248,4 @@ def test_what_a_cell_means_of_its_gateways_no_selector_takes_away() -> None:
     )
     result = compile_shop(mine=text)
     status = result.statuses[Key(ENVOY_GATEWAY_GROUP, "ClientTrafficPolicy", "back", "a-first")]
-    assert [(one.status, one.reason) for one in status.ancestors[0].conditions] == [(False, "Conflicted")]
+    assert [(one.status, one.reason) for one in status.ancestors[0].conditions] == [(False, "TargetNotFound")]

@@ -96,18 +96,10 @@ class Index:
         if source.namespace == target.namespace:
             return True
         return any(
-            _grants(grant.spec, source, target)
+            grant.spec.permits(source, target)
             for grant in self.of_kind(GATEWAY_GROUP, "ReferenceGrant")
             if grant.namespace == target.namespace and isinstance(grant.spec, ReferenceGrantSpec)
         )
-
-
-def _grants(grant: ReferenceGrantSpec, source: Key, target: Key) -> bool:
-    return any(
-        (who.group, who.kind, who.namespace) == (source.group, source.kind, source.namespace) for who in grant.from_
-    ) and any(
-        (what.group, what.kind) == (target.group, target.kind) and what.name in (None, target.name) for what in grant.to
-    )
 
 
 def build_index(objects: Iterable[Object], given: Outside | None = None) -> Index:

@@ -119,7 +119,8 @@ def _aims(item: Object, kind: str, index: Index) -> tuple[dict[Scope, Path], tup
         ]
         found = [one.key for one in labelled if index.selects(selector.namespaces, one.namespace, item.namespace)]
         granted = [key for key in found if index.permitted(item.key, key)]
-        aims.update({(key, ""): path for key in granted})
+        # What cells mean was selected before: there the policy is one of several layers.
+        aims.update({(key, ""): path for key in granted if not index.by_key[key].derived})
         if not granted:
             reason = f": no ReferenceGrant in {found[0].namespace} permits it" if found else ""
             problems.append(item.diagnose("A123", *path, kind=selector.kind, reason=reason))

@@ -19,6 +19,7 @@ from xds_server.cells.merge import Layer, Merged, merge_layers, override_layers,
 from xds_server.cells.origins import SectionSettings, Setter, Taken, taken, trace
 from xds_server.cells.plan import Bound, close
 from xds_server.cells.sections import Added, Door, Exit, Sections
+from xds_server.cells.selection import Selected, section_of, selected
 from xds_server.diagnostics import Diagnostic, Span, diagnose
 from xds_server.model.object import Object
 from xds_server.model.policies import TargetRef, Targets
@@ -28,7 +29,7 @@ from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Condition, Key
 FIELDS = {"SecurityPolicy": "security", "BackendTrafficPolicy": "traffic"}
 DENY_PRIVATE = "denyPrivateAddresses"
 RULE = "#"
-_TARGET_FIELDS = ("targetRef", "targetRefs")
+_TARGET_FIELDS = ("targetRef", "targetRefs", "targetSelectors")
 
 
 @dataclass(slots=True)
@@ -60,14 +61,11 @@ def sections_of(target: TargetRef, namespace: str, lowering: Lowering) -> list[s
         return None
     if lowering.plan.is_only_elsewhere(namespace) and target.group == GATEWAY_GROUP:
         return [""]
-    known = lowering.sections.get(namespace)
-    if known is None:
+    if key not in lowering.output.objects or key.group != GATEWAY_GROUP:
         return None
-    if (target.group, target.kind) == (GATEWAY_GROUP, "Gateway"):
-        return next(([str(one)] for one in known.directions() if target.name == f"{namespace}-{one}"), None)
-    if (target.group, target.kind) == (GATEWAY_GROUP, "HTTPRoute"):
-        return next(([one.section] for one in known.all if target.name == one.route), None)
-    return None
+    # What a cell means beside its sections (a redirect, say) has no settings: its name is no section either.
+    section = section_of(key, lowering)
+    return [key.name if section is None else section]
 
 
 def take_policies(objects: Iterable[Object], lowering: Lowering) -> tuple[list[Object], Attached]:
@@ -83,7 +81,14 @@ def take_policies(objects: Iterable[Object], lowering: Lowering) -> tuple[list[O
             if sections is None or Key(target.group, target.kind, item.namespace, target.name) in lowering.kept:
                 others.append(target)
             for section in sections or ():
-                _attach(item, number, section, lowering, attached)
+                cell = target.name if target.group == CELLWAY_GROUP else item.namespace
+                means = Selected(item.spec.target_path(number), target, cell, section)
+                _attach(item, means, lowering, attached)
+        for means in selected(item, lowering):
+            _attach(item, means, lowering, attached)
+            if means.cell != item.namespace and item.key.kind in FIELDS:
+                # Somebody else's policy cannot be kept here, and what it covers is not left without it.
+                attached.policies.setdefault((means.cell, item.key.kind, means.section), []).append(closed(item))
         if len(others) == len(item.spec.targets):
             rest.append(item)
         elif others or item.spec.target_selectors:
@@ -92,24 +97,30 @@ def take_policies(objects: Iterable[Object], lowering: Lowering) -> tuple[list[O
     return rest, attached
 
 
-def _attach(item: Object, number: int, section: str, lowering: Lowering, attached: Attached) -> None:
+def closed(item: Object) -> Object:
+    """A policy of which only its targets count: it closes what it covers."""
     assert isinstance(item.spec, Targets)
-    path, target = item.spec.target_path(number), item.spec.targets[number]
-    cell = target.name if target.group == CELLWAY_GROUP else item.namespace
+    fields = {name: getattr(item.spec, name) for name in ("target_ref", "target_refs", "target_selectors")}
+    return replace(item, spec=Targets.model_construct(**fields), broken=True)
+
+
+def _attach(item: Object, means: Selected, lowering: Lowering, attached: Attached) -> None:
+    target, cell, section = means.target, means.cell, means.section
     if cell == item.namespace and lowering.plan.is_only_elsewhere(cell):
         return
     reason, hint = _refusal(item, cell, section, lowering)
-    place = (target.group, target.kind, item.namespace, target.name, target.section_name or "")
+    namespace = item.namespace if target.group == CELLWAY_GROUP else cell
+    place = (target.group, target.kind, namespace, target.name, target.section_name or "")
     condition = Condition("Accepted", True, "Accepted")
     if reason:
-        lowering.output.problems.append(item.diagnose("C108", *path, hint=hint, reason=reason))
+        lowering.output.problems.append(item.diagnose("C108", *means.path, hint=hint, reason=reason))
         condition = Condition("Accepted", False, "TargetNotFound", reason)
     else:
         here = attached.policies.setdefault((cell, item.key.kind, section), [])
         clash = [one for one in here if one is not item and set(_spec(one)) & set(_spec(item))]
         if clash:
             message = f"{clash[0].key} is older and sets the same fields there"
-            lowering.output.problems.append(item.diagnose("C109", *path, reason=message))
+            lowering.output.problems.append(item.diagnose("C109", *means.path, reason=message))
             condition = Condition("Accepted", False, "Conflicted", message)
         elif item.broken:
             condition = Condition("Accepted", False, "Invalid", "it has errors")

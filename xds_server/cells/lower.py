@@ -86,7 +86,7 @@ def lower_cells(
     _check_declared(sections, plan, output)
     output.problems += check_classes(ordered)
     written = frozenset(item.key for item in others if item.key not in output.objects)
-    lowering = Lowering(plan, sections, written, output)
+    lowering = Lowering(plan, sections, written, output, {item.key: item for item in others})
     others = take_routes(others, lowering)
     others, attached = take_policies(others, lowering)
     for one in sections.values():

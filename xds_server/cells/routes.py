@@ -7,6 +7,7 @@ what leaves a cell is declared as a dependency.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from xds_server.cells.derive import VERSIONS, Output
@@ -41,9 +42,12 @@ def take_routes(objects: Iterable[Object], lowering: Lowering) -> list[Object]:
         lowering.carried[item.key] = []
         others = [number for number, place in found if place is None]
         if others and _is_free(item, item.name, lowering):
-            kept = [_written(item)["parentRefs"][number] for number in others]
+            refs = tuple(item.spec.parent_refs[number] for number in others)
+            written = {**_written(item), "parentRefs": [_written(item)["parentRefs"][number] for number in others]}
+            spec = item.spec.model_copy(update={"parent_refs": refs})
+            rest.append(replace(item, spec=spec, document={**item.document, "spec": written}))
             lowering.kept.add(item.key)
-            _derive(item, item.name, {"parentRefs": kept}, lowering)
+            lowering.output.became(item.key, item.key)
         for number, (cell, section) in of_cells:
             _attach(item, number, cell, section, lowering)
     return rest
@@ -172,7 +176,7 @@ def _derive(item: Object, name: str, spec: Json, lowering: Lowering, known: Sect
     document = {
         "apiVersion": VERSIONS["HTTPRoute"],
         "kind": "HTTPRoute",
-        "metadata": {"name": name, "namespace": item.namespace, **_age(item)},
+        "metadata": {"name": name, "namespace": item.namespace, **_label(item)},
         "spec": merged.value,
     }
     values = {("spec", *path): span for path, span in merged.values.items()}
@@ -183,5 +187,7 @@ def _derive(item: Object, name: str, spec: Json, lowering: Lowering, known: Sect
     lowering.output.became(item.key, key)
 
 
-def _age(item: Object) -> Json:
-    return {"creationTimestamp": item.meta.created} if item.meta.created else {}
+def _label(item: Object) -> Json:
+    """What policies select by, and what decides which of two is older."""
+    labels: Json = {"labels": dict(item.meta.labels)} if item.meta.labels else {}
+    return labels | ({"creationTimestamp": item.meta.created} if item.meta.created else {})

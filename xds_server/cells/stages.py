@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from xds_server.cells.attachments import closed
 from xds_server.cells.authority import Authorities
 from xds_server.cells.bindings import close
 from xds_server.cells.lower import Lowered, lower_cells
@@ -123,15 +124,8 @@ def _limited(
             continue
         at = item.source.value("metadata", "labels", STAGES_LABEL)
         problems.append(diagnose("C122", at, subject=str(item.key), hint=hint, reason=reason))
-        kept += [_closed(item)] if isinstance(item.spec, Targets) else []
+        kept += [closed(item)] if isinstance(item.spec, Targets) else []
     return kept
-
-
-def _closed(item: Object) -> Object:
-    """A policy of which only its targets count."""
-    assert isinstance(item.spec, Targets)
-    fields = {name: getattr(item.spec, name) for name in ("target_ref", "target_refs", "target_selectors")}
-    return replace(item, spec=Targets.model_construct(**fields), broken=True)
 
 
 def _of_cells(lowered: Lowered) -> Iterable[Object]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from xds_server.spec import GroupName, KindName, NamespaceName, ObjectName, Spec
+from xds_server.types import Key
 
 
 class LabelRequirement(Spec):
@@ -64,6 +65,15 @@ class ReferenceGrantSpec(Spec):
 
     from_: Annotated[tuple[GrantFrom, ...], Field(alias="from", min_length=1, max_length=16)]
     to: Annotated[tuple[GrantTo, ...], Field(min_length=1, max_length=16)]
+
+    def permits(self, source: Key, target: Key) -> bool:
+        """True if `source` may refer to `target`, which is in the grant's namespace."""
+        return any(
+            (who.group, who.kind, who.namespace) == (source.group, source.kind, source.namespace) for who in self.from_
+        ) and any(
+            (what.group, what.kind) == (target.group, target.kind) and what.name in (None, target.name)
+            for what in self.to
+        )
 
 
 class NamespaceSpec(Spec):
