@@ -199,6 +199,7 @@ CATALOGUE: Mapping[str, Code] = {
         "{other} listens on {places} too, and on one machine each connection reaches one of them by chance: "
         "give each an address in 'addresses', or start with --address-pool"
     ),
+    "A148": _error("'{field}' goes by certificates, but listener {listener} takes any; it answers 500 there"),
     # -- features ------------------------------------------------------------------------------------
     "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
     "F101": _error("the header '{name}' cannot be changed like this: {reason}"),

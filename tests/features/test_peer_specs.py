@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.documents import compiled, parse
+from tests.e2e.certificates import Authority
+from tests.gateways.rig import authorities, secret
 from xds_server.graph import Respond
 
 ROUTE = """
@@ -75,3 +77,16 @@ def test_a_header_that_requests_need_cannot_say_who_the_peer_is(header: str) -> 
 
 def test_no_rules_are_rules_for_nobody() -> None:
     assert compiled(written("[]")).diagnostics == ()
+
+
+@pytest.mark.parametrize(("mode", "codes"), [("AllowValidOnly", []), ("AllowInsecureFallback", ["A132", "A148"])])
+def test_a_gateway_that_lets_anybody_in_proves_no_names(mode: str, codes: list[str]) -> None:
+    authority = Authority()
+    frontend = f"{{validation: {{mode: {mode}, caCertificateRefs: [{{kind: ConfigMap, group: '', name: ca}}]}}}}"
+    text = written('[{uris: ["spiffe://a/b"]}]').replace(
+        "spec: {listeners: [{name: http, protocol: HTTP, port: 8080}]}",
+        f"spec: {{tls: {{frontend: {{default: {frontend}}}}}, "
+        "listeners: [{name: a, protocol: HTTPS, port: 8443, tls: {certificateRefs: [{name: cert}]}}]}",
+    )
+    text += "---\n" + secret("cert", authority.issue("a.example")) + authorities("ca", authority.certificate)
+    assert [one.code for one in sorted(compiled(text).diagnostics, key=lambda one: one.code)] == codes

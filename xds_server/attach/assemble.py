@@ -29,6 +29,7 @@ from xds_server.attach.routes import Effective, SortKey, effective, routes_of, s
 from xds_server.attach.rules import Rule, read_rules
 from xds_server.attach.shading import Shading
 from xds_server.attach.sockets import shared_sockets
+from xds_server.attach.strangers import credulous
 from xds_server.attach.streams import Known, Streams, attach_streams, stream_chains
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
@@ -95,6 +96,7 @@ class _Tables:
     streams: Streams = field(default_factory=Streams)
     statuses: dict[Key, Status] = field(default_factory=dict)
     warnings: dict[tuple[Key, Key], Diagnostic] = field(default_factory=dict)
+    unproven: dict[Diagnostic, None] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
 
 
@@ -119,7 +121,7 @@ def attach_objects(objects: Iterable[Object], features: Sequence[AnyFeature], gi
     tables.problems += (tables.streams.warnings | tables.warnings).values()
     tables.attached_routes.update(tables.streams.attached)
     tables.statuses |= tables.streams.statuses
-    tables.problems += [*tables.streams.problems, *table.merging.problems]
+    tables.problems += [*tables.streams.problems, *table.merging.problems, *tables.unproven]
     gateways = tuple(_gateway(state, tables) for state in states)
     tables.problems += tables.shading.problems(index)
     tables.problems += shared_sockets(gateways, index) if given.one_machine else ()
@@ -154,11 +156,14 @@ def _attach_one(route: Object, parents: tuple[Parent, ...], tables: _Tables) -> 
             tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
         for attachment in parent.attachments:
             tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
-            clients = tables.clients.of(attachment.gateway.key, attachment.listener).settings
-            shaping = tuple(one for one in clients if by_name[one.feature].touches_cluster(one.value))
+            client = tables.clients.of(attachment.gateway.key, attachment.listener)
+            shaping = tuple(one for one in client.settings if by_name[one.feature].touches_cluster(one.value))
             for rule in rules:
                 scopes = scopes_of(route, rule.spec.name, attachment)
                 policies = replace(effective(scopes, attachment, tables.policies, by_name), listener=shaping)
+                if client.strangers and (found := credulous(route, rule, policies, attachment.listener)):
+                    tables.unproven.update(dict.fromkeys(found))
+                    policies = replace(policies, closed=True)
                 _place(route, rule, attachment, policies, tables)
                 lost = lost_guards(scopes, tables.policies, tables.features)
                 tables.warnings |= [lost] if lost else []

@@ -17,6 +17,7 @@ from xds_server.attach.listeners import ListenerState
 from xds_server.attach.merging import Policy
 from xds_server.attach.policies import PolicyTable, Scope
 from xds_server.attach.protocols import transport_of
+from xds_server.attach.strangers import admits_strangers, believes
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Setting
@@ -29,10 +30,14 @@ Found = Mapping[int, tuple[Policy, Scope] | None]
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What counts for one listener. `closed`: nothing is served there, since its policy cannot be kept."""
+    """What counts for one listener. `closed`: nothing is served there, since its policy cannot be kept.
+
+    `strangers`: clients may show certificates that nobody vouches for.
+    """
 
     settings: tuple[Setting, ...] = ()
     closed: bool = False
+    strangers: bool = False
 
 
 @dataclass(slots=True)
@@ -85,7 +90,7 @@ def listeners_by_port(state: GatewayState) -> dict[PortKey, list[ListenerState]]
 
 def read_clients(states: Iterable[GatewayState], table: PolicyTable, features: Sequence[AnyFeature]) -> Clients:
     """What counts for every listener of these Gateways."""
-    clients = Clients()
+    clients, by_name = Clients(), {feature.name: feature for feature in features}
     for state in states:
         for place, listeners in listeners_by_port(state).items():
             port = _read(state, listeners, table)
@@ -96,7 +101,9 @@ def read_clients(states: Iterable[GatewayState], table: PolicyTable, features: S
             wide = [one for one in state.proxy if place[1] == "tcp" and _is_wide(one, features)]
             clients.ports[state.key, place] = (*_port_settings(port, features), *wide)
             for one in listeners:
-                clients.listeners[state.key, one.number] = _client(one, port, shared=shared)
+                client = _client(one, port, shared=shared)
+                strangers = admits_strangers(one, client.settings, by_name)
+                clients.listeners[state.key, one.number] = replace(client, strangers=strangers)
                 _report(one, port, table, clients)
     return clients
 
@@ -133,6 +140,9 @@ def _check_gateway(state: GatewayState, port: _Port, features: Sequence[AnyFeatu
             port.refused[one.number] = "'tls.frontend' of the Gateway says already what clients must show there"
         elif proxies and any(feature.finds_clients for feature, _ in settings):
             port.refused[one.number] = "annotations of the Gateway say already which proxies are trusted"
+        elif admits_strangers(one, port.settings(one), by_name) and (found := believes(port.settings(one), by_name)):
+            reason = f"{' and '.join(found)} would believe certificates that nobody has verified there"
+            port.refused[one.number] = reason
 
 
 def _port_settings(port: _Port, features: Sequence[AnyFeature]) -> tuple[Setting, ...]:

@@ -29,17 +29,18 @@ SortKey = tuple[int | str, ...]
 class Effective:
     """The policies that count for one rule on one listener, with the scopes they were found at.
 
-    `listener` are settings of the listener's clients that shape clusters, too.
+    `listener` are settings of the listener's clients that shape clusters, too. `closed`: they cannot be kept there.
     """
 
     policies: tuple[tuple[Policy, Scope], ...]
     features: Mapping[str, AnyFeature]
     listener: tuple[Setting, ...] = ()
+    closed: bool = False
 
     @property
     def broken(self) -> bool:
         """True if one of them has errors, so that the rule must be closed."""
-        return any(policy.broken for policy, _ in self.policies)
+        return self.closed or any(policy.broken for policy, _ in self.policies)
 
     @property
     def settings(self) -> tuple[Setting, ...]:

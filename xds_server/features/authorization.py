@@ -31,7 +31,7 @@ from xds_server.features.parts.authorization_specs import (
     PrincipalSpec,
     TokenSpec,
 )
-from xds_server.features.parts.expressions import asks_for_path, cel_matcher, parse_expression
+from xds_server.features.parts.expressions import asks_for_names, asks_for_path, cel_matcher, parse_expression
 from xds_server.features.parts.locations import Location, resolve_location
 from xds_server.features.parts.patterns import check_regex
 from xds_server.features.parts.predicates import (
@@ -123,6 +123,11 @@ class AuthorizationFeature(Feature[AuthorizationSpec, Authorization]):
         if value.shadow:
             config = RBAC(shadow_matcher=_matcher(value), track_per_rule_stats=True)
         enable(route, self.filter_name, RBACPerRoute(rbac=config))
+
+    def believes_certificates(self, value: Authorization) -> bool:
+        """True if an expression asks for names in certificates. A shadow lets nobody in."""
+        parsed = (parse_expression(rule.cel) for rule in value.rules if rule.cel and not value.shadow)
+        return any(not isinstance(one, str) and asks_for_names(one) for one in parsed)
 
     def unfit(self, spec: AuthorizationSpec, transport: Transport) -> Sequence[Path]:
         """Of a connection only the client's address is known."""

@@ -140,6 +140,10 @@ class ClientTlsFeature(Feature[ClientTlsSpec, ClientTls]):
         """True if certificates are asked for."""
         return value.validation is not None
 
+    def takes_any_certificate(self, value: ClientTls) -> bool:
+        """True if nobody checks who has signed them."""
+        return value.validation is not None and not value.validation.proves_names
+
     def no_quic(self, value: ClientTls) -> str:
         """QUIC is TLS 1.3 without certificates of clients."""
         if value.validation is not None:

@@ -163,6 +163,14 @@ class Feature(Generic[SpecT, ValueT]):
         """True if the value says which certificates clients must show."""
         return False
 
+    def takes_any_certificate(self, value: ValueT) -> bool:
+        """True if clients may show certificates that nobody vouches for: what is written in them proves nothing."""
+        return False
+
+    def believes_certificates(self, value: ValueT) -> bool:
+        """True if it goes by what certificates of clients say, which must have been verified therefore."""
+        return False
+
     def port_wide(self, value: ValueT) -> Hashable:
         """What the value wants of the port as a whole, which all of its listeners share; None if nothing."""
         return None

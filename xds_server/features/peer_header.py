@@ -41,6 +41,10 @@ class PeerHeaderFeature(Feature[str, PeerHeader]):
         """The header, or None if requests need it for themselves."""
         return PeerHeader(spec.lower()) if check_forwarded(context, spec) else None
 
+    def believes_certificates(self, value: PeerHeader) -> bool:
+        """Others take the header for the truth."""
+        return True
+
     def chain(self, value: PeerHeader, manager: HttpConnectionManager) -> None:
         """What the client says of itself goes first, for where its certificate says nothing nothing is set."""
         told = HeaderValueOption(header=HeaderValue(key=value.name, value=_PEER), append_action=OVERWRITE)

@@ -78,6 +78,10 @@ class PeersFeature(Feature[PeersSpec, Peers]):
             return None
         return Peers(tuple(PeerRule(rule.uris, rule.pattern or "", rule.methods) for rule in spec.allow))
 
+    def believes_certificates(self, value: Peers) -> bool:
+        """URIs in certificates are all that counts. Without rules nobody passes, whatever they say."""
+        return bool(value.rules)
+
     def http_filter(self, values: Sequence[Peers]) -> RBAC:
         """The filter itself refuses nothing; routes do."""
         return RBAC()

@@ -111,6 +111,11 @@ class ClientCertificates:
     names: tuple[AltNameMatch, ...]
     expired: bool
 
+    @property
+    def proves_names(self) -> bool:
+        """True if the names in a certificate are true. A pinned key says who somebody is, and can sign any name."""
+        return self.verified and bool(self.authorities or not self.keys)
+
 
 def resolve_validation(spec: ClientValidationSpec, context: Context) -> ClientCertificates | None:
     """The demands of a spec that stands at `clientValidation`; None after a problem was reported."""

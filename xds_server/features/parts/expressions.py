@@ -42,6 +42,8 @@ _ATTRIBUTES = {
 }  # fmt: skip
 _FREE = ("metadata",)
 _JOINS = {"add_string", "add_bytes", "add_list"}
+_NAMES = ("mtls", "subject_peer_certificate", "dns_san_peer_certificate", "uri_san_peer_certificate")
+# Names in a certificate. Its digest is none: nobody can show another's certificate without its key.
 _PATHS = ("path", "url_path", ":path")
 
 
@@ -68,6 +70,11 @@ def asks_for_path(parsed: ParsedExpr) -> bool:
     return any(
         one.select_expr.field in _PATHS or one.const_expr.string_value.lower() in _PATHS for one in _parts(parsed.expr)
     )
+
+
+def asks_for_names(parsed: ParsedExpr) -> bool:
+    """True if it counts what the client's certificate says."""
+    return any(one.select_expr.field in _NAMES for one in _parts(parsed.expr))
 
 
 def cel_matcher(parsed: ParsedExpr, *, unless_false: bool) -> CelMatcher:
