@@ -165,7 +165,8 @@ def _attach_one(route: Object, parents: tuple[Parent, ...], tables: _Tables) -> 
                     tables.unproven.update(dict.fromkeys(found))
                     policies = replace(policies, closed=True)
                 _place(route, rule, attachment, policies, tables)
-                lost = lost_guards(scopes, tables.policies, tables.features)
+                above = attachment.listener.scopes(attachment.gateway.key)
+                lost = lost_guards(scopes, above, tables.policies, tables.features)
                 tables.warnings |= [lost] if lost else []
     if parents:
         tables.statuses[route.key] = route_status(route, parents, rules)

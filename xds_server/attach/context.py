@@ -29,15 +29,30 @@ class Expand(Protocol):
     """Reads `backendSettings` of an object at a path: its settings, None if they cannot be, and what is wrong."""
 
     def __call__(
-        self, item: Object, written: JsonValue, path: Path
+        self, by: Written, written: JsonValue, path: Path
     ) -> tuple[tuple[Setting, ...] | None, Sequence[Diagnostic]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Who wrote a spec: `item`, but for the `parts` that another object wrote, each with its place there."""
+
+    item: Object
+    parts: Mapping[Path, tuple[Object, Path]] = field(default_factory=dict)
+
+    def at(self, path: Path) -> tuple[Object, Path]:
+        """Who wrote what stands at a path, and where."""
+        for length in range(len(path), 0, -1):
+            if (found := self.parts.get(path[:length])) is not None:
+                return found[0], (*found[1], *path[length:])
+        return self.item, path
 
 
 @dataclass(slots=True)
 class Reading:
-    """One spec being read. Implements `features.contract.Context`."""
+    """One spec being read. Implements `features.contract.Context`. A reference is that of the object that wrote it."""
 
-    item: Object
+    written: Written
     path: Path
     index: Index
     expand: Expand
@@ -46,7 +61,7 @@ class Reading:
     @property
     def owner(self) -> str:
         """`NAMESPACE/NAME` of the object that carries the spec."""
-        return f"{self.item.namespace}/{self.item.name}"
+        return f"{self.written.item.namespace}/{self.written.item.name}"
 
     @property
     def failed(self) -> bool:
@@ -55,7 +70,8 @@ class Reading:
 
     def problem(self, code: str, *path: str | int, hint: str = "", **words: object) -> None:
         """Report a diagnostic at a place below the spec."""
-        self.problems.append(self.item.diagnose(code, *self.path, *path, hint=hint, **words))
+        writer, place = self.written.at((*self.path, *path))
+        self.problems.append(writer.diagnose(code, *place, hint=hint, **words))
 
     def config_map(self, name: str, namespace: str | None, *path: str | int) -> dict[str, str] | None:
         """The data of a ConfigMap, or None after having reported why there is none."""
@@ -71,7 +87,8 @@ class Reading:
 
     def backend(self, ref: Reference, *path: str | int, needed: bool = True) -> Backend | None:
         """What a backendRef leads to, or None after having reported why nowhere: an error, a warning if not `needed`."""
-        found = resolve_backend(ref, self.item.key, self.index)
+        writer, _ = self.written.at((*self.path, *path))
+        found = resolve_backend(ref, writer.key, self.index)
         if isinstance(found, Unresolved):
             code = "A105" if needed else "A117"
             self.problem(code, *path, *found.path, hint=found.hint, reason=found.message)
@@ -87,7 +104,7 @@ class Reading:
 
     def cluster_settings(self, written: JsonValue, *path: str | int) -> tuple[Setting, ...] | None:
         """What `backendSettings` mean; None after having reported what is wrong with them."""
-        settings, problems = self.expand(self.item, written, (*self.path, *path))
+        settings, problems = self.expand(self.written, written, (*self.path, *path))
         self.problems += problems
         return settings
 
@@ -101,11 +118,12 @@ class Reading:
         return self.index.fetched.get(url)
 
     def _look_up(self, kind: str, name: str, namespace: str | None, path: Path) -> Object | None:
-        target = Key(CORE_GROUP, kind, namespace or self.item.namespace, name)
+        writer, _ = self.written.at((*self.path, *path))
+        target = Key(CORE_GROUP, kind, namespace or writer.namespace, name)
         found = self.index.by_key.get(target)
-        if not self.index.permitted(self.item.key, target):
-            reason = f"{target} is in another namespace and no ReferenceGrant there permits {self.item.key.kind}"
-            self.problem("A105", *path, reason=f"{reason} of {self.item.namespace}")
+        if not self.index.permitted(writer.key, target):
+            reason = f"{target} is in another namespace and no ReferenceGrant there permits {writer.key.kind}"
+            self.problem("A105", *path, reason=f"{reason} of {writer.namespace}")
             return None
         if found is None or (kind == "Secret" and found.derived):  # what identifies a cell's gateway is for it alone
             self.problem("A105", *path, reason=f"there is no {target}")

@@ -6,7 +6,7 @@ one's place. It decides nothing: the nearest policy counts, with or without a wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 
 from xds_server.attach.merging import Policy
 from xds_server.attach.policies import PolicyTable, Scope
@@ -18,13 +18,25 @@ _KIND = "SecurityPolicy"
 
 
 def lost_guards(
-    scopes: Iterable[Scope], table: PolicyTable, features: Iterable[AnyFeature]
+    scopes: Sequence[Scope], above: Collection[Scope], table: PolicyTable, features: Sequence[AnyFeature]
 ) -> tuple[tuple[Key, Key], Diagnostic] | None:
-    """A warning about two policies, if the nearest takes away what guards of the next one."""
-    found = [(scope, table.attached[_KIND, scope]) for scope in scopes if (_KIND, scope) in table.attached]
-    if len(found) < 2 or found[0][1].broken or found[0][1].merges:
+    """A warning about two policies, if what counts takes away what guards of the nearest one that does not count."""
+    counting = table.counting(_KIND, scopes, above)
+    if not counting or counting[0][0].broken:
         return None
-    (scope, near), (_, far) = found[:2]
+    (near, scope), *merged = counting
+    known = {near.item.key, *(policy.item.key for policy, _ in merged)}
+    others = [found for one in scopes if (found := table.attached.get((_KIND, one))) and found.item.key not in known]
+    # What is nearer than a policy that is merged is passed over, and what is farther has a warning of its own.
+    for far in others if merged else others[:1]:
+        if (warning := _warning(near, scope, far, table, features)) is not None:
+            return (near.item.key, far.item.key), warning
+    return None
+
+
+def _warning(
+    near: Policy, scope: Scope, far: Policy, table: PolicyTable, features: Sequence[AnyFeature]
+) -> Diagnostic | None:
     kept, there = _settings(near), _settings(far)
     fields = [
         field
@@ -33,13 +45,12 @@ def lost_guards(
         for kind, field in feature.carriers
         if kind == _KIND
     ]
-    if not fields or near is far:
+    if not fields:
         return None
     place = far.item.source.value(*far.item.body, fields[0])
     words = {"fields": " and ".join(f"'{field}'" for field in fields), "other": far.item.key, "place": place}
     hint = f"write {' and '.join(fields)} here too if it shall still count"
-    warning = near.item.diagnose("A122", *table.places[near.item.key, scope], hint=hint, **words)
-    return (near.item.key, far.item.key), warning
+    return near.item.diagnose("A122", *table.places[near.item.key, scope], hint=hint, **words)
 
 
 def _settings(policy: Policy) -> set[str]:

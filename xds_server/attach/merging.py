@@ -1,18 +1,19 @@
 """Policies of routes that are merged into the policy of their listener or Gateway (`mergeType`).
 
 In: two policies of one kind. Out: one policy with the fields of both, where the nearer has the last word: objects are
-joined field by field, lists are replaced, and the rules of rate limits are kept side by side. What only one of them
-says keeps its own meaning, references in its own namespace included. If either is broken, so is the result.
+joined field by field, lists and references are replaced, and the rules of rate limits are kept side by side. Whoever
+wrote a reference, it is looked up in their namespace and with their permissions. If either is broken, so is the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from xds_server.attach.context import Written
 from xds_server.attach.index import Index
 from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic
@@ -21,11 +22,13 @@ from xds_server.graph import Setting
 from xds_server.model.object import Object
 from xds_server.model.policies import MergingTargets, Targets
 from xds_server.spec import Spec
-from xds_server.types import Key
+from xds_server.types import Key, Path
 
 _SIDE_BY_SIDE = {("rateLimit", "local", "rules"), ("rateLimit", "global", "rules")}
 _ATTACHED_BY = frozenset(info.alias or name for name, info in MergingTargets.model_fields.items())
 _BY_NAME = {("extAuth", "contextExtensions")}
+_REFERENCE = {"group", "kind", "namespace", "name", "port", "weight", "fallback"}
+"""What refers to one object is one value: half of each of two references would lead to a third object."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +67,8 @@ class Merging:
         kind = child.item.key.kind
         own, theirs = _written(child), _written(parent)
         both = own.keys() & theirs.keys()
-        joined = {name: _join(own[name], theirs[name], (name,)) for name in both}
+        joining = _Joining()
+        joined = {name: joining.join(own[name], theirs[name], (name,)) for name in both}
         spec = _parsed(child.item, joined)
         if isinstance(spec, str):
             problem = child.item.diagnose("F103", reason=f"merged with {parent.item.key} it means nothing: {spec}")
@@ -76,7 +80,8 @@ class Merging:
             self.problems.append(problem)
             return Policy(child.item, (), problem.message)
         shared = [one for one in self.features if any((kind, name) in one.carriers for name in both)]
-        found, problems, failed = settings_of(child.item, kind, spec, (), shared, self.index)
+        written = Written(child.item, {path: (parent.item, place) for path, place in joining.theirs.items()})
+        found, problems, failed = settings_of(written, kind, spec, (), shared, self.index)
         if failed:
             self.problems += problems
             return Policy(child.item, (), "; ".join(one.message for one in problems))
@@ -102,15 +107,31 @@ def _parsed(item: Object, fields: Mapping[str, Any]) -> Spec | str:
         return error.errors()[0]["msg"]
 
 
-def _join(own: Any, theirs: Any, path: tuple[str, ...]) -> Any:
-    """JSON values, of which `own` is nearer."""
-    if own is None or theirs is None:
-        return theirs if own is None else own
-    if path in _SIDE_BY_SIDE:
-        return [*own, *theirs]
-    if path in _BY_NAME:
-        names = {one.get("name") for one in own}
-        return [*own, *(one for one in theirs if one.get("name") not in names)]
-    if isinstance(own, Mapping) and isinstance(theirs, Mapping):
-        return {key: _join(own.get(key), theirs.get(key), (*path, key)) for key in {**theirs, **own}}
-    return own
+@dataclass(slots=True)
+class _Joining:
+    """JSON values of two policies, joined. `theirs`: what only the farther one wrote, with its place there."""
+
+    theirs: dict[Path, Path] = field(default_factory=dict)
+
+    def join(self, own: Any, theirs: Any, path: Path) -> Any:
+        """What both say at a path, of which `own` is nearer."""
+        if own is None:
+            self.theirs[path] = path
+            return theirs
+        if theirs is None:
+            return own
+        if path in _SIDE_BY_SIDE:
+            return self._append(own, theirs, range(len(theirs)), path)
+        if path in _BY_NAME:
+            names = {one.get("name") for one in own}
+            return self._append(own, theirs, [n for n, one in enumerate(theirs) if one.get("name") not in names], path)
+        if isinstance(own, Mapping) and isinstance(theirs, Mapping) and not {*own, *theirs} <= _REFERENCE:
+            return {key: self.join(own.get(key), theirs.get(key), (*path, key)) for key in {**theirs, **own}}
+        return own
+
+    def _append(self, own: Any, theirs: Any, numbers: Iterable[int], path: Path) -> list[Any]:
+        joined = list(own)
+        for number in numbers:
+            self.theirs[*path, len(joined)] = (*path, number)
+            joined.append(theirs[number])
+        return joined

@@ -115,7 +115,8 @@ def _serve(
     assert isinstance(route.spec, StreamRouteSpec)
     scopes = scopes_of(route, route.spec.rules[0].name, attachment)
     policies = effective(scopes, attachment, known.policies, {feature.name: feature for feature in known.features})
-    lost = lost_guards(scopes, known.policies, known.features)
+    above = attachment.listener.scopes(attachment.gateway.key)
+    lost = lost_guards(scopes, above, known.policies, known.features)
     streams.warnings |= [lost] if lost else []
     refused = _unkept(policies, _transport(route))
     if refused:
