@@ -13,7 +13,8 @@ import pytest
 
 from tests.translate.live import Server
 from xds_server.fetch import web
-from xds_server.fetch.web import LONGEST, FetchError, fetch
+from xds_server.features.parts.servers import address_problem
+from xds_server.fetch.web import LONGEST, FetchError, fetch, fetch_description
 
 
 @pytest.fixture
@@ -53,10 +54,27 @@ def test_only_a_whole_and_plain_answer_counts(server: Server) -> None:
 @pytest.mark.parametrize(
     "host",
     ["169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]", "[fd00:ec2::254]", "0.0.0.0", "2852039166", "0xa9fea9fe",
-     "169.254.43518", "0xa9.0xfe.0xa9.0xfe", "224.0.0.1"],
+     "169.254.43518", "0xa9.0xfe.0xa9.0xfe", "224.0.0.1", "100.100.100.200", "[::ffff:100.100.100.200]", "168.63.129.16",
+     "[64:ff9b::a9fe:a9fe]", "[64:ff9b::7f00:1]", "[64:ff9b::6464:64c8]", "[64:ff9b:1::1]", "[2002:7f00:1::]",
+     "[2002:a9fe:a9fe::1]", "[2002:a00:1::]", "[2001:0:1:1:1:1:80ff:fffe]", "[::10.0.0.1]", "[::127.0.0.1]"],
 )  # fmt: skip
 def test_addresses_for_the_machine_itself_are_never_asked(host: str) -> None:
-    assert refused(f"http://{host}/")
+    reason = refused(f"http://{host}/")
+    assert "is not allowed" in reason or "as it is usually written" in reason
+
+
+@pytest.mark.parametrize("host", ["64:ff9b::808:808", "2002:808:808::1", "10.0.0.1", "::1", "127.0.0.1", "fd00::1"])
+def test_other_addresses_are(host: str) -> None:
+    assert address_problem(host) == ""
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin", "/admin?x=/.well-known/openid-configuration", "/.well-known/openid-configuration/"]
+)
+def test_nothing_but_descriptions_of_issuers_is_asked_for(server: Server, path: str) -> None:
+    with pytest.raises(FetchError, match="no query"):
+        fetch_description(url(server, path))
+    assert server.seen == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from xds_server.features.parts.issuers import description_problem
+from xds_server.features.parts.issuers import description_problem, place_problem
 from xds_server.features.parts.servers import WebServer, address_problem, parse_server, server_problem
 
 LONGEST = 256 * 1024
@@ -30,6 +30,8 @@ class FetchError(Exception):
 
 def fetch_description(url: str) -> str:
     """What an issuer of tokens says of itself, at the URL where it says so. Blocks. FetchError if it does not."""
+    if problem := place_problem(url):
+        raise FetchError(problem)
     text = fetch(url)
     if problem := description_problem(text, url):
         raise FetchError(problem)

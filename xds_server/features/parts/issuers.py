@@ -41,7 +41,7 @@ def described(spec: OidcProviderSpec, context: Context) -> OidcProviderSpec | No
         return spec
     url = spec.issuer.rstrip("/") + _DESCRIPTION
     server = parse_server(url, "oidc")
-    problem = server if isinstance(server, str) else server_problem(server)
+    problem = place_problem(url) or (server if isinstance(server, str) else server_problem(server))
     if problem:
         context.problem("F141", "provider", "issuer", reason=problem)
         return None
@@ -55,6 +55,16 @@ def described(spec: OidcProviderSpec, context: Context) -> OidcProviderSpec | No
         context.problem("F143", "provider", "issuer", reason=f"{url}: {completed}", hint=hint)
         return None
     return completed
+
+
+def place_problem(url: str) -> str:
+    """Why no issuer describes itself at this URL; empty if it may.
+
+    Nothing else is asked for, whoever writes an issuer: other servers, those on loopback too, have nothing there.
+    """
+    if "?" in url or not url.endswith(_DESCRIPTION):
+        return f"the URL of an issuer has no query, and its description is at {_DESCRIPTION} below it"
+    return ""
 
 
 def description_problem(text: str, url: str) -> str:

@@ -1,7 +1,8 @@
 """Servers that Envoy asks for something, by their URL: key sets, tokens.
 
 In: a URL as a user writes it. Out: the server, also as a backend, or why it must not be asked. Addresses that only a
-machine itself should ask, such as cloud metadata, are refused.
+machine itself should ask, such as cloud metadata, are refused, and so are IPv6 addresses that lead to private IPv4 ones.
+Private addresses as such, and loopback, are where the identity providers of many networks are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from urllib.parse import SplitResult, urlsplit
 
 from xds_server.graph import Backend, BackendTls, Endpoint
 
-_METADATA = (ipaddress.ip_address("fd00:ec2::254"),)
+_METADATA = tuple(
+    ipaddress.ip_address(one)
+    for one in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
+)
+"""Where clouds tell machines their secrets, beside the link-local addresses."""
+_CARRIERS = tuple(ipaddress.IPv6Network(one) for one in ("64:ff9b::/96", "::/96"))
+"""IPv6 whose last 32 bits are an IPv4 address: NAT64 (RFC 6052), and compatible addresses (RFC 4291)."""
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 _LOOKS_LIKE_AN_ADDRESS = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$")
 """Resolvers take 2130706433, 0x7f.1 and the like for addresses."""
 _NAME = re.compile(r"(?=.{1,254}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
@@ -91,6 +99,15 @@ def address_problem(host: str) -> str:
     mapped = getattr(address, "ipv4_mapped", None) or address
     if mapped is None:
         return ""
-    if mapped.is_link_local or mapped.is_unspecified or mapped.is_multicast or address in _METADATA:
+    hidden = isinstance(mapped, ipaddress.IPv6Address) and _leads_inside(mapped)
+    if mapped.is_link_local or mapped.is_unspecified or mapped.is_multicast or mapped in _METADATA or hidden:
         return f"the address {address} is not allowed"
     return ""
+
+
+def _leads_inside(address: ipaddress.IPv6Address) -> bool:
+    """True if it carries an IPv4 address that is not for everybody: nobody has a reason to write it like this."""
+    carried = address.sixtofour or (address.teredo[1] if address.teredo else None)
+    if carried is None and not address.is_loopback and any(address in one for one in _CARRIERS):
+        carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address in _LOCAL_NAT64 or (carried is not None and (not carried.is_global or carried in _METADATA))
