@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.translate.live import Server
-from xds_server.fetch import web
 from xds_server.features.parts.servers import address_problem
+from xds_server.fetch import web
 from xds_server.fetch.web import LONGEST, FetchError, fetch, fetch_description
 
 
