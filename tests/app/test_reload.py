@@ -236,3 +236,17 @@ def test_generation_counts_changes_of_the_spec(folder: Folder) -> None:
     assert edited(GATEWAY.replace("8080", "8081") + "# a comment\n") == (2, 1)
     assert edited(GATEWAY.replace("name: edge}", "name: edge, generation: 7}")) == (7, 1)
     assert edited(GATEWAY.replace("8080", "8082")) == (8, 1)
+
+
+def test_a_suppression_counts_in_a_running_server_and_is_told_when_it_has_lost_its_reason(folder: Folder) -> None:
+    alone = ROUTE.replace("NAME", "alone").replace("  parentRefs: [{name: edge}]\n", "")
+    folder.write("alone.yaml", alone)
+    folder.reload()
+    assert "A111" in folder.codes()
+    meant = "{name: alone, annotations: {cellway.dev/suppress: A111}}"
+    folder.write("alone.yaml", alone.replace("{name: alone}", meant))
+    folder.reload()
+    assert not {"A111", "M108"} & set(folder.codes())
+    folder.write("alone.yaml", ROUTE.replace("NAME", "alone").replace("{name: alone}", meant))
+    folder.reload()
+    assert "M108" in folder.codes()

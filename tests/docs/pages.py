@@ -19,14 +19,19 @@ from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```([\w ]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEAD = "| Field | Default | Meaning |"
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The code blocks of a page in one language."""
-    return [text for name, text in _BLOCK.findall(page.read_text(encoding="utf-8")) if name == language]
+    """The code blocks of a page in one language. Examples of mistakes are in the language `yaml wrong`."""
+    return blocks_of(page.read_text(encoding="utf-8"), language)
+
+
+def blocks_of(text: str, language: str) -> list[str]:
+    """The same of a part of a page."""
+    return [block for name, block in _BLOCK.findall(text) if name == language]
 
 
 def links(page: Path) -> list[str]:

@@ -23,6 +23,9 @@ def test_github_shows_each_at_its_line() -> None:
 def test_sarif_has_rules_levels_and_regions() -> None:
     (run,) = sarif(FOUND)["runs"]
     assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["L121", "M110", "M112"]
+    levels = [rule["defaultConfiguration"]["level"] for rule in run["tool"]["driver"]["rules"]]
+    assert levels == ["warning", "error", "error"]
+    assert all(len(rule["help"]["text"]) > 40 for rule in run["tool"]["driver"]["rules"])
     first, _, last = run["results"]
     assert (first["ruleIndex"], first["level"]) == (1, "error")
     place = first["locations"][0]["physicalLocation"]

@@ -20,6 +20,7 @@ from xds_server.cli import (
     export,
     promote,
     render,
+    rule,
     run,
     schema,
     serve,
@@ -39,6 +40,7 @@ application = typer.Typer(
 application.command()(run.run)
 application.command()(serve.serve)
 application.command()(validate.validate)
+application.command()(rule.rule)
 application.command()(render.render)
 application.command()(explain.explain)
 application.command()(bootstrap.bootstrap)

@@ -63,6 +63,10 @@ Geoip = Annotated[
         show_default=False,
     ),
 ]
+Color = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option("--color", envvar="CELLWAY_COLOR", help="Colours in text; auto: on a terminal that has them."),
+]
 Controllers = Annotated[
     list[str] | None,
     typer.Option(

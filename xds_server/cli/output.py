@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import typer
 
@@ -25,18 +25,21 @@ def trouble(sentence: str) -> NoReturn:
     raise typer.Exit(TROUBLE)
 
 
-def console() -> Console:
-    """Stdout with colours where it is a terminal that has them; lines are never wrapped."""
+def console(color: Literal["auto", "always", "never"] = "auto") -> Console:
+    """Stdout with colours where it is a terminal that has them, or as is said; lines are never wrapped."""
     from rich.console import Console
 
     plain = not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return Console(no_color=plain, color_system=None if plain else "auto", highlight=False, soft_wrap=True)
+    if color == "always":
+        return Console(force_terminal=True, color_system="standard", no_color=False, highlight=False, soft_wrap=True)
+    if color == "never" or plain:
+        return Console(no_color=True, color_system=None, highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True)
 
 
-def print_diagnostics(diagnostics: Iterable[Diagnostic], read_text: ReadText) -> None:
+def print_diagnostics(diagnostics: Iterable[Diagnostic], read_text: ReadText, out: Console) -> None:
     """All diagnostics as text blocks."""
     from xds_server.observe.diagnostics_view import diagnostic_text
 
-    out = console()
     for diagnostic in diagnostics:
         out.print(diagnostic_text(diagnostic, read_text))

@@ -14,6 +14,7 @@ from xds_server.diagnostics import Diagnostic, sort_key
 from xds_server.load.directory import Loaded, load_paths
 from xds_server.load.document import Document
 from xds_server.load.objects import parse_documents_of
+from xds_server.load.suppress import suppressed
 from xds_server.load.yaml import parse_file
 
 STDIN = "-"
@@ -73,14 +74,15 @@ def read(paths: Sequence[Path], options: Options) -> Reading:
         problems += parsed.diagnostics
     loaded = load_paths([path for path in paths if path != Path(STDIN)])
     _refuse_what_is_not_there(loaded)
-    objects = parse_documents_of((*documents, *loaded.documents), (*broken, *loaded.broken))
+    whole, torn = (*documents, *loaded.documents), (*broken, *loaded.broken)
+    objects = parse_documents_of(whole, torn)
     compiled = compile_objects(objects.objects, options)
     found = dict.fromkeys((*problems, *loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
     return Reading(
         len(loaded.files) + len(texts),
         len(compiled.objects),
         compiled,
-        tuple(sorted(found, key=sort_key)),
+        tuple(sorted(suppressed(found, (*whole, *torn)), key=sort_key)),
         texts,
     )
 

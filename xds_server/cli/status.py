@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import DEFAULT_ADMIN, Admin
+from xds_server.cli.options import DEFAULT_ADMIN, Admin, Color
 from xds_server.cli.output import FOUND, console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def status(
     admin: Admin = DEFAULT_ADMIN,
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print it.")] = "text",
+    color: Color = "auto",
 ) -> None:
     """Show for every Envoy and resource type: synced, waiting or rejected. Exit code 1 if anything is not in sync."""
     import json
@@ -28,15 +32,14 @@ def status(
     if output == "json":
         print(json.dumps(answer, indent=2))
     else:
-        _print(answer)
+        _print(answer, console(color))
     if not answer["synced"]:
         raise typer.Exit(FOUND)
 
 
-def _print(answer: Mapping[str, Any]) -> None:
+def _print(answer: Mapping[str, Any], out: Console) -> None:
     from rich.table import Table
 
-    out = console()
     for line in answer["missing"]:
         out.print(line)
     if not answer["items"]:

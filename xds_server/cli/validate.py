@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from xds_server.cli.options import AddressPool, Controllers, Geoip
-from xds_server.cli.output import FOUND, print_diagnostics
+from xds_server.cli.options import AddressPool, Color, Controllers, Geoip
+from xds_server.cli.output import FOUND, console, print_diagnostics, trouble
 
 if TYPE_CHECKING:
     from xds_server.cli.reading import Reading
 
 
-def validate(
+def validate(  # noqa: PLR0913, PLR0917 (options of a command)
     paths: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[PATH]...", help="Files and folders; '-' is stdin.", show_default="."),
@@ -23,15 +24,33 @@ def validate(
         Literal["text", "json", "github", "sarif"],
         typer.Option("--output", "-o", help="For people, programs, GitHub's workflows or code scanners."),
     ] = "text",
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore",
+            metavar="CODE",
+            help="Leave out this warning or info; may be given more than once.",
+            show_default=False,
+        ),
+    ] = None,
+    color: Color = "auto",
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     controller_name: Controllers = None,
 ) -> None:
-    """Check policies, without network and without side effects. Exit code 1 if there are errors."""
+    """Check policies, without network and without side effects. Exit code 1 if there are errors.
+
+    Example: cellway validate policies --ignore A111 -o github
+    """
     from xds_server.cli.reading import options_of, read
+    from xds_server.load.suppress import why_not_ignored
     from xds_server.observe.diagnostics_view import has_errors
 
+    ignored = [code.strip() for written in ignore or () for code in written.split(",")]
+    if reason := why_not_ignored(ignored):
+        trouble(f"--ignore: {reason}")
     reading = read(paths or [Path()], options_of(controller_name, address_pool, geoip))
+    reading = replace(reading, diagnostics=tuple(one for one in reading.diagnostics if one.code not in ignored))
     if output == "json":
         _print_json(reading)
     elif output == "sarif":
@@ -39,15 +58,15 @@ def validate(
     elif output == "github":
         _print_github(reading)
     else:
-        _print_text(reading)
+        _print_text(reading, color)
     if has_errors(reading.diagnostics):
         raise typer.Exit(FOUND)
 
 
-def _print_text(reading: Reading) -> None:
+def _print_text(reading: Reading, color: Literal["auto", "always", "never"]) -> None:
     from xds_server.observe.diagnostics_view import summary
 
-    print_diagnostics(reading.diagnostics, reading.text_of)
+    print_diagnostics(reading.diagnostics, reading.text_of, console(color))
     print(f"{_count(reading.files, 'file')}, {_count(reading.objects, 'object')}: {summary(reading.diagnostics)}")
 
 

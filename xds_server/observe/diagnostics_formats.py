@@ -10,6 +10,7 @@ from typing import Any
 
 from xds_server import __version__
 from xds_server.diagnostics import CATALOGUE, Diagnostic, Severity
+from xds_server.observe.rules_view import rules
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
@@ -31,8 +32,7 @@ def github_lines(diagnostics: Iterable[Diagnostic]) -> list[str]:
 def sarif(diagnostics: Sequence[Diagnostic]) -> dict[str, Any]:
     """One run with all results, and the rules that they go by."""
     codes = sorted({one.code for one in diagnostics})
-    rules = [{"id": code, "shortDescription": {"text": CATALOGUE[code].template}} for code in codes]
-    driver = {"name": "cellway", "version": __version__, "rules": rules}
+    driver = {"name": "cellway", "version": __version__, "rules": [_rule(code) for code in codes]}
     results = [
         {
             "ruleId": one.code,
@@ -45,6 +45,18 @@ def sarif(diagnostics: Sequence[Diagnostic]) -> dict[str, Any]:
     ]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _rule(code: str) -> dict[str, Any]:
+    text = rules()[code].text
+    level = {"level": _LEVELS[CATALOGUE[code].severity]}
+    help_text = {"text": text, "markdown": text}
+    return {
+        "id": code,
+        "shortDescription": {"text": CATALOGUE[code].template},
+        "help": help_text,
+        "defaultConfiguration": level,
+    }
 
 
 def _location(one: Diagnostic) -> dict[str, Any]:
