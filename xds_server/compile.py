@@ -44,7 +44,8 @@ class Options:
     `spec.addresses` gets an address of its own; without it such a Gateway listens on all addresses. `fetched`: what is
     known of the documents of the web that a compilation before this one `wanted`, by URL. `authorities`: what vouches for
     gateways of cells; None where nothing is served and placeholders will do. `databases`: files on Envoys' machines that
-    tell where addresses are. `one_machine`: the Envoys of all gateways run on one.
+    tell where addresses are. `one_machine`: the Envoys of all gateways run on one. `log_folders`: folders on Envoys' machines
+    in which access logs may be written.
     """
 
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
@@ -54,6 +55,7 @@ class Options:
     authorities: Authorities | None = None
     databases: Mapping[str, str] = field(default_factory=dict)
     one_machine: bool = False
+    log_folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,14 @@ def compile_objects(
     """
     written, duplicates = unique(objects)
     lowered = lower_stages(written, options.releases, options.authorities)
-    given = Given(options.controllers, options.address_pool, options.fetched, options.databases, options.one_machine)
+    given = Given(
+        options.controllers,
+        options.address_pool,
+        options.fetched,
+        options.databases,
+        options.one_machine,
+        options.log_folders,
+    )
     attached = [attach_objects(one.objects, FEATURES, given) for one in lowered]
     gateways = [
         _called(gateway, one) for one, found in zip(lowered, attached, strict=True) for gateway in found.gateways

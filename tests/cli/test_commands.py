@@ -284,6 +284,18 @@ def test_rules_on_places_need_a_database(tmp_path: Path) -> None:
     assert cellway("validate", "-", "--geoip", "town=/x", given=given).returncode == 2
 
 
+def test_a_log_is_written_in_a_folder_that_is_permitted() -> None:
+    page = (ROOT / "docs" / "policies" / "access-logs.md").read_text(encoding="utf-8")
+    given = page.split("```yaml\n")[1].partition("```")[0].replace("/dev/stdout", "/var/log/envoy/edge.log")
+    without = cellway("validate", "-", given=given)
+    assert (without.returncode, "--log-folder /PATH" in without.stdout) == (1, True)
+    rendered = cellway("render", "-", "--log-folder", "/var/log/envoy/", given=given)
+    assert (rendered.returncode, "path: /var/log/envoy/edge.log" in rendered.stdout) == (0, True)
+    assert "a file right in /srv" in cellway("validate", "-", "--log-folder", "/srv", given=given).stdout
+    for folder in ("var", "/", "/var/../etc", "/dev/shm"):
+        assert cellway("validate", "-", "--log-folder", folder, given=given).returncode == 2
+
+
 @pytest.mark.parametrize("gateway", ["shop/edge", "acme/dev/orders/west", "acme/dev/orders"])
 def test_bootstrap_for_an_envoy_elsewhere(tmp_path: Path, gateway: str) -> None:
     done = cellway("bootstrap", gateway, "--xds", "control.example:18000", "--node-id", "n1")

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from tests.e2e.certificates import Authority
 from tests.translate.graphs import Reporter, feature
 from xds_server.features import FEATURES
-from xds_server.features.access_log import ProxyTelemetrySpec
 from xds_server.features.client_address import ClientAddressSpec
 from xds_server.features.client_connection import ClientConnectionSpec
 from xds_server.features.client_grpc import ClientGrpcSpec
@@ -23,6 +22,7 @@ from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.http3 import Http3Spec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.parts.keepalive import TcpKeepaliveSpec
+from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
 from xds_server.spec import Spec
 
 SPECS: dict[str, type[Spec]] = {

@@ -17,7 +17,7 @@ import httpx
 from tests.documents import compiled, parse
 from tests.e2e.running import Block
 from tests.translate.live import Envoy, Server
-from xds_server.compile import Compiled
+from xds_server.compile import Compiled, Options
 from xds_server.status import Status
 from xds_server.types import GATEWAY_GROUP, Condition, Key
 
@@ -67,10 +67,10 @@ class Rig:
     block: Block
     result: Compiled = field(default_factory=Compiled)
 
-    def serve(self, text: str, *, flawed: bool = False) -> Compiled:
+    def serve(self, text: str, *, flawed: bool = False, options: Options | None = None) -> Compiled:
         """Compile and serve documents. `flawed`: they have mistakes on purpose."""
         text = text.replace("ADDR", self.block.prefix)
-        self.result = compiled(text)
+        self.result = compiled(text, options)
         _, problems = parse(text)
         assert flawed or not (*problems, *self.result.diagnostics), (problems, self.result.diagnostics)
         (gateway,) = self.result.gateways

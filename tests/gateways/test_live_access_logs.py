@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.documents import compiled
 from tests.gateways.clients import OK, exchange
+from tests.gateways.collectors import GrpcCollector, until
 from tests.gateways.rig import Rig, condition, route, service
+from xds_server.compile import Options
 from xds_server.features.parts.log_formats import PLAIN
 from xds_server.types import GATEWAY_GROUP, Key
 
@@ -112,6 +116,104 @@ def test_nothing_is_logged_unless_it_is_asked_for(rig: Rig) -> None:
     assert not [one for one in printed if "/turn-0" in one or "/turn-1" in one]
 
 
+@pytest.fixture(scope="module")
+def collector() -> Iterator[GrpcCollector]:
+    running = GrpcCollector()
+    yield running
+    running.close()
+
+
+def backend(name: str, address: tuple[str, int]) -> str:
+    """A Backend."""
+    ip = f"{{ip: {{address: {address[0]}, port: {address[1]}}}}}"
+    return (
+        f"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nmetadata: {{name: {name}}}\n"
+        f"spec: {{endpoints: [{ip}]}}\n---\n"
+    )
+
+
+def otel(settings: Any) -> Any:
+    """A log of a collector."""
+    return {"accessLog": {"settings": [{"sinks": [{"openTelemetry": settings}]}]}}
+
+
+REFS = {"backendRefs": [{"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "collector"}]}
+
+
+def test_entries_go_to_an_opentelemetry_collector(rig: Rig, collector: GrpcCollector) -> None:
+    host, port = collector.address
+    headers = [{"name": "X-Key", "value": "token-1"}]
+    json_ = {"path": "%REQ(:PATH)%", "status": "%RESPONSE_CODE%"}
+    by_ref = {"type": "OpenTelemetry", "openTelemetry": {**REFS, "resourceAttributes": {"env": "%HOSTNAME%"}}}
+    by_host = {"openTelemetry": {"host": host, "port": port, "headers": headers, "resources": {"env": "old"}}}
+    settings = [
+        {"format": {"text": "BOTH %REQ(:PATH)%", "json": json_}, "sinks": [by_ref], "type": "Route"},
+        {"format": {"type": "JSON", "json": json_}, "sinks": [by_host], "type": "Upstream"},
+    ]
+    text = gateway() + proxy({"accessLog": {"settings": settings}}) + backend("collector", collector.address)
+    rig.serve(text + service("one", *rig.server("one").address) + route("web", "one"))
+    exchange(rig.block.address(1), 10080, OK.replace(b"GET / ", b"GET /told "))
+    found = until(lambda: collector.entries if len(collector.entries) > 1 else [], rig.envoy.log)
+    routed = next(one for one in found if one.name == "BOTH /told")
+    assert routed.attributes == {"path": "/told", "status": "200"}
+    assert (routed.resource["env"], routed.resource["log_name"]) == ("%HOSTNAME%", "default/edge")
+    tried = next(one for one in found if not one.name)
+    assert (tried.attributes["path"], tried.attributes["status"], tried.resource["env"]) == ("/told", "200", "old")
+    assert tried.headers["x-key"] == "token-1"
+
+
+def test_entries_go_to_a_service_of_access_logs(rig: Rig, collector: GrpcCollector) -> None:
+    http = {"requestHeaders": ["X-Who"], "responseHeaders": ["x-from-backend"]}
+    settings = [
+        {"sinks": [{"type": "ALS", "als": {**REFS, "type": "HTTP", "http": http}}], "type": "Route"},
+        {"sinks": [{"als": {**REFS, "type": "TCP", "logName": "connections"}}], "type": "Listener"},
+    ]
+    text = gateway() + proxy({"accessLog": {"settings": settings}}) + backend("collector", collector.address)
+    rig.serve(text + service("one", *rig.server("one").address) + route("web", "one") + TCP)
+    exchange(rig.block.address(1), 10080, OK.replace(b"Connection", b"X-Who: ann\r\nConnection"))
+    exchange(rig.block.address(1), 10090, OK)
+    requests = until(lambda: _logged(collector, "default/edge", "http_logs"))
+    (asked,) = [one for one in requests if one.request.request_method]
+    assert (asked.request.path, asked.request.request_headers["x-who"]) == ("/", "ann")
+    assert asked.response.response_code.value == 200
+    assert dict(asked.response.response_headers) == {"x-from-backend": "1"}
+    ports = {10080, 10090}
+    local = "downstream_local_address"
+    until(lambda: ports <= {getattr(one.common_properties, local).socket_address.port_value
+                            for one in _logged(collector, "connections", "tcp_logs")})  # fmt: skip
+
+
+def _logged(collector: GrpcCollector, name: str, kind: str) -> list[Any]:
+    """Entries of a log."""
+    found = [one for one in list(collector.streams) if one.identifier.log_name == name]
+    return [entry for one in found for entry in getattr(one, kind).log_entry]
+
+
+def test_only_what_is_asked_for_goes_to_a_file(rig: Rig, tmp_path: Path) -> None:
+    path = tmp_path / "requests.log"
+    settings = [
+        {
+            "format": {"text": "FILE %REQ(:PATH)% %RESPONSE_CODE%"},
+            "matches": [
+                "response.code >= 400",
+                "request.headers['x-tester'] == 'yes'",
+                "request.duration < duration('60s')",
+            ],
+            "sinks": [{"file": {"path": str(path)}}],
+        }
+    ]
+    text = gateway() + proxy({"accessLog": {"settings": settings}})
+    text += service("one", *rig.server("one").address) + route("web", "one")
+    rig.serve(text, options=Options(log_folders=(str(tmp_path),)))
+    for asked, tester in ((b"/status/404?a", b"no"), (b"/status/200", b"yes"), (b"/status/404?b", b"yes")):
+        request = OK.replace(b"GET / ", b"GET " + asked + b" ").replace(
+            b"Connection", b"X-Tester: " + tester + b"\r\nConnection"
+        )
+        exchange(rig.block.address(1), 10080, request)
+    until(lambda: path.read_text(encoding="utf-8"))
+    assert path.read_text(encoding="utf-8") == "FILE /status/404?b 404\n"
+
+
 @pytest.mark.parametrize(
     ("telemetry", "place"),
     [
@@ -124,12 +226,31 @@ def test_nothing_is_logged_unless_it_is_asked_for(rig: Rig) -> None:
         ({"accessLog": {"settings": [{"format": {"json": {"a": "%NOPE%"}}}]}}, "%NOPE%"),
         ({"accessLog": {"settings": [{"format": {"type": "JSON", "text": "x"}}]}}, "needs the field json"),
         ({"accessLog": {"settings": [{"format": {"text": "x", "json": {"a": "b"}}}]}}, "needs the field text"),
+        ({"accessLog": {"settings": [{"matches": ["response.cod == 1"]}]}}, "cod"),
+        ({"accessLog": {"settings": [{"matches": ["response.code"]}]}}, "true or false"),
+        ({"accessLog": {"settings": [{"sinks": [{"file": {"path": "/tmp/../etc/x"}}]}]}}, "own output"),
+        ({"accessLog": {"settings": [{"sinks": [{"type": "ALS", "file": {"path": "/dev/stdout"}}]}]}}, "field als"),
+        ({"accessLog": {"settings": [{"sinks": [{}]}]}}, "needs the field file"),
+        ({"accessLog": {"settings": [{"sinks": [{"als": {"type": "TCP", "http": {}}}]}]}}, "hold no headers"),
+        ({"accessLog": {"settings": [{"sinks": [{"als": {"type": "TCP"}}]}]}}, "needs backendRefs"),
+        (
+            {"accessLog": {"settings": [{"format": {"text": "x"}, "sinks": [{"als": {"type": "TCP", **REFS}}]}]}},
+            "form of their own",
+        ),
+        (otel({"host": "169.254.169.254"}), "is not allowed"),
+        (otel({"host": "a b"}), "is no host"),
+        (otel({"host": "otel.example", **REFS}), "either host or backendRefs"),
+        (otel({"host": "otel.example", "headers": [{"name": "te", "value": "x"}]}), "belongs to the call"),
+        (otel({"host": "otel.example", "headers": [{"name": "A", "value": "x"}] * 2}), "is there twice"),
+        (otel({"host": "otel.example", "headers": [{"name": "a", "value": "%ENVIRONMENT(X)%"}]}), "cannot hold a '%'"),
+        (otel({"host": "otel.example", "resources": {}, "resourceAttributes": {}}), "its older name"),
     ],
 )
 def test_a_gateway_whose_log_cannot_be_kept_is_not_served(telemetry: Any, place: str) -> None:
     for one in telemetry["accessLog"]["settings"]:
         one.setdefault("sinks", [{"file": {"path": "/dev/stdout"}}])
-    result = compiled((gateway() + proxy(telemetry)).replace("ADDR", "127.0.0"))
+    text = gateway() + proxy(telemetry) + backend("collector", ("127.0.0.1", 1))
+    result = compiled(text.replace("ADDR", "127.0.0"))
     assert [one.code for one in result.diagnostics] == ["F103"]
     assert place in result.diagnostics[0].message
     assert result.gateways[0].ports == ()

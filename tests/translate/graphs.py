@@ -43,6 +43,7 @@ class Reporter:
     backends: dict[str, Backend] = field(default_factory=dict)
     documents: dict[str, Fetched] = field(default_factory=dict)
     databases: dict[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
 
     def problem(self, code: str, *path: str | int, hint: str = "", **words: object) -> None:
         """Keeps (code, path, message)."""
@@ -75,6 +76,10 @@ class Reporter:
     def location_databases(self) -> dict[str, str]:
         """Files that tell where addresses are."""
         return self.databases
+
+    def log_folders(self) -> tuple[str, ...]:
+        """Folders for access logs."""
+        return self.folders
 
     def document(self, url: str) -> Fetched | None:
         """A document of the web, if there is one."""

@@ -70,7 +70,7 @@ class Attached:
 class Given:
     """What is given beside objects: whose Gateways are ours, addresses for those without, documents of the web.
 
-    `one_machine`: the Envoys of all Gateways run there.
+    `one_machine`: the Envoys of all Gateways run there. `log_folders`: where access logs may be written.
     """
 
     controllers: tuple[str, ...]
@@ -78,6 +78,7 @@ class Given:
     fetched: Mapping[str, Fetched]
     databases: Mapping[str, str]
     one_machine: bool = False
+    log_folders: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class _Tables:
 def attach_objects(objects: Iterable[Object], features: Sequence[AnyFeature], given: Given) -> Attached:
     """Decide what applies to what."""
     chosen, problems = unique(objects)
-    index = build_index(chosen, Outside(given.fetched, given.databases))
+    index = build_index(chosen, Outside(given.fetched, given.databases, given.log_folders))
     states, sets, more = read_gateways(index, given.controllers, given.pool, features)
     parents = {state.key: state for state in states}
     foreign = frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, "Gateway")) - {*parents}

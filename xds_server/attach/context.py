@@ -112,6 +112,10 @@ class Reading:
         """Files that tell where addresses are."""
         return self.index.databases
 
+    def log_folders(self) -> Sequence[str]:
+        """Folders in which access logs may be written."""
+        return self.index.log_folders
+
     def document(self, url: str) -> Fetched | None:
         """A document of the web as it is known now."""
         self.index.wanted.add(url)

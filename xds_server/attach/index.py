@@ -40,10 +40,11 @@ def unique(objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnos
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What is known beside objects: documents of the web by URL, and files that tell where addresses are."""
+    """What is known beside objects: documents of the web by URL, files that tell where addresses are, folders for logs."""
 
     fetched: Mapping[str, Fetched]
     databases: Mapping[str, str]
+    log_folders: tuple[str, ...] = ()
 
 
 class Namespaces(Protocol):
@@ -69,6 +70,8 @@ class Index:
     """Documents of the web by URL."""
     databases: Mapping[str, str] = field(default_factory=dict)
     """Files that tell where addresses are, by what they tell."""
+    log_folders: tuple[str, ...] = ()
+    """Folders in which access logs may be written."""
     wanted: set[str] = field(default_factory=set)
     """The URLs of those that were looked for, known or not: filled while features read their specs."""
 
@@ -126,4 +129,5 @@ def build_index(objects: Iterable[Object], given: Outside | None = None) -> Inde
         tls_policies,
         given.fetched if given else {},
         given.databases if given else {},
+        given.log_folders if given else (),
     )

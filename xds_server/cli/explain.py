@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Geoip
+from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Geoip, LogFolders
 from xds_server.cli.output import FOUND, console, trouble
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     admin: Admin = DEFAULT_ADMIN,
     address_pool: AddressPool = None,
     geoip: Geoip = None,
+    log_folder: LogFolders = None,
     controller_name: Controllers = None,
 ) -> None:
     """Show the way of a request: listener, host, the routes that lost and why, the one that wins, and where it leads.
@@ -54,7 +55,9 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     except NotARequestError as error:
         trouble(str(error))
     if paths:
-        answers: list[Json] = _from_files(paths, request, gateway, options_of(controller_name, address_pool, geoip))
+        answers: list[Json] = _from_files(
+            paths, request, gateway, options_of(controller_name, address_pool, geoip, log_folder)
+        )
     else:
         answers = _from_server(admin, method.upper(), url, pairs, gateway)
     if output == "json":

@@ -67,6 +67,16 @@ Color = Annotated[
     Literal["auto", "always", "never"],
     typer.Option("--color", envvar="CELLWAY_COLOR", help="Colours in text; auto: on a terminal that has them."),
 ]
+LogFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log-folder",
+        envvar="CELLWAY_LOG_FOLDER",
+        metavar="/PATH",
+        help="A folder on Envoys' machines in which policies may have access logs written; may be given more than once.",
+        show_default=False,
+    ),
+]
 Controllers = Annotated[
     list[str] | None,
     typer.Option(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xds_server.cli.geoip import parse_databases
+from xds_server.cli.log_folders import parse_log_folders
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
@@ -42,7 +43,10 @@ class Reading:
 
 
 def options_of(
-    controllers: Sequence[str] | None, address_pool: str | None, geoip: Sequence[str] | None = None
+    controllers: Sequence[str] | None,
+    address_pool: str | None,
+    geoip: Sequence[str] | None = None,
+    log_folders: Sequence[str] | None = None,
 ) -> Options:
     """Compile options from the command line."""
     import ipaddress
@@ -54,9 +58,11 @@ def options_of(
             trouble(f"--address-pool: {error}")
     try:
         databases = parse_databases(geoip)
+        folders = parse_log_folders(log_folders)
     except ValueError as error:
         trouble(str(error))
-    return Options(tuple(controllers or DEFAULT_CONTROLLERS), address_pool, databases=databases)
+    chosen = tuple(controllers or DEFAULT_CONTROLLERS)
+    return Options(chosen, address_pool, databases=databases, log_folders=folders)
 
 
 def read(paths: Sequence[Path], options: Options) -> Reading:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import AddressPool, Controllers, Geoip
+from xds_server.cli.options import AddressPool, Controllers, Geoip, LogFolders
 from xds_server.cli.output import FOUND, trouble
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
     show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Print private keys and the like.")] = False,
     address_pool: AddressPool = None,
     geoip: Geoip = None,
+    log_folder: LogFolders = None,
     controller_name: Controllers = None,
 ) -> None:
     """Print what policies compile to. Exit code 1 if there are errors; what is sound is printed all the same."""
@@ -50,7 +51,7 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
     from xds_server.observe.diagnostics_view import has_errors
     from xds_server.observe.resources_view import to_json, to_yaml
 
-    options = options_of(controller_name, address_pool, geoip)
+    options = options_of(controller_name, address_pool, geoip, log_folder)
     reading = read(paths, options)
     _check_options(form, cell, stage, output)
     if gateway is not None and gateway not in reading.compiled.snapshots:

@@ -17,6 +17,7 @@ from xds_server.cli.options import (
     Controllers,
     Folders,
     Geoip,
+    LogFolders,
     LogFormat,
     LogLevel,
     StateFolder,
@@ -42,6 +43,7 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     xds_limit: XdsLimits = None,
     address_pool: AddressPool = None,
     geoip: Geoip = None,
+    log_folder: LogFolders = None,
     envoy: Annotated[
         Path | None,
         typer.Option(
@@ -81,6 +83,7 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
         port,
         address_pool,
         tuple(geoip or ()),
+        tuple(log_folder or ()),
         tuple(controller_name or ()),
         state_dir,
         log_format,

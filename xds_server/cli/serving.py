@@ -23,6 +23,7 @@ from xds_server.cli.demo import demo_endpoints, things_to_try
 from xds_server.cli.echo import Echo
 from xds_server.cli.geoip import parse_databases
 from xds_server.cli.identities import read_identities
+from xds_server.cli.log_folders import parse_log_folders
 from xds_server.cli.logs import configure_logs
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options
@@ -104,6 +105,7 @@ class Choices:
     xds: XdsChoices
     address_pool: str | None
     geoip: tuple[str, ...]
+    log_folders: tuple[str, ...]
     controllers: tuple[str, ...]
     state: Path | None
     log_format: str | None
@@ -150,6 +152,7 @@ def _settings(choices: Choices, envoy: Path | None, stages: tuple[str, ...]) -> 
         choices.address_pool,
         databases=parse_databases(choices.geoip),
         one_machine=envoy is not None,
+        log_folders=parse_log_folders(choices.log_folders),
     )
     return Settings(
         choices.folders,

@@ -1,33 +1,74 @@
-"""Access logs: a line for each request, and for each connection.
+"""Access logs: an entry for each request, and for each connection.
 
-In: `telemetry` of an EnvoyProxy. Out: loggers of connection managers, of TCP proxies, and of ports. Lines go to the standard
-output or the standard error of the Envoy: a file that cannot be opened would make it refuse the whole listener. Without
-an EnvoyProxy there is no log.
+In: `telemetry.accessLog` of an EnvoyProxy. Out: loggers of connection managers, of routers, of TCP proxies, and of ports.
+Entries go to the standard output or the standard error of the Envoy, to files in folders that the server's operator permits,
+or to services. No policy names any other file: a log would overwrite it, and one that cannot be opened makes Envoy refuse
+the whole listener. Without an EnvoyProxy there is no log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import re
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 from google.protobuf.message import Message
-from pydantic import Field
 
-from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import AccessLog as EnvoyLog
-from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLog as EnvoyLog,
+)
+from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLogFilter,
+    AndFilter,
+    ExtensionFilter,
+    ResponseFlagFilter,
+)
+from xds_server.envoy_api.envoy.config.core.v3.config_source_pb2 import ApiVersion
 from xds_server.envoy_api.envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
+from xds_server.envoy_api.envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from xds_server.envoy_api.envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
+from xds_server.envoy_api.envoy.extensions.access_loggers.grpc.v3.als_pb2 import (
+    CommonGrpcAccessLogConfig,
+    HttpGrpcAccessLogConfig,
+    TcpGrpcAccessLogConfig,
+)
+from xds_server.envoy_api.envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import (
+    OpenTelemetryAccessLogConfig,
+)
 from xds_server.envoy_api.envoy.extensions.access_loggers.stream.v3.stream_pb2 import StderrAccessLog, StdoutAccessLog
+from xds_server.envoy_api.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
 from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from xds_server.features.contract import Context, Feature, pack
+from xds_server.features.parts.collectors import (
+    Collector,
+    attribute_list,
+    gateway_of,
+    grpc_call,
+    over_grpc,
+    pairs,
+    resolve_address,
+    resolve_headers,
+)
+from xds_server.features.parts.expressions import parse_log_expression
 from xds_server.features.parts.log_formats import format_problem
-from xds_server.spec import Bool, Spec
+from xds_server.features.parts.log_specs import (
+    AlsHttpSpec,
+    AlsSpec,
+    LogCollectorSpec,
+    LogSinkSpec,
+    LogSpec,
+)
+from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
+from xds_server.features.parts.services import resolve_service
+from xds_server.graph import Backend
 
 _STREAMS = {"/dev/stdout": "stdout", "/dev/stderr": "stderr"}
+_SINKS = {"File": "file", "ALS": "als", "OpenTelemetry": "openTelemetry"}
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _FIELDS = (
     ("start_time", "%START_TIME%"),
     ("method", "%REQ(:METHOD)%"),
@@ -50,57 +91,59 @@ _FIELDS = (
 )
 
 
-class LogFormatSpec(Spec):
-    """A line of text, or a JSON object."""
-
-    type: Literal["Text", "JSON"] | None = None
-    text: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
-    json_: Annotated[dict[str, str] | None, Field(alias="json", min_length=1, max_length=100)] = None
+Pairs = tuple[tuple[str, str], ...]
+Place = tuple[str | int, ...]
 
 
-class LogFileSpec(Spec):
-    """A stream of the Envoy."""
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """`name`: stdout or stderr, of the Envoy."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A file on the Envoy's machine."""
 
     path: str
 
 
-class LogSinkSpec(Spec):
-    """Where lines go."""
+@dataclass(frozen=True, slots=True)
+class Als:
+    """A service of access logs. `name` empty: that of the gateway; `http`: entries of requests, else of connections."""
 
-    type: Literal["File"] = "File"
-    file: LogFileSpec
-
-
-class LogSpec(Spec):
-    """One log. `Route`: requests, and connections of TCP; `Listener`: all connections. Not said: what `Route` is, and
-    connections that no listener takes."""
-
-    format: LogFormatSpec | None = None
-    sinks: Annotated[tuple[LogSinkSpec, ...], Field(min_length=1, max_length=2)]
-    type: Literal["Listener", "Route"] | None = None
+    backend: Backend
+    name: str
+    http: bool
+    request: tuple[str, ...] = ()
+    response: tuple[str, ...] = ()
+    trailers: tuple[str, ...] = ()
 
 
-class AccessLogSpec(Spec):
-    """Logs. `{}` is one of JSON on the standard output."""
+@dataclass(frozen=True, slots=True)
+class Otel:
+    """A collector of OpenTelemetry, and what all entries say of where they are from."""
 
-    disable: Bool = False
-    settings: Annotated[tuple[LogSpec, ...] | None, Field(min_length=1, max_length=16)] = None
+    collector: Collector
+    resource: Pairs
 
 
-class ProxyTelemetrySpec(Spec):
-    """What is told of requests."""
-
-    access_log: AccessLogSpec | None = None
+Sink = Stream | LogFile | Als | Otel
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """`fields` are (name, format) pairs of a JSON object; without any the line is `text`. `stream`: stdout or stderr."""
+    """`fields` are (name, format) pairs of an object; without any an entry is the line `text`; a collector takes both.
+
+    All of `conditions` must be true of what is logged.
+    """
 
     type: str
-    stream: str
+    sink: Sink
     text: str
-    fields: tuple[tuple[str, str], ...]
+    fields: Pairs
+    conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,86 +154,212 @@ class AccessLogs:
 
 
 class AccessLogFeature(Feature[ProxyTelemetrySpec, AccessLogs]):
-    """`telemetry` of an EnvoyProxy."""
+    """`telemetry.accessLog` of an EnvoyProxy."""
 
     name = "access_log"
     carriers = (("EnvoyProxy", "telemetry"),)
     transports = ("http", "tcp")
 
     def resolve(self, spec: ProxyTelemetrySpec, context: Context) -> AccessLogs | None:
-        """The logs, or None for formats and files that cannot be."""
+        """The logs, or None for formats, conditions and sinks that cannot be."""
         written = spec.access_log
         if written is None or written.disable:
             return None
         if written.settings is None:
-            return AccessLogs((Log("", "stdout", "", _FIELDS),))
-        logs: list[Log] = []
-        good = True
-        for number, one in enumerate(written.settings):
-            place = ("accessLog", "settings", number)
-            chosen = _format(one.format, context, *place, "format")
-            good = good and chosen is not None
-            text, fields = chosen or ("", ())
-            for at, sink in enumerate(one.sinks):
-                stream = _STREAMS.get(sink.file.path, "")
-                if not stream:
-                    hint = "write /dev/stdout or /dev/stderr, and let what runs the Envoy collect it"
-                    reason = f"a log goes to the Envoy's own output, not to '{sink.file.path}'"
-                    context.problem("F103", *place, "sinks", at, "file", "path", hint=hint, reason=reason)
-                good = good and bool(stream)
-                logs.append(Log(one.type or "", stream, text, fields))
-        return AccessLogs(tuple(logs)) if good else None
+            return AccessLogs((Log("", Stream("stdout"), "", _FIELDS),))
+        found = [_resolve(one, context, "accessLog", "settings", at) for at, one in enumerate(written.settings)]
+        logs = [log for one in found for log in one or ()]
+        return None if None in found else AccessLogs(tuple(logs))
 
     def chain(self, value: AccessLogs, manager: HttpConnectionManager) -> None:
-        """A line for each request."""
-        manager.access_log.extend(_logger(one) for one in value.logs if one.type != "Listener")
+        """An entry for each request."""
+        manager.access_log.extend(_loggers(value, ("", "Route"), manager.stat_prefix))
+
+    def router(self, value: AccessLogs, router: Router, chain: str) -> None:
+        """An entry for each try at a backend."""
+        router.upstream_log.extend(_loggers(value, ("Upstream",), chain))
 
     def tcp(self, value: AccessLogs, proxy: TcpProxy) -> None:
-        """A line for each connection."""
-        proxy.access_log.extend(_logger(one) for one in value.logs if one.type != "Listener")
+        """An entry for each connection."""
+        proxy.access_log.extend(_loggers(value, ("", "Route"), proxy.stat_prefix))
 
     def port_wide(self, value: AccessLogs) -> Hashable:
         """Connections that no chain takes belong to the port."""
         return value
 
     def listener(self, value: AccessLogs, listener: Listener) -> None:
-        """A line for each connection, or for those that no chain takes."""
-        for one in value.logs:
-            if one.type != "Route":
-                built = _logger(one)
-                if not one.type:
-                    built.filter.CopyFrom(AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"])))
-                listener.access_log.append(built)
+        """An entry for each connection, or for those that no chain takes."""
+        listener.access_log.extend(_loggers(value, ("Listener",), listener.name))
+        listener.access_log.extend(_loggers(value, ("",), listener.name, unserved=True))
+
+    def backends(self, value: AccessLogs) -> Sequence[Backend]:
+        """The services that entries go to."""
+        sinks = [one.sink for one in value.logs]
+        called = [one.backend for one in sinks if isinstance(one, Als)]
+        return (*called, *(one.collector.backend for one in sinks if isinstance(one, Otel)))
 
 
-def _format(
-    spec: LogFormatSpec | None, context: Context, *place: str | int
-) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+def _resolve(spec: LogSpec, context: Context, *place: str | int) -> tuple[Log, ...] | None:
+    """The logs of one setting, one for each sink; None after a problem was reported."""
+    good = True
+    for number, expression in enumerate(spec.matches):
+        parsed = parse_log_expression(expression)
+        if isinstance(parsed, str):
+            context.problem("F103", *place, "matches", number, reason=parsed)
+            good = False
+    sinks = [_sink(one, context, *place, "sinks", at) for at, one in enumerate(spec.sinks)]
+    chosen = _format(spec, context, *place, "format")
+    if not good or chosen is None or None in sinks:
+        return None
+    text, fields = chosen
+    conditions = tuple(dict.fromkeys(spec.matches))
+    return tuple(Log(spec.type or "", sink, text, fields, conditions) for sink in sinks if sink is not None)
+
+
+def _sink(spec: LogSinkSpec, context: Context, *place: str | int) -> Sink | None:
+    given = {"File": spec.file, "ALS": spec.als, "OpenTelemetry": spec.open_telemetry}
+    named = [kind for kind, one in given.items() if one is not None]
+    kind = spec.type or (named[0] if named else "File")
+    if named != [kind]:
+        context.problem("F103", *place, reason=f"type {kind} needs the field {_SINKS[kind]} and no other")
+        return None
+    place = (*place, _SINKS[kind])
+    if spec.file is not None:
+        return _file(spec.file.path, context, *place, "path")
+    return _als(spec.als, context, place) if spec.als is not None else _otel(spec.open_telemetry, context, place)
+
+
+def _file(path: str, context: Context, *place: str | int) -> Sink | None:
+    if path in _STREAMS:
+        return Stream(_STREAMS[path])
+    folder, _, name = path.rpartition("/")
+    if folder in context.log_folders() and _FILE_NAME.fullmatch(name):
+        return LogFile(path)
+    known = ", ".join(context.log_folders())
+    hint = "write /dev/stdout or /dev/stderr, and let what runs the Envoy collect it"
+    hint += f", or a file right in {known}" if known else "; files need the server's option --log-folder /PATH"
+    context.problem("F103", *place, hint=hint, reason=f"a log goes to the Envoy's own output, not to '{path}'")
+    return None
+
+
+def _als(spec: AlsSpec, context: Context, place: Place) -> Als | None:
+    if spec.http is not None and spec.type == "TCP":
+        context.problem("F103", *place, "http", reason="entries of type TCP hold no headers")
+        return None
+    backend = resolve_service(spec, context, *place)
+    http = spec.http or AlsHttpSpec()
+    headers = [tuple(dict.fromkeys(name.lower() for name in names)) for names in (
+        http.request_headers, http.response_headers, http.response_trailers
+    )]  # fmt: skip
+    if backend is None:
+        return None
+    return Als(over_grpc(backend), spec.log_name or "", spec.type == "HTTP", *headers)
+
+
+def _otel(spec: LogCollectorSpec | None, context: Context, place: Place) -> Otel | None:
+    assert spec is not None
+    if spec.resources is not None and spec.resource_attributes is not None:
+        reason = "give either resourceAttributes or resources, its older name"
+        context.problem("F103", *place, "resources", reason=reason)
+        return None
+    backend = resolve_address(spec, context, "otlp", *place)
+    headers = resolve_headers(spec.headers or (), context, *place, "headers")
+    if backend is None or headers is None:
+        return None
+    return Otel(Collector(over_grpc(backend), headers), pairs(spec.resource_attributes, spec.resources))
+
+
+def _format(log: LogSpec, context: Context, *place: str | int) -> tuple[str, Pairs] | None:
     """A text or the fields of an object; None after a problem was reported."""
+    spec = log.format
     if spec is None:
         return "", _FIELDS
+    kinds = {("OpenTelemetry" if one.open_telemetry else "ALS" if one.als else "File") for one in log.sinks}
+    if kinds == {"ALS"}:
+        context.problem(
+            "F103", *place, reason="a service of type ALS gets entries in a form of their own: none is for it"
+        )
+        return None
+    both = spec.type is None and kinds == {"OpenTelemetry"}
     kind = spec.type or ("Text" if spec.text is not None else "JSON")
     wanted, other = (spec.text, spec.json_) if kind == "Text" else (spec.json_, spec.text)
-    if wanted is None or other is not None:
+    if wanted is None or (other is not None and not both):
         context.problem("F103", *place, reason=f"type {kind} needs the field {kind.lower()} and no other")
         return None
-    formats = {"text": spec.text} if spec.text is not None else dict(spec.json_ or {})
-    for name, text in formats.items():
-        path = ("text",) if spec.text is not None else ("json", name)
-        if problem := format_problem(str(text)):
+    written: list[tuple[Place, str]] = [] if spec.text is None else [(("text",), spec.text)]
+    written += [(("json", name), one) for name, one in (spec.json_ or {}).items()]
+    for path, text in written:
+        if problem := format_problem(text):
             context.problem("F103", *place, *path, reason=problem)
             return None
     return spec.text or "", tuple(sorted((spec.json_ or {}).items()))
 
 
-def _logger(log: Log) -> EnvoyLog:
+def _loggers(value: AccessLogs, types: Sequence[str], name: str, *, unserved: bool = False) -> list[EnvoyLog]:
+    """Envoy's loggers for logs of these types. `name` is that of a listener or chain; `unserved`: if no chain takes it."""
+    found = []
+    for log in value.logs:
+        if log.type not in types:
+            continue
+        kind, config = _logger(log, "/".join(gateway_of(name)))
+        built = EnvoyLog(name=f"envoy.access_loggers.{kind}", typed_config=pack(config))
+        filters = [_condition(one) for one in log.conditions]
+        if unserved:
+            filters.append(AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"])))
+        if len(filters) == 1:
+            built.filter.CopyFrom(filters[0])
+        elif filters:
+            built.filter.CopyFrom(AccessLogFilter(and_filter=AndFilter(filters=filters)))
+        found.append(built)
+    return found
+
+
+def _condition(expression: str) -> AccessLogFilter:
+    config = pack(ExpressionFilter(expression=expression))
+    name = "envoy.access_loggers.extension_filters.cel"
+    return AccessLogFilter(extension_filter=ExtensionFilter(name=name, typed_config=config))
+
+
+def _logger(log: Log, gateway: str) -> tuple[str, Message]:
+    """The kind of a logger and its configuration."""
+    sink = log.sink
+    if isinstance(sink, Als):
+        return _als_logger(sink, gateway)
+    if isinstance(sink, Otel):
+        config = OpenTelemetryAccessLogConfig(
+            log_name=gateway,
+            grpc_service=grpc_call(sink.collector),
+            resource_attributes=attribute_list(sink.resource),
+        )
+        if log.text:
+            config.body.string_value = log.text
+        if log.fields:
+            config.attributes.CopyFrom(attribute_list(log.fields))
+        return "open_telemetry", config
     lines = SubstitutionFormatString()
     if log.fields:
         lines.json_format.update(dict(log.fields))
     else:
         lines.text_format_source.inline_string = log.text if log.text.endswith("\n") else log.text + "\n"
-    config: Message = StdoutAccessLog(log_format=lines) if log.stream == "stdout" else StderrAccessLog(log_format=lines)
-    return EnvoyLog(name=f"envoy.access_loggers.{log.stream}", typed_config=pack(config))
+    if isinstance(sink, LogFile):
+        return "file", FileAccessLog(path=sink.path, log_format=lines)
+    return sink.name, StdoutAccessLog(log_format=lines) if sink.name == "stdout" else StderrAccessLog(log_format=lines)
+
+
+def _als_logger(sink: Als, gateway: str) -> tuple[str, Message]:
+    common = CommonGrpcAccessLogConfig(
+        log_name=sink.name or gateway,
+        grpc_service=grpc_call(Collector(sink.backend)),
+        transport_api_version=ApiVersion.V3,
+    )
+    if not sink.http:
+        return "tcp_grpc", TcpGrpcAccessLogConfig(common_config=common)
+    return "http_grpc", HttpGrpcAccessLogConfig(
+        common_config=common,
+        additional_request_headers_to_log=sink.request,
+        additional_response_headers_to_log=sink.response,
+        additional_response_trailers_to_log=sink.trailers,
+    )
 
 
 ACCESS_LOG = AccessLogFeature()

@@ -82,6 +82,9 @@ class Context(Protocol):
     def location_databases(self) -> Mapping[str, str]:
         """Files, on Envoys' machines, that tell where addresses are, by what they tell."""
 
+    def log_folders(self) -> Sequence[str]:
+        """Folders, on Envoys' machines, in which access logs may be written."""
+
     def document(self, url: str) -> Fetched | None:
         """A document of the web as it is known now; None if it was not asked for yet. From now on it is wanted."""
 
@@ -150,8 +153,8 @@ class Feature(Generic[SpecT, ValueT]):
     def chain(self, value: ValueT, manager: HttpConnectionManager) -> None:
         """Change a listener's connection manager (listener-wide features)."""
 
-    def router(self, value: ValueT, router: Router) -> None:
-        """Change the last filter of a listener's chain."""
+    def router(self, value: ValueT, router: Router, chain: str) -> None:
+        """Change the last filter of a listener's chain of this name."""
 
     def filter_chain(self, value: ValueT, chain: FilterChain) -> None:
         """Change a listener's chain once its filters and its TLS are there."""
@@ -229,7 +232,7 @@ class Feature(Generic[SpecT, ValueT]):
         """Change how the datagrams of a port are forwarded."""
 
     def backends(self, value: ValueT) -> Sequence[Backend]:
-        """Further backends that the value needs (a JWKS server); each becomes a cluster of its name."""
+        """Further backends that the value needs (a JWKS server, who gets logs); each becomes a cluster of its name."""
         return ()
 
     def secrets(self, value: ValueT) -> Sequence[SecretValue]:

@@ -119,7 +119,7 @@ class EarlyHeaders(Feature[ClientHeadersSpec, ClientHeaders]):
             responses = replace(responses, remove=(*responses.remove, *_RATE_LIMITS))
         return ClientHeaders(requests, responses, own)
 
-    def router(self, value: ClientHeaders, router: Router) -> None:
+    def router(self, value: ClientHeaders, router: Router, chain: str) -> None:
         """Whether the router tells of itself."""
         router.suppress_envoy_headers = not value.own.told
 

@@ -6,7 +6,7 @@ own.
 
 from __future__ import annotations
 
-from xds_server.features.access_log import ProxyTelemetrySpec
+from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
 from xds_server.spec import Spec
 
 

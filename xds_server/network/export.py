@@ -39,7 +39,8 @@ def _services(gateway: Gateway) -> tuple[tuple[str, int], ...]:
     """Host and port of everything that the filters of a gateway ask."""
     features = {feature.name: feature for feature in FEATURES}
     chains = [chain for port in gateway.ports for chain in port.http_chains]
-    settings = [one for chain in chains for one in chain.settings]
+    settings = [one for port in gateway.ports for chain in port.chains for one in chain.settings]
+    settings += [one for port in gateway.ports for one in port.settings]
     settings += [one for chain in chains for host in chain.hosts for route in host.routes for one in route.settings]
     asked = {
         (endpoint.address, endpoint.port)

@@ -68,20 +68,30 @@ class Wanted:
 def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature]) -> dict[str, Wanted]:
     """Every cluster that the gateway needs, by name: of routes, and of features (key servers)."""
     found: dict[str, Wanted] = {}
-    for chain, route in _routes(gateway):
+    for _, route in _routes(gateway):
         for share in _destinations(route):
             if share.backend is not None:
                 wanted = found.setdefault(
                     share.cluster, Wanted(share.backend, route.settings, _client(gateway, share.backend))
                 )
                 wanted.origins.update(dict.fromkeys((*share.backend.origins, *_touching(route, features))))
-        for setting in (*route.settings, *chain.settings):
-            for backend in features[setting.feature].backends(setting.value):
-                client = _client(gateway, backend)
-                found.setdefault(backend.name, Wanted(backend, backend.settings, client)).origins.update(
-                    dict.fromkeys(setting.origins)
-                )
+    for setting in _settings(gateway):
+        for backend in features[setting.feature].backends(setting.value):
+            client = _client(gateway, backend)
+            found.setdefault(backend.name, Wanted(backend, backend.settings, client)).origins.update(
+                dict.fromkeys(setting.origins)
+            )
     return dict(sorted(found.items()))
+
+
+def _settings(gateway: Gateway) -> Iterator[Setting]:
+    """All settings of routes, of chains and of ports."""
+    for _, route in _routes(gateway):
+        yield from route.settings
+    for port in gateway.ports:
+        yield from port.settings
+        for chain in port.chains:
+            yield from chain.settings
 
 
 def _client(gateway: Gateway, backend: Backend) -> Certificate | None:

@@ -32,7 +32,7 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
 from xds_server.features.contract import AnyFeature, pack
 from xds_server.features.parts.headers import OVERWRITE, option
 from xds_server.features.parts.values import ads, duration, uint32
-from xds_server.graph import Chain, HttpChain, Port, StreamChain
+from xds_server.graph import Chain, HttpChain, Port, Setting, StreamChain
 from xds_server.translate.endpoints import address
 from xds_server.translate.message import Translated
 from xds_server.translate.names import names_filter
@@ -101,7 +101,7 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
         for setting in port.settings:
             if setting.feature == feature.name:
                 feature.listener(setting.value, listener)
-    needs = listener_needs(port.chains, features, clusters)
+    needs = listener_needs(port.chains, features, clusters, port.settings)
     return Translated(port.name, listener, (*port.origins, *listener_origins(port.chains)), needs, ttl=port.ttl)
 
 
@@ -116,10 +116,14 @@ def listener_origins(chains: Iterable[Chain]) -> tuple[Origin, ...]:
 
 
 def listener_needs(
-    chains: Iterable[Chain], features: Sequence[AnyFeature], clusters: AbstractSet[str]
+    chains: Iterable[Chain],
+    features: Sequence[AnyFeature],
+    clusters: AbstractSet[str],
+    settings: Sequence[Setting] = (),
 ) -> tuple[tuple[str, str], ...]:
-    """The resources that a listener with these chains refers to."""
-    needs = {one for chain in chains for one in _needs(chain, features)}
+    """The resources that a listener with these chains, and these settings of its port, refers to."""
+    needs = {one for chain in chains for one in (*_needs(chain, features), *_asked(chain.settings, features))}
+    needs.update(_asked(settings, features))
     return tuple(sorted(one for one in needs if one[0] != CLUSTER or one[1] in clusters))
 
 
@@ -174,6 +178,17 @@ def _needs(chain: Chain, features: Sequence[AnyFeature]) -> list[tuple[str, str]
                 found += [(CLUSTER, backend.name) for backend in feature.backends(value)]
                 found += [(SECRET, secret.name) for secret in feature.secrets(value)]
     return found
+
+
+def _asked(settings: Iterable[Setting], features: Sequence[AnyFeature]) -> list[tuple[str, str]]:
+    """The clusters of those whom listener-wide settings call."""
+    by_name = {feature.name: feature for feature in features}
+    return [
+        (CLUSTER, backend.name)
+        for setting in settings
+        if setting.feature in by_name
+        for backend in by_name[setting.feature].backends(setting.value)
+    ]
 
 
 def connection_manager(chain: HttpChain, features: Sequence[AnyFeature]) -> HttpConnectionManager:
@@ -239,5 +254,5 @@ def _add_filters(manager: HttpConnectionManager, chain: HttpChain, features: Seq
     router = Router(suppress_envoy_headers=True)
     for feature in features:
         for value in listener_values(chain, feature):
-            feature.router(value, router)
+            feature.router(value, router, chain.name)
     manager.http_filters.add(name="envoy.filters.http.router", typed_config=pack(router))

@@ -6,12 +6,12 @@ checked here with the checker that Envoy's own is made of: Envoy would take a wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from cel_expr_python import cel
-from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, timestamp_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
@@ -40,6 +40,27 @@ _ATTRIBUTES = {
         "sha256_peer_certificate_digest": _TEXT,
     },
 }  # fmt: skip
+# What it knows at the end of a request.
+_LOGGED = {
+    **_ATTRIBUTES,
+    "request": {**_ATTRIBUTES["request"], "duration": "length", "total_size": _NUMBER},
+    "response": {
+        "code": _NUMBER, "code_details": _TEXT, "flags": _NUMBER, "grpc_status": _NUMBER, "headers": "headers",
+        "trailers": "headers", "size": _NUMBER, "total_size": _NUMBER, "backend_latency": "length",
+    },
+    "connection": {
+        **_ATTRIBUTES["connection"], "termination_details": _TEXT, "transport_failure_reason": _TEXT,
+    },
+    "upstream": {
+        "address": _TEXT, "port": _NUMBER, "local_address": _TEXT, "transport_failure_reason": _TEXT,
+        "request_attempt_count": _NUMBER, "tls_version": _TEXT, "subject_peer_certificate": _TEXT,
+        "dns_san_peer_certificate": _TEXT, "uri_san_peer_certificate": _TEXT,
+    },
+    "xds": {
+        "cluster_name": _TEXT, "route_name": _TEXT, "virtual_host_name": _TEXT, "filter_chain_name": _TEXT,
+    },
+}  # fmt: skip
+_WELL_KNOWN = {"time": ".google.protobuf.Timestamp", "length": ".google.protobuf.Duration"}
 _FREE = ("metadata",)
 _JOINS = {"add_string", "add_bytes", "add_list"}
 _NAMES = ("mtls", "subject_peer_certificate", "dns_san_peer_certificate", "uri_san_peer_certificate")
@@ -48,9 +69,18 @@ _PATHS = ("path", "url_path", ":path")
 
 
 def parse_expression(text: str) -> ParsedExpr | str:
-    """The expression, or why it cannot be used."""
+    """The expression, about a request before it is forwarded, or why it cannot be used."""
+    return _parse(text, logged=False)
+
+
+def parse_log_expression(text: str) -> ParsedExpr | str:
+    """The expression, about a request that has ended, or why it cannot be used."""
+    return _parse(text, logged=True)
+
+
+def _parse(text: str, *, logged: bool) -> ParsedExpr | str:
     try:
-        compiled = _environment().compile(text)
+        compiled = _environment(logged=logged).compile(text)
     except (RuntimeError, ValueError) as error:
         return _first_line(str(error))
     if compiled.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
@@ -100,22 +130,23 @@ def _first_line(problem: str) -> str:
 
 
 @cache
-def _environment() -> Any:
+def _environment(*, logged: bool) -> Any:
+    known = _LOGGED if logged else _ATTRIBUTES
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
-    pool.AddSerializedFile(_attributes().SerializeToString())
-    variables = {name: cel.Type(f"{_PACKAGE}.{name}") for name in _ATTRIBUTES}
+    pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(_attributes(known).SerializeToString())
+    variables = {name: cel.Type(f"{_PACKAGE}.{name}") for name in known}
     return cel.NewEnv(descriptor_pool=pool, variables={**variables, **dict.fromkeys(_FREE, cel.Type.DYN)})
 
 
-def _attributes() -> descriptor_pb2.FileDescriptorProto:
+def _attributes(known: Mapping[str, Mapping[str, str]]) -> descriptor_pb2.FileDescriptorProto:
     """Envoy's attributes as messages: that is how the checker is told about fields."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="cellway/cel.proto", package=_PACKAGE, syntax="proto3", dependency=["google/protobuf/timestamp.proto"]
-    )
+    file = descriptor_pb2.FileDescriptorProto(name="cellway/cel.proto", package=_PACKAGE, syntax="proto3")
+    file.dependency.extend(("google/protobuf/timestamp.proto", "google/protobuf/duration.proto"))
     field_type = descriptor_pb2.FieldDescriptorProto
     kinds = {_TEXT: field_type.TYPE_STRING, _NUMBER: field_type.TYPE_INT64, _FLAG: field_type.TYPE_BOOL}
-    for name, fields in _ATTRIBUTES.items():
+    for name, fields in known.items():
         message = file.message_type.add(name=name)
         for number, (field, kind) in enumerate(fields.items(), start=1):
             added = message.field.add(name=field, number=number, label=field_type.LABEL_OPTIONAL)
@@ -123,11 +154,11 @@ def _attributes() -> descriptor_pb2.FileDescriptorProto:
                 added.type = kinds[kind]
                 continue
             added.type = field_type.TYPE_MESSAGE
-            if kind == "time":
-                added.type_name = ".google.protobuf.Timestamp"
+            if kind in _WELL_KNOWN:
+                added.type_name = _WELL_KNOWN[kind]
                 continue
-            added.label, added.type_name = field_type.LABEL_REPEATED, f".{_PACKAGE}.{name}.HeadersEntry"
-            entry = message.nested_type.add(name="HeadersEntry")
+            entry = message.nested_type.add(name=f"{field.capitalize()}Entry")
+            added.label, added.type_name = field_type.LABEL_REPEATED, f".{_PACKAGE}.{name}.{entry.name}"
             entry.options.map_entry = True
             for index, part in enumerate(("key", "value"), start=1):
                 entry.field.add(name=part, number=index, label=field_type.LABEL_OPTIONAL, type=field_type.TYPE_STRING)

@@ -1,0 +1,15 @@
+"""`telemetry` of an EnvoyProxy as it is written; each of its fields belongs to a feature of its own.
+
+In: nothing. Out: the spec class.
+"""
+
+from __future__ import annotations
+
+from xds_server.features.parts.log_specs import AccessLogSpec
+from xds_server.spec import Spec
+
+
+class ProxyTelemetrySpec(Spec):
+    """What is told of requests."""
+
+    access_log: AccessLogSpec | None = None
