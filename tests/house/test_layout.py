@@ -69,7 +69,7 @@ def test_nothing_committed_names_an_index_or_a_machine() -> None:
 
 
 def test_every_locked_requirement_has_a_hash() -> None:
-    for name in ("requirements.lock", "envoy.lock"):
+    for name in ("requirements.lock", "envoy.lock", "fuzz.lock"):
         entries = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8"))
         assert [entry for entry in entries if entry.strip() and "--hash=sha256:" not in entry] == []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from xds_server.features.parts.pem import certificate_problem
+from xds_server.features.parts.pem import UNREADABLE, certificate_problem
 
 
 def key_pair_problem(chain: bytes, key: bytes) -> str:
@@ -18,7 +18,7 @@ def key_pair_problem(chain: bytes, key: bytes) -> str:
         return f"tls.crt {problem}"
     try:
         private = load_pem_private_key(key, password=None)
-    except (ValueError, TypeError) as error:
+    except UNREADABLE as error:
         return f"tls.key holds no private key in PEM form without a password: {error}"
     leaf = x509.load_pem_x509_certificates(chain)[0].public_key()
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

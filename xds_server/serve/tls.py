@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 
@@ -67,7 +68,7 @@ def _configuration(chain: bytes, key: bytes, authorities: bytes) -> grpc.ServerC
         leaf = x509.load_pem_x509_certificates(chain)[0]
         x509.load_pem_x509_certificates(authorities)
         public = load_pem_private_key(key, None).public_key()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise ValueError(f"the xDS port's certificate, key or authorities are no PEM: {error}") from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if leaf.public_key().public_bytes(*form) != public.public_bytes(*form):

@@ -13,6 +13,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 _LEAST_RSA_BITS = 2048
+_LEAST_SECRET_BITS = 112
 _CURVES = ("P-256", "P-384", "P-521", "Ed25519")
 
 
@@ -20,7 +21,7 @@ def key_set_problem(text: str) -> str:
     """Why Envoy could verify no token with these keys; empty if it could."""
     try:
         keys = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"this is not JSON: {error}"
     listed = keys.get("keys") if isinstance(keys, dict) else None
     if not isinstance(listed, list) or not listed or not all(isinstance(key, dict) for key in listed):
@@ -32,15 +33,14 @@ def key_set_problem(text: str) -> str:
     return ""
 
 
-def _modulus_bits(modulus: object) -> int:
-    """The length of a base64url number; 0 if it is none."""
-    if not isinstance(modulus, str):
-        return 0
+def _decoded(text: object) -> bytes:
+    """What base64url means; nothing if it is none."""
+    if not isinstance(text, str):
+        return b""
     try:
-        raw = base64.b64decode(modulus + "=" * (-len(modulus) % 4), altchars=b"-_", validate=True)
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError:
-        return 0
-    return int.from_bytes(raw, "big").bit_length()
+        return b""
 
 
 def _key_problem(key: dict[str, Any]) -> str:
@@ -50,7 +50,9 @@ def _key_problem(key: dict[str, Any]) -> str:
         return "this is a private key; a policy needs only the public part"
     if key["kty"] in ("EC", "OKP") and key.get("crv") not in _CURVES:
         return f"curve {key.get('crv')!r} is not supported, use one of {', '.join(_CURVES)}"
-    if key["kty"] == "RSA" and (bits := _modulus_bits(key.get("n"))) < _LEAST_RSA_BITS:
+    if key["kty"] == "oct" and (bits := len(_decoded(key.get("k"))) * 8) < _LEAST_SECRET_BITS:
+        return f"its secret has {bits} bits, {_LEAST_SECRET_BITS} are the least that is safe (NIST SP 800-131A)"
+    if key["kty"] == "RSA" and (bits := int.from_bytes(_decoded(key.get("n")), "big").bit_length()) < _LEAST_RSA_BITS:
         return f"its modulus has {bits} bits, {_LEAST_RSA_BITS} are the least that is safe (NIST SP 800-131A)"
     try:
         KeySet.import_key_set({"keys": [key]})

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
+UNREADABLE = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm)
+"""What reading a certificate or a key raises if its bytes are not what they should be."""
 _LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
@@ -17,7 +20,9 @@ def certificate_problem(pem: bytes) -> str:
     """Why this is no PEM certificate (or several of them); empty if it is."""
     try:
         found = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+        for one in found:  # much of a certificate is read only when it is asked for
+            _ = (one.public_key(), one.not_valid_after_utc, list(one.extensions))
+    except UNREADABLE as error:
         return f"holds no certificate in PEM form: {error}"
     return "" if found else "holds no certificate in PEM form"
 
@@ -28,6 +33,6 @@ def revocation_problem(pem: bytes) -> str:
     try:
         for one in lists:
             x509.load_pem_x509_crl(one)
-    except ValueError as error:
+    except UNREADABLE as error:
         return f"holds no certificate revocation list in PEM form: {error}"
     return "" if lists else "holds no certificate revocation list in PEM form"
