@@ -85,8 +85,6 @@ REFUSED = {
     "another cell": route("r", "front", on("west"), TO_WEB),
     "no such section": route("r", "front", NORTH.replace("north", "north.wbe.http"), TO_WEB),
     "no such cell": route("r", "none", NORTH.replace("front", "none"), TO_WEB),
-    "the name of another door": route("web.http.north", "front", NORTH, TO_WEB),
-    "the name of a refusal": route("undeclared-dependency.east", "front", NORTH, TO_WEB),
 }
 
 
@@ -182,7 +180,11 @@ def test_a_written_object_cannot_take_the_name_of_a_derived_one() -> None:
     lowered = lower(gateway=GATEWAY, sneak=route("sneak", "back", "{name: back-west}", TO_NEXT))
     assert ("C110", "gateway", 4) in places(lowered.diagnostics)
     assert spec_of(lowered, "Gateway", "back", "back-west")["listeners"][0]["port"] == 15443
-    assert "back/sneak" not in named(lowered, "HTTPRoute"), "its parent is the cell's gateway: on west it needs names"
+    assert places(lowered.diagnostics, "C110") == [("C110", "gateway", 4), ("C110", "sneak", 5)], (
+        "on west it needs names"
+    )
+    compiled = compile_shop(gateway=GATEWAY, sneak=route("sneak", "back", "{name: back-west}", TO_NEXT))
+    assert reply(compiled, "acme/dev/back/west", "sneak") == {"Respond 500"}
 
 
 def test_the_short_name_of_a_component_is_that_of_its_endpoint_http() -> None:

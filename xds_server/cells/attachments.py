@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xds_server.cells.derive import Output
+from xds_server.cells.derive import VERSIONS, Output
 from xds_server.cells.fitting import tunnelled, without_requests
 from xds_server.cells.inward import lead_through_tunnel
 from xds_server.cells.lowering import Lowering
@@ -71,6 +71,8 @@ def sections_of(target: TargetRef, namespace: str, lowering: Lowering) -> list[s
 def take_policies(objects: Iterable[Object], lowering: Lowering) -> tuple[list[Object], Attached]:
     """Sort policies into those of cells and the rest; a policy with targets of both is split."""
     rest, attached = [], Attached()
+    for cell, section, item in lowering.closed:
+        attached.policies.setdefault((cell, "SecurityPolicy", section), []).append(item)
     for item in objects:
         if not isinstance(item.spec, Targets):
             rest.append(item)
@@ -246,8 +248,11 @@ def _close(key: Key, broken: Object, at: tuple[Key, str], output: Output) -> Non
     meta = replace(broken.meta, name=key.name, namespace=key.namespace)
     target = {"group": GATEWAY_GROUP, "kind": route.kind, "name": route.name}
     target |= {"sectionName": rule} if rule else {}
-    spec = Targets.model_validate({"targetRefs": [target]})
-    output.objects[key] = replace(broken, key=key, meta=meta, spec=spec, made_from=broken.origins)
+    spec, document = Targets.model_validate({"targetRefs": [target]}), broken.document
+    if broken.key.kind != key.kind:
+        document = {"apiVersion": VERSIONS[key.kind], "kind": key.kind, "spec": {"targetRefs": [target]}}
+    changed = replace(broken, key=key, meta=meta, spec=spec, document=document)
+    output.objects[key] = replace(changed, made_from=broken.origins)
 
 
 def _layers(cell: Bound, one: Door | Exit | Added, name: str, policies: Iterable[tuple[str, Object]]) -> list[Layer]:

@@ -14,6 +14,7 @@ from xds_server.cells.merge import Merged
 from xds_server.diagnostics import Diagnostic, Positions, Span
 from xds_server.model.object import Object
 from xds_server.model.parse import parse_object
+from xds_server.model.policies import Targets
 from xds_server.types import ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key, Origin
 
 VERSIONS = {
@@ -95,7 +96,7 @@ class Output:
         group = document["apiVersion"].rpartition("/")[0]
         metadata = document["metadata"]
         key = Key(group, document["kind"], metadata["namespace"], metadata["name"])
-        if item is not None:
+        if item is not None and (not item.broken or isinstance(item.spec, Targets)):
             self.objects[item.key] = item
         return key
 

@@ -95,7 +95,7 @@ def lower_cells(
     others = [kept for item in others if (kept := _off_gateways(item, output)) is not None]
     done = _with_providers([*_without_derived(others, plan, output), *output.objects.values()], plan, output)
     problems = list({(one.code, one.message, one.span): one for one in reversed(output.problems)}.values())[::-1]
-    statuses = {**cell_statuses(ordered, plan, sections, problems), **policy_statuses(attached)}
+    statuses = {**cell_statuses(ordered, plan, sections, problems), **policy_statuses(attached), **lowering.statuses}
     made = {key: tuple(derived) for key, derived in output.made.items()}
     names = _gateway_names(sections, plan)
     cells = tuple(sections.values())

@@ -10,6 +10,7 @@ from xds_server.cells.plan import Plan
 from xds_server.cells.sections import Added, Sections
 from xds_server.model.namespaces import ReferenceGrantSpec
 from xds_server.model.object import Object
+from xds_server.status import Status
 from xds_server.types import GATEWAY_GROUP, Key
 
 
@@ -19,7 +20,7 @@ class Lowering:
 
     `others` are all objects that are no cells. `added` are the routes that a cell has on top of those of its endpoints;
     `carried` says for which sections a written route stands, `kept` which of these routes have other parents, too,
-    `replaced` who took a derived route's place.
+    `replaced` who took a derived route's place; `closed` are sections that stay shut because of a written object.
     """
 
     plan: Plan
@@ -31,6 +32,8 @@ class Lowering:
     carried: dict[Key, list[str]] = field(default_factory=dict)
     kept: set[Key] = field(default_factory=set)
     replaced: dict[Key, Key] = field(default_factory=dict)
+    closed: list[tuple[str, str, Object]] = field(default_factory=list)
+    statuses: dict[Key, Status] = field(default_factory=dict)
 
     def grants(self, target: Key) -> Iterator[ReferenceGrantSpec]:
         """The ReferenceGrants of the namespace of an object."""

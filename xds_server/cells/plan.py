@@ -6,7 +6,7 @@ reported and leaves the rest alone. No gateway or route is made here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from xds_server.cells.authority import Authority
@@ -41,7 +41,8 @@ class Plan:
     """All that fits together in one stage.
 
     `declared` holds every readable cell, bound or not; `elsewhere` are those that other stages bind;
-    `secrets` the keys that Secrets have; `authority` vouches for the gateways, None where placeholders will do.
+    `secrets` the keys that Secrets have; `authority` vouches for the gateways, None where placeholders will do. Without a
+    `readable` organization no cell is bound.
     """
 
     organization: OrganizationSpec
@@ -54,6 +55,7 @@ class Plan:
     elsewhere: frozenset[str] = frozenset()
     secrets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     authority: Authority | None = None
+    readable: bool = True
 
     @property
     def first(self) -> bool:
@@ -70,13 +72,24 @@ class Plan:
         return cell in self.elsewhere and cell not in self.cells
 
 
-def organization_of(objects: Iterable[Object]) -> tuple[str, OrganizationSpec, list[Object]]:
-    """The organization that counts, by name, and the objects that are one too many. `objects` are in order of age."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The organization that counts, and the objects that are one too many."""
+
+    name: str = _NOBODY
+    spec: OrganizationSpec = field(default_factory=OrganizationSpec)
+    extra: tuple[Object, ...] = ()
+    readable: bool = True
+
+
+def organization_of(objects: Iterable[Object]) -> Found:
+    """The organization that counts. `objects` are in order of age."""
     found = [item for item in objects if (item.key.group, item.key.kind) == (CELLWAY_GROUP, "Organization")]
     if not found:
-        return _NOBODY, OrganizationSpec(), []
-    assert isinstance(found[0].spec, OrganizationSpec)
-    return found[0].name, found[0].spec, found[1:]
+        return Found()
+    first, *extra = found
+    assert isinstance(first.spec, OrganizationSpec)
+    return Found(first.name, first.spec, tuple(extra), not first.broken)
 
 
 def make_plan(
@@ -91,23 +104,32 @@ def make_plan(
             secrets[item.namespace, item.name] = frozenset((*item.spec.data, *item.spec.string_data))
         if item.key.group == CELLWAY_GROUP:
             by_kind.setdefault(item.key.kind, {})[item.name] = item
-    name, spec, extra = organization_of(objects)
-    problems.extend(one.diagnose("C101", name=name) for one in extra)
+    organization = organization_of(objects)
+    name, spec = organization.name, organization.spec
+    problems.extend(one.diagnose("C101", name=name) for one in organization.extra)
     chosen = next((one for one in spec.stages if one.name == stage), spec.stages[0])
     cells, bindings = by_kind.get("Cell", {}), list(by_kind.get("CellBinding", {}).values())
     chains = {cell: _classes(item, by_kind.get("CellClass", {}), spec, problems) for cell, item in cells.items()}
-    bound = bind(cells, bindings, chains, Asked(spec, chosen, releases), problems)
+    if organization.readable:
+        bound = bind(cells, bindings, chains, Asked(spec, chosen, releases), problems)
+    else:
+        reason = f"the Organization {name} has errors, and nothing is bound without it"
+        problems += [one.diagnose("C104", reason=reason) for one in bindings]
+        bound = {}
     externals = {}
     for external, item in by_kind.get("ExternalService", {}).items():
         assert isinstance(item.spec, ExternalServiceSpec)
         externals[external] = External(item, item.spec)
     trust = spec.domain_of(chosen)
-    elsewhere = frozenset(
-        one.spec.cell
-        for one in bindings
-        if isinstance(one.spec, CellBindingSpec) and one.spec.stage in {stage.name for stage in spec.stages}
-    )
-    return Plan(spec, name, chosen.name, trust, cells, bound, externals, elsewhere, secrets)
+    elsewhere = _bound_somewhere(bindings, {one.name for one in spec.stages} if organization.readable else None)
+    readable = organization.readable
+    return Plan(spec, name, chosen.name, trust, cells, bound, externals, elsewhere, secrets, readable=readable)
+
+
+def _bound_somewhere(bindings: Iterable[Object], stages: Collection[str] | None) -> frozenset[str]:
+    """The cells that are in one of these stages, or in any."""
+    specs = [one.spec for one in bindings if isinstance(one.spec, CellBindingSpec)]
+    return frozenset(spec.cell for spec in specs if stages is None or spec.stage in stages)
 
 
 def _classes(

@@ -21,7 +21,8 @@ from xds_server.diagnostics import Positions
 from xds_server.model.cell_kinds import Direction
 from xds_server.model.gateway_api import HttpRouteSpec, ParentRef
 from xds_server.model.object import Object
-from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Key
+from xds_server.status import ParentStatus, Status
+from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Condition, Key
 
 Json = dict[str, Any]
 _DIRECTIONS: dict[str, Direction] = {"north": "north", "west": "west"}
@@ -34,14 +35,17 @@ def take_routes(objects: Iterable[Object], lowering: Lowering) -> list[Object]:
         if not isinstance(item.spec, HttpRouteSpec):
             rest.append(item)
             continue
+        if item.broken and not item.spec.rules:
+            _close(item, lowering)
+            continue
         found = [(number, _section(ref, item, lowering)) for number, ref in enumerate(item.spec.parent_refs)]
         of_cells = [(number, place) for number, place in found if place is not None]
         if not of_cells:
-            rest.append(item)
+            rest += [] if item.broken else [item]
             continue
         lowering.carried[item.key] = []
         others = [number for number, place in found if place is None]
-        if others and _is_free(item, item.name, lowering):
+        if others and not item.broken and _is_free(item, item.name, lowering):
             refs = tuple(item.spec.parent_refs[number] for number in others)
             written = {**_written(item), "parentRefs": [_written(item)["parentRefs"][number] for number in others]}
             spec = item.spec.model_copy(update={"parent_refs": refs})
@@ -50,7 +54,28 @@ def take_routes(objects: Iterable[Object], lowering: Lowering) -> list[Object]:
             lowering.output.became(item.key, item.key)
         for number, (cell, section) in of_cells:
             _attach(item, number, cell, section, lowering)
+        if item.broken:
+            lowering.closed.extend((item.namespace, section, item) for section in lowering.carried[item.key])
     return rest
+
+
+def _close(item: Object, lowering: Lowering) -> None:
+    """A route with errors is on no gateway. What it would have narrowed on a cell is not left as wide as it is."""
+    assert isinstance(item.spec, HttpRouteSpec)
+    refused = Condition("Accepted", False, "Invalid", "it has errors")
+    parents = []
+    for ref in item.spec.parent_refs:
+        place = _section(ref, item, lowering)
+        parents.append(
+            ParentStatus(ref.group, ref.kind, ref.namespace or item.namespace, ref.name, conditions=(refused,))
+        )
+        if place is None or place[0] != item.namespace or place[0] not in lowering.sections:
+            continue
+        cell, section = place
+        known = lowering.sections[cell]
+        wanted = [section] if section else list(known.directions())
+        lowering.closed.extend((cell, one, item) for one in wanted if one.partition(".")[0] in _DIRECTIONS)
+    lowering.statuses[item.key] = Status(parents=tuple(parents))
 
 
 def _section(ref: ParentRef, item: Object, lowering: Lowering) -> tuple[str, str] | None:
@@ -88,9 +113,11 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
         output.problems.append(item.diagnose("C108", "parentRefs", number, hint=hint, reason=reason))
         return
     door = next((one for one in known.doors if one.section == section), None)
-    name = _name(item, direction, door, lowering)
+    name, shut = _name(item, direction, door, lowering), False
     if not _is_free(item, name, lowering, door, number):
-        return
+        if door is not None:
+            return
+        name, shut = f"{name}.closed", True
     rules = _written(item).get("rules") or [{}]
     spec = {
         **_written(item),
@@ -101,13 +128,22 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
     elif direction == "west":
         spec["rules"] = guarded(spec["rules"], ANY_CELL)
     if door is None and direction == "west" and "hostnames" not in spec:
-        output.problems.append(item.diagnose("C110", reason="a route on west needs hostnames"))
-        return
+        output.problems.append(item.diagnose("C110", reason="a route on west needs hostnames; it answers 500"))
+        spec["hostnames"], shut = _all_west_hosts(known, lowering.plan), True
     spec["parentRefs"] = parent_refs(known.cell, direction, spec.get("hostnames") or ())
     if door is None:
         lowering.added.setdefault(cell, []).append(Added(_DIRECTIONS[direction], name, item.source.positions.start))
-    lowering.carried[item.key].append(section if door else f"{direction}/{name}")
-    _derive(item, name, spec, lowering, known)
+    place = section if door else f"{direction}/{name}"
+    lowering.carried[item.key].append(place)
+    if not _derive(item, name, spec, lowering, known):
+        place, shut = section, True
+    if shut:
+        lowering.closed.append((cell, place, replace(item, broken=True)))
+
+
+def _all_west_hosts(known: Sections, plan: Plan) -> list[str]:
+    doors = [one for one in known.doors if one.direction == "west"]
+    return list(dict.fromkeys(host for one in doors for host in west_hosts(known.cell, one, plan)))
 
 
 def _name(item: Object, direction: str, door: Door | None, lowering: Lowering) -> str:
@@ -171,7 +207,8 @@ def _written(item: Object) -> Json:
     return dict(item.document.get("spec") or {})
 
 
-def _derive(item: Object, name: str, spec: Json, lowering: Lowering, known: Sections | None = None) -> None:
+def _derive(item: Object, name: str, spec: Json, lowering: Lowering, known: Sections) -> bool:
+    """Make the derived route. False if what came together is none."""
     merged = merge_layers([Layer(_written(item) | spec, item.source.positions, ("spec",), item.origins[0])])
     document = {
         "apiVersion": VERSIONS["HTTPRoute"],
@@ -182,9 +219,10 @@ def _derive(item: Object, name: str, spec: Json, lowering: Lowering, known: Sect
     values = {("spec", *path): span for path, span in merged.values.items()}
     keys = {("spec", *path): span for path, span in merged.keys.items()}
     positions = Positions(item.source.positions.start, values, keys)
-    origins = (*item.origins, *(known.cell.item.origins if known else ()))
-    key = lowering.output.parse(document, positions, origins)
+    before = lowering.output.objects.get(_key(item, name))
+    key = lowering.output.parse(document, positions, (*item.origins, *known.cell.item.origins))
     lowering.output.became(item.key, key)
+    return lowering.output.objects.get(key) is not before
 
 
 def _label(item: Object) -> Json:

@@ -18,6 +18,7 @@ from xds_server.cells.releases import NO_RELEASES, Releases, is_released
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.model.backend_tls import BackendTlsPolicySpec
 from xds_server.model.cell_kinds import CellBindingSpec, OrganizationSpec
+from xds_server.model.gateway_api import HttpRouteSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
 from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Key
@@ -31,13 +32,14 @@ def lower_stages(
 ) -> tuple[Lowered, ...]:
     """Replace cells by what they mean, in every stage."""
     ordered = sorted(objects, key=lambda item: (item.meta.created or "9999", item.key))
-    _, organization, _ = organization_of(ordered)
+    found = organization_of(ordered)
+    organization = found.spec
     done = []
     for number, stage in enumerate(organization.stages):
         problems: list[Diagnostic] = []
-        inside = _limited(
-            _with_releases(ordered, stage.name, organization, releases), stage.name, organization, problems
-        )
+        inside = _with_releases(ordered, stage.name, organization, releases)
+        if found.readable:
+            inside = _limited(inside, stage.name, organization, problems)
         problems += [
             one
             for name in _names(ordered, stage.name, organization, releases)
@@ -100,8 +102,8 @@ def _limited(
 ) -> list[Object]:
     """The objects without those whose label limits them to other stages.
 
-    A label that nobody understands limits nothing: a policy that has one closes what it covers, anything else is
-    left out.
+    A label that nobody understands limits nothing: a policy or an HTTPRoute that has one closes what it covers, anything
+    else is left out.
     """
     known = [one.name for one in organization.stages]
     cells = {item.name for item in objects if (item.key.group, item.key.kind) == (CELLWAY_GROUP, "Cell")}
@@ -124,7 +126,10 @@ def _limited(
             continue
         at = item.source.value("metadata", "labels", STAGES_LABEL)
         problems.append(diagnose("C122", at, subject=str(item.key), hint=hint, reason=reason))
-        kept += [closed(item)] if isinstance(item.spec, Targets) else []
+        if isinstance(item.spec, Targets):
+            kept.append(closed(item))
+        elif isinstance(item.spec, HttpRouteSpec):
+            kept.append(replace(item, broken=True))
     return kept
 
 

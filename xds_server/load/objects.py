@@ -2,8 +2,8 @@
 
 In: all documents, and what this returned the last time. Out: objects, what is wrong, and which objects stand in for a
 document that cannot be read as one any more. A policy with mistakes is not replaced by its last good form: it comes
-back marked broken, and closes what it covers. Documents that were seen before are not parsed again. An object's
-generation counts the changes of its spec since the start.
+back marked broken, and closes what it covers. So does an Organization or HTTPRoute that has no last good form. Documents that
+were seen before are not parsed again. An object's generation counts the changes of its spec since the start.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from xds_server.model.kinds import KINDS
 from xds_server.model.object import Object
 from xds_server.model.parse import parse_object
 from xds_server.model.policies import Targets
-from xds_server.types import DEFAULT_NAMESPACE, Key
+from xds_server.model.readable import readable_part
+from xds_server.types import CELLWAY_GROUP, DEFAULT_NAMESPACE, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +53,35 @@ def parse_documents_of(
     memory |= {
         id(document): known.get(id(document)) or _counted(_parse_broken(document), earlier) for document in broken
     }
-    good = {parsed.item.key: parsed.item for parsed in memory.values() if parsed.item is not None}
+    good = {parsed.item.key: parsed.item for parsed in memory.values() if parsed.item is not None and _counts(parsed)}
     last = {item.key: item for item in before.objects if not item.broken} if before else {}
     objects, kept = [], []
     for parsed in memory.values():
-        key = None if parsed.item is not None else key_of(parsed.document.value)
-        if parsed.item is not None:
+        key = key_of(parsed.document.value)
+        if parsed.item is not None and _counts(parsed):
             objects.append(parsed.item)
         elif key is not None and key not in good and key in last:
             good[key] = last[key]
             objects.append(last[key])
             kept.append(key)
+        elif parsed.item is not None and parsed.item.key not in good:
+            good[parsed.item.key] = parsed.item
+            objects.append(parsed.item)
     problems = tuple(problem for parsed in memory.values() for problem in parsed.problems)
-    return Objects(tuple(objects), problems, tuple(kept), memory)
+    return Objects(_without_idle(objects), problems, tuple(kept), memory)
+
+
+def _without_idle(objects: list[Object]) -> tuple[Object, ...]:
+    """The objects without routes with errors that are in no cell's namespace: those have nothing to close."""
+    cells = {item.name for item in objects if (item.key.group, item.key.kind) == (CELLWAY_GROUP, "Cell")}
+    return tuple(
+        item for item in objects if not item.broken or isinstance(item.spec, Targets) or item.namespace in ("", *cells)
+    )
+
+
+def _counts(parsed: _Parsed) -> bool:
+    """False where there is no object, or one with errors for which its last good form stands in."""
+    return parsed.item is not None and (not parsed.item.broken or isinstance(parsed.item.spec, Targets))
 
 
 def key_of(document: Mapping[str, Any]) -> Key | None:
@@ -113,6 +130,9 @@ def _parse(document: Document) -> _Parsed:
 def _parse_broken(document: Document) -> _Parsed:
     """What is wrong was told when the file was read; what else would be said follows from it."""
     item, _ = parse_object(document.value, document.positions)
-    if item is None or not isinstance(item.spec, Targets):
-        return _Parsed(document, None, ())
-    return _Parsed(document, item if item.broken else replace(item, broken=True), ())
+    if item is None or item.broken:
+        return _Parsed(document, item, ())
+    if isinstance(item.spec, Targets):
+        return _Parsed(document, replace(item, broken=True), ())
+    part = readable_part(document.value.get("spec"), type(item.spec))
+    return _Parsed(document, replace(item, spec=part, broken=True) if part is not None else None, ())

@@ -32,7 +32,10 @@ class Object:
     body: tuple[str, ...] = ("spec",)
     """The path of `spec` inside the document: ("spec",), or () where the body is the document itself."""
     broken: bool = False
-    """True for a policy with errors: only its targets could be read (`spec` is a `Targets`), so that what it covers is closed."""
+    """True for an object with errors of which only what it covers could be read, so that this is closed.
+
+    Of a policy `spec` is a `Targets`, of an HTTPRoute it has parents alone; an Organization covers everything.
+    """
 
     @property
     def derived(self) -> bool:

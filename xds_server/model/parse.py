@@ -2,7 +2,7 @@
 
 In: JSON values with the positions of their nodes. Out: an `Object`, and what is wrong. Names, namespaces and
 fields are checked here; nothing is looked up in other objects. A document that is wrong gives no
-object, except a policy whose targets can be read: that one is marked broken.
+object, except where it stands between somebody and a door: that one is marked broken.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from xds_server.diagnostics import Diagnostic, Path, Positions, Severity, diagnose
 from xds_server.model.kinds import KINDS, Kind
 from xds_server.model.object import Object
-from xds_server.model.policies import TargetRef, Targets, TargetSelector
+from xds_server.model.readable import aliases, readable_part
 from xds_server.types import (
     CELLWAY_GROUP,
     DEFAULT_NAMESPACE,
@@ -31,7 +31,6 @@ from xds_server.types import (
     Source,
 )
 
-S = TypeVar("S", bound=BaseModel)
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _NAMESPACE = re.compile(rf"(?=.{{1,63}}$){_LABEL}")
@@ -72,47 +71,12 @@ def parse_object(
     problems += more
     broken = spec is None or any(item.severity == Severity.ERROR for item in problems)
     if broken:
-        spec = _targets(document, kind) if key.name else None
+        spec = readable_part(document.get("spec"), kind.spec) if key.name else None
     if spec is None:
         return None, problems
     body = ("spec",) if kind.has_spec else ()
     shown = _without_values(document) if kind.name == "Secret" else document
     return Object(key, meta, spec, Source(positions), shown, made_from, body, broken), problems
-
-
-def _targets(document: Mapping[str, Any], kind: Kind) -> Targets | None:
-    """What a policy with errors was meant for, so that it can be closed rather than left open."""
-    written = document.get("spec")
-    if not issubclass(kind.spec, Targets) or not isinstance(written, Mapping):
-        return None
-    try:
-        return Targets.model_validate({key: value for key, value in written.items() if key in _aliases(Targets)})
-    except ValidationError:
-        return _readable_targets(written)
-
-
-def _readable_targets(written: Mapping[str, Any]) -> Targets | None:
-    """Every target that can be told, where some cannot: with a wrong section the whole of it, without a group a route."""
-    named = []
-    for one in (*_list(written.get("targetRefs")), *_list([written.get("targetRef")])):
-        likely = {"group": GATEWAY_GROUP, **one}
-        tries = (likely, {**likely, "sectionName": None}, {**likely, "sectionName": None, "group": GATEWAY_GROUP})
-        named += [ref for each in tries if (ref := _readable(TargetRef, each)) is not None][:1]
-    selectors = [found for one in _list(written.get("targetSelectors")) if (found := _readable(TargetSelector, one))]
-    if not named and not selectors:
-        return None
-    return Targets.model_construct(target_refs=tuple(dict.fromkeys(named)), target_selectors=tuple(selectors))
-
-
-def _list(value: object) -> list[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
-
-
-def _readable(spec: type[S], written: Mapping[str, Any]) -> S | None:
-    try:
-        return spec.model_validate({key: value for key, value in written.items() if key in _aliases(spec)})
-    except ValidationError:
-        return None
 
 
 def _without_values(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +169,7 @@ def _texts(metadata: Mapping[str, Any], field: str, place: _Place, problems: lis
 
 def _body(document: Mapping[str, Any], kind: Kind, place: _Place) -> tuple[Any, tuple[Diagnostic, ...]]:
     root: Path = ("spec",) if kind.has_spec else ()
-    known = (*_ENVELOPE, "spec") if kind.has_spec else (*_ENVELOPE, *_aliases(kind.spec))
+    known = (*_ENVELOPE, "spec") if kind.has_spec else (*_ENVELOPE, *aliases(kind.spec))
     problems: list[Diagnostic] = []
     for field in document:
         if field not in known:
@@ -231,10 +195,6 @@ def _without_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
         if detail["type"] != "too_short"
         or not any(len(place) > len(detail["loc"]) and place[: len(detail["loc"])] == detail["loc"] for place in places)
     ]
-
-
-def _aliases(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _explain(detail: ErrorDetails, written: Any, kind: Kind, root: Path, place: _Place) -> Diagnostic:
@@ -290,7 +250,7 @@ def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
                 if step in (name, field.alias):
                     found.extend(_models_in(field.annotation))
         current = found
-    return [alias for candidate in current for alias in _aliases(candidate)]
+    return [alias for candidate in current for alias in aliases(candidate)]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
