@@ -32,6 +32,9 @@ POLICIES = {
     "hops": "clientIPDetection: {xForwardedFor: {numTrustedHops: 2}}",
     "silent-hops": "clientIPDetection: {xForwardedFor: {numTrustedHops: 1, disableXForwardedForAppend: true}}",
     "ranges": "clientIPDetection: {xForwardedFor: {trustedCIDRs: [127.0.0.0/8, 10.0.0.0/8]}}",
+    "elsewhere": "clientIPDetection: {xForwardedFor: {trustedCIDRs: [192.0.2.0/24], disableXForwardedForAppend: true}}",
+    "elsewhere-proxy": "proxyProtocol: {optional: true}\nclientIPDetection: {xForwardedFor: {trustedCIDRs: [192.0.2.0/24]}}",
+    "kept-header": "clientIPDetection: {customHeader: {name: x-client}}\nheaders: {requestID: Preserve}",
     "header": "clientIPDetection: {customHeader: {name: x-client}}",
     "closed-header": "clientIPDetection: {customHeader: {name: x-client, failClosed: true}}",
     "direct": "clientIPDetection: {directSourceIP: {}}",
@@ -208,6 +211,55 @@ def test_rules_by_address_see_the_client(
 ) -> None:
     written = {name.replace("-", "_"): text for name, text in headers.items()}
     assert clients.ask(listener, host="guarded.example", **written).status_code == expected
+
+
+FORGED = {
+    "x-forwarded-proto": "https",
+    "x-envoy-original-path": "/forged",
+    "x-envoy-original-host": "forged.example",
+    "x-envoy-internal": "true",
+    "x-envoy-external-address": "192.0.2.7",
+    "x-envoy-attempt-count": "7",
+    "x-request-id": "3b2f6d0a-0000-4000-8000-000000000002",
+}
+
+
+@pytest.mark.parametrize(
+    ("listener", "kept"),
+    [
+        ("plain", set()),
+        ("direct", set()),
+        ("elsewhere", set()),
+        ("elsewhere-proxy", set()),
+        ("header", set()),
+        ("kept-header", {"x-request-id"}),
+        ("hops", {"x-forwarded-proto"}),
+        ("ranges", {"x-forwarded-proto", "x-request-id"}),
+    ],
+)
+def test_only_proxies_that_are_trusted_are_believed(clients: Clients, listener: str, kept: set[str]) -> None:
+    forged = {name.replace("-", "_"): text for name, text in FORGED.items()}
+    told = clients.seen(listener, **forged)["headers"]
+    assert {name for name, text in FORGED.items() if told.get(name) == text} == kept
+    assert told["x-forwarded-proto"] == ("https" if "x-forwarded-proto" in kept else "http")
+
+
+def test_a_stranger_is_not_believed_where_proxies_of_a_range_are(clients: Clients) -> None:
+    assert clients.seen("elsewhere", x_forwarded_for="192.0.2.7")["headers"]["x-forwarded-for"] != "192.0.2.7"
+    assert clients.ask("elsewhere", host="guarded.example", x_forwarded_for="192.0.2.7").status_code == 403
+    request = OK.replace(b"Connection", b"x-forwarded-proto: https\r\nx-forwarded-for: 8.8.8.8\r\nConnection")
+    said = {
+        first: clients.raw("elsewhere-proxy", f"PROXY TCP4 {first} 10.0.0.1 5000 80\r\n".encode() + request)
+        for first in ("192.0.2.9", "198.51.100.9")
+    }
+    protocols = {
+        first: {name.lower(): text for name, text in json.loads(answer.partition(b"\r\n\r\n")[2])["headers"].items()}
+        for first, answer in said.items()
+    }
+    assert {first: told["x-forwarded-proto"] for first, told in protocols.items()} == {
+        "192.0.2.9": "https",
+        "198.51.100.9": "http",
+    }
 
 
 def test_without_the_header_nobody_comes_in(clients: Clients) -> None:

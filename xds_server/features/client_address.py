@@ -12,9 +12,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from xds_server.envoy_api.envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+)
+from xds_server.envoy_api.envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation,
 )
 from xds_server.envoy_api.envoy.extensions.http.original_ip_detection.custom_header.v3.custom_header_pb2 import (
     CustomHeaderConfig,
@@ -25,6 +29,8 @@ from xds_server.features.contract import Context, Feature, pack
 from xds_server.features.parts.values import uint32
 from xds_server.spec import Bool, HeaderName, Spec, Text
 from xds_server.types import read_network
+
+_EARLY = "envoy.http.early_header_mutation.header_mutation"
 
 
 class ForwardedForSpec(Spec):
@@ -85,17 +91,24 @@ class ClientAddresses(Feature[ClientAddressSpec, ClientAddress]):
             return _forwarded(spec.x_forwarded_for, context)
         return ClientAddress()
 
+    def believes_only(self, value: ClientAddress) -> tuple[tuple[str, int], ...]:
+        """With ranges, what is said of the client counts from there only; and what Envoy makes of it, as the scheme."""
+        return value.networks
+
     def chain(self, value: ClientAddress, manager: HttpConnectionManager) -> None:
-        """Envoy's own way for hops; an extension for the other two, with which it does not look at the connection."""
+        """Envoy's own way for hops; an extension for the other two, with which it does not look at the connection.
+
+        It then keeps what else proxies say. A header of one's own says nothing of whoever sends the others.
+        """
         manager.skip_xff_append = not value.append
         manager.xff_num_trusted_hops = value.hops
         if value.networks:
-            config = XffConfig()
-            config.skip_xff_append.value = not value.append
+            forwarded = XffConfig()
+            forwarded.skip_xff_append.value = not value.append
             for first, length in value.networks:
-                config.xff_trusted_cidrs.cidrs.add(address_prefix=first, prefix_len=uint32(length))
+                forwarded.xff_trusted_cidrs.cidrs.add(address_prefix=first, prefix_len=uint32(length))
             _detect(
-                manager, TypedExtensionConfig(name="envoy.http.original_ip_detection.xff", typed_config=pack(config))
+                manager, TypedExtensionConfig(name="envoy.http.original_ip_detection.xff", typed_config=pack(forwarded))
             )
         if value.header:
             custom = CustomHeaderConfig(header_name=value.header)
@@ -103,6 +116,11 @@ class ClientAddresses(Feature[ClientAddressSpec, ClientAddress]):
                 custom.reject_with_status.code = StatusCode.Forbidden
             name = "envoy.http.original_ip_detection.custom_header"
             _detect(manager, TypedExtensionConfig(name=name, typed_config=pack(custom)))
+            removed = ["x-forwarded-proto"]
+            removed += [] if manager.preserve_external_request_id else ["x-request-id"]
+            mutations = [mutation_rules_pb2.HeaderMutation(remove=name) for name in removed]
+            config = pack(HeaderMutation(mutations=mutations))
+            manager.early_header_mutation_extensions.append(TypedExtensionConfig(name=_EARLY, typed_config=config))
 
 
 def _detect(manager: HttpConnectionManager, extension: TypedExtensionConfig) -> None:

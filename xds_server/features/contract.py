@@ -174,6 +174,10 @@ class Feature(Generic[SpecT, ValueT]):
         """True if it goes by what certificates of clients say, which must have been verified therefore."""
         return False
 
+    def believes_only(self, value: ValueT) -> Sequence[tuple[str, int]]:
+        """Address ranges whose connections alone the value counts for; none: for all. Others are served without it."""
+        return ()
+
     def port_wide(self, value: ValueT) -> Hashable:
         """What the value wants of the port as a whole, which all of its listeners share; None if nothing."""
         return None

@@ -15,6 +15,9 @@ from dataclasses import replace
 from google.protobuf.message import Message
 
 from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from xds_server.envoy_api.envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import (
+    HeaderMutation as EarlyMutation,
+)
 from xds_server.envoy_api.envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from xds_server.envoy_api.envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
@@ -29,10 +32,15 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
     HttpConnectionManager,
     HttpFilter,
 )
+from xds_server.envoy_api.envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+from xds_server.envoy_api.envoy.type.matcher.v3.string_pb2 import StringMatcher
 from xds_server.features.contract import AnyFeature, pack
 from xds_server.features.parts.headers import OVERWRITE, option
 from xds_server.features.parts.values import ads, duration, uint32
 from xds_server.graph import Chain, HttpChain, Port, Setting, StreamChain
+from xds_server.translate.believed import by_belief
 from xds_server.translate.endpoints import address
 from xds_server.translate.message import Translated
 from xds_server.translate.names import names_filter
@@ -93,10 +101,7 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
             listener.udp_listener_config.SetInParent()
             listener.listener_filters.append(udp_filter(chain, features, clusters))
         else:
-            built = _filter_chain(chain, port, features, clusters)
-            listener.filter_chains.extend(
-                by_source(built, chain, features) if isinstance(chain, StreamChain) else [built]
-            )
+            listener.filter_chains.extend(_filter_chains(chain, port, features, clusters))
     for feature in features:
         for setting in port.settings:
             if setting.feature == feature.name:
@@ -132,6 +137,15 @@ def set_marks(listener: Message, marks: Mapping[str, Mapping[str, str]]) -> None
     assert isinstance(listener, Listener)
     if any(marks.values()):
         listener.metadata.filter_metadata[MARKS].update({name: dict(texts) for name, texts in marks.items()})
+
+
+def _filter_chains(
+    chain: Chain, port: Port, features: Sequence[AnyFeature], clusters: AbstractSet[str]
+) -> list[FilterChain]:
+    """One chain, or several where the address of a connection makes a difference."""
+    if isinstance(chain, StreamChain):
+        return by_source(_filter_chain(chain, port, features, clusters), chain, features)
+    return [one.mark(_filter_chain(one.chain, port, features, clusters)) for one in by_belief(chain, features)]
 
 
 def _filter_chain(chain: Chain, port: Port, features: Sequence[AnyFeature], clusters: AbstractSet[str]) -> FilterChain:
@@ -210,6 +224,7 @@ def connection_manager(chain: HttpChain, features: Sequence[AnyFeature]) -> Http
     # Nobody may steer Envoy by x-envoy-* headers, so no client is "internal". Without any range Envoy would take all
     # private addresses for internal ones; the broadcast address is no client's.
     manager.internal_address_config.cidr_ranges.add(address_prefix="255.255.255.255", prefix_len=uint32(32))
+    _remove_words_of_envoy(manager)
     _set_limits(manager)
     for kind in ("websocket", "CONNECT"):
         # CONNECT reaches only routes that match it; without it no such route could answer.
@@ -217,6 +232,14 @@ def connection_manager(chain: HttpChain, features: Sequence[AnyFeature]) -> Http
     _mark_overload(manager)
     _add_filters(manager, chain, features)
     return manager
+
+
+def _remove_words_of_envoy(manager: HttpConnectionManager) -> None:
+    """Envoy removes most `x-envoy-*` headers of strangers; access logs and backends would believe the others."""
+    words = StringMatcher(prefix="x-envoy-")
+    mutation = EarlyMutation(remove_on_match=EarlyMutation.RemoveOnMatch(key_matcher=words))
+    config = pack(EarlyHeaderMutation(mutations=[mutation]))
+    manager.early_header_mutation_extensions.add(name="cellway.words-of-envoy", typed_config=config)
 
 
 def _set_limits(manager: HttpConnectionManager) -> None:

@@ -18,6 +18,7 @@ from xds_server.envoy_api.envoy.extensions.transport_sockets.quic.v3.quic_transp
 from xds_server.features.contract import AnyFeature, pack
 from xds_server.features.parts.values import uint32
 from xds_server.graph import HttpChain, Port
+from xds_server.translate.believed import by_belief
 from xds_server.translate.endpoints import address
 from xds_server.translate.listeners import connection_manager, listener_needs, listener_origins
 from xds_server.translate.message import Translated
@@ -41,7 +42,8 @@ def translate_quic(port: Port, features: Sequence[AnyFeature], clusters: Abstrac
     options.initial_stream_window_size.CopyFrom(uint32(_STREAM_WINDOW))
     options.initial_connection_window_size.CopyFrom(uint32(_CONNECTION_WINDOW))
     for chain in chains:
-        listener.filter_chains.append(_filter_chain(chain, features))
+        found = by_belief(chain, features)
+        listener.filter_chains.extend(one.mark(_filter_chain(one.chain, features)) for one in found)
     needs = listener_needs(chains, features, clusters)
     return Translated(listener.name, listener, listener_origins(chains), needs, ttl=port.ttl)
 
