@@ -229,5 +229,6 @@ CATALOGUE: Mapping[str, Code] = {
     "T120": _error("Envoy would refuse the {what}, so it is left out: {reason}"),
     "T121": _error("the {what} refers to the {missing}, which nothing made: a bug in Cellway"),
     "T123": _error("gateway {gateway} is not served by Envoys of {group}: it means something else by the {what}"),
+    "T130": _error("Envoy itself refuses the {what}: {reason}"),
     "T122": _error("the {what} is left out, because it refers to what is not there: {missing}"),
 }

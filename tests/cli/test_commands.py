@@ -296,6 +296,22 @@ def test_a_log_is_written_in_a_folder_that_is_permitted() -> None:
         assert cellway("validate", "-", "--log-folder", folder, given=given).returncode == 2
 
 
+def test_validate_asks_a_real_envoy_if_it_shall() -> None:
+    page = (ROOT / "docs" / "policies" / "authorization.md").read_text(encoding="utf-8")
+    places = "clientIPGeoLocations: [{country: DE}]"
+    given = page.split("```yaml\n")[1].partition("```")[0].replace("clientCIDRs: [10.0.0.0/8]", places)
+    line = ("validate", "-", "--with-envoy", "--envoy", str(BINARY), "--geoip")
+    done = cellway(*line, "city=/nowhere.mmdb", given=given)
+    assert done.returncode == 1
+    assert "error T130 Envoy itself refuses the filter envoy.filters.http.geoip of listener" in done.stdout
+    assert "/nowhere.mmdb" in done.stdout
+    assert "[SecurityPolicy default/shop-users]" in done.stdout
+    done = cellway("validate", QUICKSTART, "--with-envoy", "--envoy", str(BINARY))
+    assert (done.returncode, done.stdout) == (0, "4 files, 8 objects: 0 errors\n")
+    done = cellway("validate", QUICKSTART, "--with-envoy", "--envoy", "/nowhere/envoy")
+    assert (done.returncode, "--envoy says /nowhere/envoy" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("gateway", ["shop/edge", "acme/dev/orders/west", "acme/dev/orders"])
 def test_bootstrap_for_an_envoy_elsewhere(tmp_path: Path, gateway: str) -> None:
     done = cellway("bootstrap", gateway, "--xds", "control.example:18000", "--node-id", "n1")

@@ -96,6 +96,15 @@ StateFolder = Annotated[
         show_default=False,
     ),
 ]
+EnvoyPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--envoy",
+        metavar="PATH",
+        help="The Envoy to run. Default: $CELLWAY_ENVOY, .envoy/bin/envoy, or the one on PATH.",
+        show_default=False,
+    ),
+]
 LogFormat = Annotated[
     Literal["console", "json"] | None,
     typer.Option(envvar="CELLWAY_LOG_FORMAT", help="Default: console on a terminal, else json.", show_default=False),

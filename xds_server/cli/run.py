@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from xds_server.cli.options import (
     CellAuthorities,
     CertificateLifetime,
     Controllers,
+    EnvoyPath,
     Folders,
     Geoip,
     LogFolders,
@@ -44,14 +44,7 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     log_folder: LogFolders = None,
-    envoy: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="The Envoy to run. Default: $CELLWAY_ENVOY, .envoy/bin/envoy, or the one on PATH.",
-            show_default=False,
-        ),
-    ] = None,
+    envoy: EnvoyPath = None,
     no_envoy: Annotated[bool, typer.Option("--no-envoy", help="Start none, as `serve` does.")] = False,
     stage: Annotated[
         list[str] | None,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from xds_server.cli.options import AddressPool, Color, Controllers, Geoip, LogFolders
+from xds_server.cli.options import AddressPool, Color, Controllers, EnvoyPath, Geoip, LogFolders
 from xds_server.cli.output import FOUND, console, print_diagnostics, trouble
 
 if TYPE_CHECKING:
     from xds_server.cli.reading import Reading
+    from xds_server.diagnostics import Diagnostic
 
 
 def validate(  # noqa: PLR0913, PLR0917 (options of a command)
@@ -33,6 +34,10 @@ def validate(  # noqa: PLR0913, PLR0917 (options of a command)
             show_default=False,
         ),
     ] = None,
+    with_envoy: Annotated[
+        bool, typer.Option("--with-envoy", help="Ask a real Envoy, too, whether it takes what each gateway gets.")
+    ] = False,
+    envoy: EnvoyPath = None,
     color: Color = "auto",
     address_pool: AddressPool = None,
     geoip: Geoip = None,
@@ -40,6 +45,8 @@ def validate(  # noqa: PLR0913, PLR0917 (options of a command)
     controller_name: Controllers = None,
 ) -> None:
     """Check policies, without network and without side effects. Exit code 1 if there are errors.
+
+    With --with-envoy every gateway's configuration is also shown to a real Envoy, which serves nothing.
 
     Example: cellway validate policies --ignore A111 -o github
     """
@@ -51,6 +58,8 @@ def validate(  # noqa: PLR0913, PLR0917 (options of a command)
     if reason := why_not_ignored(ignored):
         trouble(f"--ignore: {reason}")
     reading = read(paths or [Path()], options_of(controller_name, address_pool, geoip, log_folder))
+    if with_envoy:
+        reading = replace(reading, diagnostics=(*reading.diagnostics, *_tried(reading, envoy)))
     reading = replace(reading, diagnostics=tuple(one for one in reading.diagnostics if one.code not in ignored))
     if output == "json":
         _print_json(reading)
@@ -62,6 +71,21 @@ def validate(  # noqa: PLR0913, PLR0917 (options of a command)
         _print_text(reading, color)
     if has_errors(reading.diagnostics):
         raise typer.Exit(FOUND)
+
+
+def _tried(reading: Reading, option: Path | None) -> list[Diagnostic]:
+    """What a real Envoy refuses."""
+    import os
+
+    from xds_server.observe.trial_view import trial_view
+    from xds_server.supervise.binary import NoEnvoyError, find_envoy
+    from xds_server.supervise.trial import try_bootstrap
+
+    try:
+        binary = find_envoy(option, os.environ, Path.cwd())
+        return list(trial_view(reading.compiled, lambda bootstrap: try_bootstrap(binary, bootstrap)))
+    except (NoEnvoyError, OSError) as error:
+        trouble(str(error))
 
 
 def _print_text(reading: Reading, color: Literal["auto", "always", "never"]) -> None:
