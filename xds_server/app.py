@@ -28,7 +28,6 @@ from xds_server.cells.authority import Authorities
 from xds_server.cells.identities import wanted_identities
 from xds_server.compile import Compiled, Options
 from xds_server.diagnostics import Severity
-from xds_server.explain.request import Request
 from xds_server.fetch.loop import Fetcher, Web
 from xds_server.fetch.web import fetch_description
 from xds_server.load.watch import changes
@@ -37,7 +36,7 @@ from xds_server.observe.admin import AdminServer, admin_server, listen
 from xds_server.observe.alarms import Alarms
 from xds_server.observe.cells_view import CellsShown
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
-from xds_server.observe.explain_view import explain_view
+from xds_server.observe.explain_view import Question, explain_view
 from xds_server.observe.metrics import Metrics, State
 from xds_server.observe.proxies_view import Fleet, programming, progress, rejections
 from xds_server.observe.settings_view import cell_settings
@@ -384,9 +383,9 @@ class Server:
         """All findings."""
         return [diagnostic_json(diagnostic) for diagnostic in self._policies.diagnostics]
 
-    async def explain(self, request: Request, gateway: str | None) -> list[dict[str, Any]]:
-        """What every gateway, or this one, does with a request."""
-        return await asyncio.to_thread(explain_view, self._policies.compiled, request, gateway)
+    async def explain(self, question: Question) -> list[dict[str, Any]]:
+        """What gateways do with a request."""
+        return await asyncio.to_thread(explain_view, self._policies.compiled, question)
 
     def effective(self, cell: str, stage: str | None) -> list[dict[str, Any]] | None:
         """The settings that count in a cell, by stage, and who set each; None if there is no such cell."""

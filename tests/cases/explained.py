@@ -1,12 +1,13 @@
 """Whether what is explained of a request agrees with what Envoy answered to it.
 
-In: a snapshot, a request of a case and the answers of a real Envoy. Out: what differs. Where a filter that can answer
-by itself is switched on, every status is possible; nothing else is left open.
+In: a snapshot, a request of a case and the answers of a real Envoy. Out: what differs. Where a filter that may answer
+by itself is switched on, every status is possible; where one surely answers, only its own; nothing else is left open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from tests.cases.answers import Answer
@@ -21,7 +22,7 @@ from xds_server.snapshot.resource import Snapshot
 
 _PORTS = {"http": 10080, "https": 10443}
 _SERVERS = {**{f"echo-{n}": (10 + n, 3000) for n in (1, 2, 3)}, **{f"grpc-{n}": (20 + n, 3000) for n in (1, 2)}}
-_PASSIVE = {"envoy.filters.http.router", "envoy.filters.http.on_demand", "envoy.filters.http.header_mutation"}
+_REPLACED = "envoy.filters.http.custom_response"
 
 
 def disagreement(snapshot: Snapshot, block: Block, asked: Request, answers: Sequence[Answer]) -> str:
@@ -31,7 +32,7 @@ def disagreement(snapshot: Snapshot, block: Block, asked: Request, answers: Sequ
     url = f"{asked.scheme}://{asked.host}:{asked.port or _PORTS[asked.scheme]}{asked.path}"
     headers = [*asked.headers, ("content-type", "application/grpc")] if grpc else list(asked.headers)
     request = read_request("POST" if grpc else asked.method, url, headers)
-    found = explain(tables, request)
+    found = explain(tables, replace(request, source="127.0.0.1"))
     if len(found) != 1:
         return f"{len(found)} explanations"
     (one,) = found
@@ -44,11 +45,17 @@ def disagreement(snapshot: Snapshot, block: Block, asked: Request, answers: Sequ
 
 def _differs(one: Explained, answer: Answer, tables: Tables, block: Block) -> str:
     servers, statuses, places = _possible(one, tables, block)
+    refusals = [share.refusal for share in one.shares]
+    surely = {refusal.status for refusal in refusals if refusal is not None}
+    if surely and None not in refusals:
+        fine = answer.grpc or answer.status in surely or _REPLACED in one.filters
+        return "" if fine and answer.upstream == "none" else f"status {answer.status}, surely explained: {surely}"
+    open_ = any(verdict.decision == "mayAnswer" for share in one.shares for verdict in share.verdicts) or surely
     if answer.upstream != "none":
         if answer.upstream not in servers:
             return f"{answer.upstream} answered, explained: {servers or statuses}"
         return _sent_otherwise(one, answer)
-    if servers or set(one.filters) - _PASSIVE or answer.grpc:
+    if servers or open_ or answer.grpc or _REPLACED in one.filters:
         return ""
     if answer.status not in statuses:
         return f"status {answer.status}, explained: {statuses}"

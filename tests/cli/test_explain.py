@@ -54,14 +54,19 @@ def test_the_route_that_wins_and_the_one_that_lost() -> None:
 
 def test_what_a_policy_does_is_shown_with_its_place_and_without_its_secrets(tmp_path: Path) -> None:
     (tmp_path / "web.yaml").write_text(SECURED, encoding="utf-8")
-    done = cellway("explain", "GET", "http://web.example:10080/new/a?b=1", QUICKSTART, str(tmp_path))
+    asked = ("explain", "GET", "http://web.example:10080/new/a?b=1", QUICKSTART, str(tmp_path))
+    done = cellway(*asked, "-H", "x-key: some")
     assert done.returncode == 0, done.stderr
     for text in (f"api_keys ({tmp_path}/web.yaml:18)", "sends /new/a?b=1 with Host inside.example", "within 3 s"):
         assert text in done.stdout, done.stdout
-    moved = cellway("explain", "GET", "http://web.example:10080/old/a?b=1", QUICKSTART, str(tmp_path))
+    moved = cellway("explain", "GET", "http://web.example:10080/old/a?b=1", *asked[3:], "-H", "x-key: some")
     assert "redirects with status 301 to http://web.example:10080/new/a?b=1" in moved.stdout
-    answer = cellway("explain", "GET", "http://web.example/new", QUICKSTART, str(tmp_path), "-o", "json").stdout
+    keyless = cellway("explain", "GET", "http://web.example/new", QUICKSTART, str(tmp_path), "-o", "json")
+    assert keyless.returncode == 1, keyless.stderr
+    answer = keyless.stdout
     (item,) = json.loads(answer)["items"]
+    decided = item["routes"][0]["decisions"][0]
+    assert (decided["decision"], decided["status"], decided["says"]) == ("answers", 401, "no key is in x-key")
     assert item["filters"][0] == "envoy.filters.http.api_key_auth"
     assert item["routes"][0]["forwards"]["timeout"] == 3
     assert "planted-secret-value" not in answer + done.stdout

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 
 from tests import names
 from tests.e2e import shop
+from tests.e2e.explained import outcome
 from tests.e2e.load import Load
 from tests.e2e.running import Cellway
 from tests.e2e.shop import EAST, NORTH, SOUTH, WEST, url
@@ -280,3 +283,37 @@ def test_a_canary_on_west_gets_its_share(cellway: Cellway) -> None:
         cellway.wait()
         time.sleep(0.5)
     assert load.failures() == {}
+
+
+def test_gateways_do_what_is_explained(cells: Cellway) -> None:
+    """Random requests from the internet and from components, through north, east and west."""
+    chance = random.Random(7)
+    addresses = {server.name: f"{server.address}:{server.port}" for server in cells.upstreams}
+    outside = ("shop.example.com", "api.shop.example.com", "other.example")
+    inside = (ORDERS, "http.api.orders.cell.internal", "catalog.orders.cell.internal", "api.payments.cell.internal")
+    reached = set()
+    for _ in range(80):
+        cell = chance.choice(("storefront", "orders"))
+        direction, hosts = chance.choice(((NORTH, outside), (EAST, inside), (EAST, inside)))
+        host, method = chance.choice(hosts), chance.choice(("GET", "POST", "DELETE", "OPTIONS"))
+        path = chance.choice(("/", "/v1", "/v1/../x", "/api", "/apis", "/v1/a%2fb", "//v1/x?y=1"))
+        headers = chance.choice(({}, {}, bearer(), {"Origin": "https://a.example", "x-cell-caller": "x"}))
+        query = [("method", method), ("url", f"http://{host}{path}"), ("stage", "dev")]
+        query += [("gateway", f"acme/dev/{cell}/{'north' if direction == NORTH else 'east'}")]
+        query += [("header", f"{name}:{value}") for name, value in headers.items()]
+        (explained,) = cells.api(f"explain?{urlencode(query)}")["items"]
+        wanted = outcome(explained)
+        with httpx.Client(timeout=10) as client:
+            request = client.build_request(method, url(cells, cell, direction), headers={"Host": host, **headers})
+            request.url = request.url.copy_with(raw_path=path.encode())
+            answer = client.send(request)
+        what = (
+            f"{method} {host}{path} {list(headers)} at {cell}/{direction}: {answer.status_code} {answer.text}\n{wanted}"
+        )
+        server = answer.json()["server"] if answer.status_code == 200 and answer.text.startswith("{") else ""
+        if server:
+            assert addresses[server] in wanted.endpoints, what
+        else:
+            assert answer.status_code in wanted.statuses, what
+        reached.add(server or answer.status_code)
+    assert {"web", "bff", "api", "catalog", "payments-api", 400, 401, 403, 404} <= reached

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from xds_server.compile import Compiled
-from xds_server.explain.request import Request
+from xds_server.explain.request import NotARequestError
 from xds_server.observe.admin import admin_application, is_own_host
 from xds_server.observe.cells_view import CellsShown
+from xds_server.observe.explain_view import Question
 from xds_server.observe.usage import Report
 from xds_server.releases.requests import Kind
 
@@ -44,8 +45,11 @@ class Fake:
         self.moved.append((kind, body))
         return 200, {"moved": True}
 
-    async def explain(self, request: Request, gateway: str | None) -> list[dict[str, Any]]:
-        return [{"asked": [request.method, request.host, request.headers, gateway]}]
+    async def explain(self, question: Question) -> list[dict[str, Any]]:
+        if question.stage == "nowhere":
+            raise NotARequestError("there is no stage nowhere")
+        request, narrower = question.request, [question.gateway, question.sender, question.stage]
+        return [{"asked": [request.method, request.host, request.headers, *narrower]}]
 
     async def usage(self) -> Report:
         return Report((), {"acme/dev/front/east": 3, "acme/prod/front/east": 0})
@@ -113,8 +117,11 @@ async def test_views_are_json_with_items() -> None:
 
 
 async def test_a_request_is_explained() -> None:
-    answer = await ask(Fake(), "/api/v1/explain?method=PUT&url=http://a.example/&header=X-A:1&header=x-a:2&gateway=b/c")
-    assert answer.json() == {"items": [{"asked": ["PUT", "a.example", {"x-a": ["1", "2"]}, "b/c"]}]}
+    query = "method=PUT&url=http://a.example/&header=X-A:1&header=x-a:2&gateway=b/c&from=front&stage=dev"
+    answer = await ask(Fake(), f"/api/v1/explain?{query}")
+    assert answer.json() == {"items": [{"asked": ["PUT", "a.example", {"x-a": ["1", "2"]}, "b/c", "front", "dev"]}]}
+    unknown = await ask(Fake(), "/api/v1/explain?url=http://a.example/&stage=nowhere")
+    assert (unknown.status_code, unknown.json()["message"]) == (400, "there is no stage nowhere")
     refused = await ask(Fake(), "/api/v1/explain?url=nothing")
     assert (refused.status_code, "no URL" in refused.json()["message"]) == (400, True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,10 +13,9 @@ from xds_server.cli.output import FOUND, console, trouble
 
 if TYPE_CHECKING:
     from xds_server.compile import Options
-    from xds_server.explain.request import Request
+    from xds_server.observe.explain_view import Question
 
 Json = Mapping[str, Any]
-_MOST_TRIED = 20
 
 
 def explain(  # noqa: PLR0913, PLR0917 (options of a command)
@@ -32,6 +31,16 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     gateway: Annotated[
         str | None, typer.Option(metavar="NAMESPACE/NAME", help="Only this gateway.", show_default=False)
     ] = None,
+    sender: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="IP|SPIFFE|CELL[/COMPONENT]",
+            help="Who asks: an address, a certificate, or a cell, which asks at its own gateway.",
+            show_default=False,
+        ),
+    ] = "",
+    stage: Annotated[str | None, typer.Option(help="Only gateways of this stage.", show_default=False)] = None,
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print it.")] = "text",
     admin: Admin = DEFAULT_ADMIN,
     address_pool: AddressPool = None,
@@ -41,13 +50,13 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
 ) -> None:
     """Show the way of a request: listener, host, the routes that lost and why, the one that wins, and where it leads.
 
-    Exit code 1 if nothing would take the request.
+    Exit code 1 if nothing would take the request, or a filter surely refuses it.
     """
     import json
 
     from xds_server.cli.reading import options_of
     from xds_server.explain.request import NotARequestError, read_request
-    from xds_server.observe.explain_view import is_served
+    from xds_server.observe.explain_view import Question, is_served
 
     pairs = [_pair(one) for one in header or ()]
     try:
@@ -55,11 +64,12 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     except NotARequestError as error:
         trouble(str(error))
     if paths:
-        answers: list[Json] = _from_files(
-            paths, request, gateway, options_of(controller_name, address_pool, geoip, log_folder)
-        )
+        question = Question(request, gateway, sender, stage)
+        answers: list[Json] = _from_files(paths, question, options_of(controller_name, address_pool, geoip, log_folder))
     else:
-        answers = _from_server(admin, method.upper(), url, pairs, gateway)
+        query = [("method", method.upper()), ("url", url), *(("header", f"{name}:{value}") for name, value in pairs)]
+        narrower = {"gateway": gateway, "from": sender, "stage": stage}
+        answers = _from_server(admin, [*query, *((name, value) for name, value in narrower.items() if value)])
     if output == "json":
         print(json.dumps({"items": answers}, indent=2))
     else:
@@ -75,25 +85,26 @@ def _pair(written: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _from_files(paths: list[Path], request: Request, gateway: str | None, options: Options) -> list[Json]:
+def _from_files(paths: list[Path], question: Question, options: Options) -> list[Json]:
     from xds_server.cli.reading import read
+    from xds_server.explain.request import NotARequestError
     from xds_server.observe.explain_view import explain_view
 
     compiled = read(paths, options).compiled
-    if gateway is not None and gateway not in compiled.snapshots:
-        trouble(f"there is no gateway {gateway}; there are: {', '.join(sorted(compiled.snapshots)) or 'none'}")
-    return list(explain_view(compiled, request, gateway))
+    if question.gateway is not None and question.gateway not in compiled.snapshots:
+        known = ", ".join(sorted(compiled.snapshots)) or "none"
+        trouble(f"there is no gateway {question.gateway}; there are: {known}")
+    try:
+        return list(explain_view(compiled, question))
+    except NotARequestError as error:
+        trouble(str(error))
 
 
-def _from_server(
-    admin: str, method: str, url: str, headers: Iterable[tuple[str, str]], gateway: str | None
-) -> list[Json]:
+def _from_server(admin: str, query: list[tuple[str, str]]) -> list[Json]:
     from urllib.parse import urlencode
 
     from xds_server.cli.asking import ask
 
-    query = [("method", method), ("url", url), *(("header", f"{name}:{value}") for name, value in headers)]
-    query += [("gateway", gateway)] if gateway else []
     code, answer = ask(admin, f"/api/v1/explain?{urlencode(query)}", 30)
     if code != 200:
         trouble(str(answer.get("message", f"the server at {admin} answers {code}")))
@@ -102,61 +113,11 @@ def _from_server(
 
 
 def _print(answers: list[Json]) -> None:
+    from xds_server.observe.explain_text import lines
+
     out = console()
     if not answers:
         out.print("no gateway has a listener for this request")
     for one in answers:
-        for line in _lines(one):
+        for line in lines(one):
             out.print(line, markup=False)
-
-
-def _lines(one: Json) -> Iterable[str]:
-    yield f"gateway {one['gateway']}, listener {one['listener']}"
-    if one["filterChain"]:
-        yield f"  filter chain  {one['filterChain']}"
-    if one["virtualHost"]:
-        yield f"  virtual host  {one['virtualHost']}"
-        yield f"  path          {one['path']}"
-    for tried in one["tried"][:_MOST_TRIED]:
-        yield f"  not           {tried['route']}{_where(tried)}: {tried['reason']}"
-    if len(one["tried"]) > _MOST_TRIED:
-        yield f"  not           {len(one['tried']) - _MOST_TRIED} more routes"
-    for route in one["routes"]:
-        yield from _route(route)
-    for cluster in one["clusters"]:
-        yield f"  connections go to {_to(cluster)}"
-    if one["refusal"]:
-        status = f"status {one['status']}" if one["status"] else "no answer"
-        yield f"  {status}: {one['refusal']}"
-
-
-def _route(route: Json) -> Iterable[str]:
-    share = "" if route["percent"] == 100 else f" for {route['percent']:g} % of such requests"
-    yield f"  route         {route['route']}{_where(route)}{share}"
-    for setting in route["settings"]:
-        yield f"    {setting['feature']}{_where(setting)}"
-    if responds := route.get("responds"):
-        yield f"    answers with status {responds['status']}"
-    if redirects := route.get("redirects"):
-        yield f"    redirects with status {redirects['status']} to {redirects['location']}"
-    if forwards := route.get("forwards"):
-        yield f"    sends {forwards['path']} with Host {forwards['host'] or 'of the endpoint'}"
-        if forwards["timeout"] is not None:
-            yield f"    within {forwards['timeout']:g} s" if forwards["timeout"] else "    without a time limit"
-        if forwards["retries"]:
-            yield f"    again up to {forwards['retries']} times on {forwards['retryOn']}"
-        total = sum(cluster["weight"] for cluster in forwards["clusters"])
-        for cluster in forwards["clusters"]:
-            part = f"{100 * cluster['weight'] / total:.3g} % " if len(forwards["clusters"]) > 1 else ""
-            yield f"    to {part}{_to(cluster)}"
-        for mirror in forwards["mirrors"]:
-            yield f"    and a copy to {mirror}"
-
-
-def _to(cluster: Json) -> str:
-    return f"{cluster['name']}: {', '.join(cluster['endpoints']) or 'no endpoint'}"
-
-
-def _where(made: Json) -> str:
-    places = [f"{one['file']}:{one['line']}" for one in made["madeBy"]]
-    return f" ({', '.join(dict.fromkeys(places))})" if places else ""

@@ -79,11 +79,19 @@ def _parameter(matcher: QueryParameterMatcher, request: Request) -> str:
 
 
 def _cookie(matcher: CookieMatcher, request: Request) -> str:
-    """Of several cookies with the name the first counts."""
-    pairs = [pair.strip().partition("=") for line in request.headers.get("cookie", ()) for pair in line.split(";")]
-    value = next((text.strip('"') for name, _, text in pairs if name == matcher.name), None)
+    value = request.cookies.get(matcher.name)
     what = f"the cookie {matcher.name}"
     return f"{what} is missing" if value is None else _text(what, matcher.string_match, value)
+
+
+def header_fits(matcher: HeaderMatcher, request: Request) -> bool:
+    """Whether the request has such a header."""
+    return not _header(matcher, request)
+
+
+def parameter_fits(matcher: QueryParameterMatcher, request: Request) -> bool:
+    """Whether the request has such a query parameter."""
+    return not _parameter(matcher, request)
 
 
 def fits(matcher: StringMatcher, value: str) -> bool:

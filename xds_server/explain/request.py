@@ -25,7 +25,11 @@ class NotARequestError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request. `port` None: any port that speaks the scheme. `headers` are values by name in
-    lower case."""
+    lower case.
+
+    `source` is the client's address, `peer` the URI in its certificate, `server_name` what TLS asks for instead of the
+    host; empty: not known.
+    """
 
     method: str
     scheme: Literal["http", "https"]
@@ -33,6 +37,9 @@ class Request:
     port: int | None
     path: str
     headers: Mapping[str, tuple[str, ...]]
+    source: str = ""
+    peer: str = ""
+    server_name: str = ""
 
     @property
     def bare_path(self) -> str:
@@ -47,6 +54,16 @@ class Request:
             name, _, value = part.partition("=")
             if part:
                 found.setdefault(name, value)
+        return found
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """The cookies; of several with one name the first counts."""
+        found: dict[str, str] = {}
+        for part in (part for line in self.headers.get("cookie", ()) for part in line.split(";")):
+            name, equals, value = part.strip().partition("=")
+            if equals:
+                found.setdefault(name, value.strip('"'))
         return found
 
 

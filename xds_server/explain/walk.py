@@ -2,7 +2,7 @@
 
 In: the tables of a gateway and a request. Out: an `Answer` for every listener that would take it: the filter chain, the
 virtual host, the routes that were tried before and why each lost, the routes that divide the requests, or the status
-that Envoy answers by itself. What filters decide (a token, a limit) is beyond this.
+that Envoy answers by itself. What filters decide is in `filters`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import HeaderValueOption
 from xds_server.envoy_api.envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from xds_server.envoy_api.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
-from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import FilterConfig, Route, VirtualHost
+from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -22,11 +22,14 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
 from xds_server.envoy_api.envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
     HeaderMutation,
 )
+from xds_server.explain.filters import is_on, verdicts
 from xds_server.explain.matching import fits, why_not
 from xds_server.explain.request import Request, has_escaped_slash, normal_path, without_double_slashes
 from xds_server.explain.tables import Tables, manager_of, proxy_of, unpacked
+from xds_server.explain.verdict import Verdict
 
 MILLION = 1_000_000
+_PEER = "%DOWNSTREAM_PEER_URI_SAN%"
 Manager = HttpConnectionManager
 
 
@@ -40,10 +43,16 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A route and how many of a million such requests it takes."""
+    """A route and how many of a million such requests it takes. `verdicts` are what filters make of them before it acts."""
 
     route: Route
     parts: int
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def refusal(self) -> Verdict | None:
+        """The filter that surely answers in place of the route."""
+        return next((one for one in self.verdicts if one.decision == "answers"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +101,10 @@ def _has_tls(listener: Listener) -> bool:
 
 
 def _at_listener(listener: Listener, tables: Tables, request: Request) -> Answer:
-    chain = _chain_for(listener, request.host if request.scheme == "https" else "")
+    server_name = (request.server_name or request.host) if request.scheme == "https" else ""
+    chain = _chain_for(listener, server_name)
     if chain is None:
-        return Answer(listener.name, refusal=f"no filter chain is for the server name {request.host}")
+        return Answer(listener.name, refusal=f"no filter chain is for the server name {server_name}")
     answer = Answer(listener.name, chain.name)
     manager = manager_of(chain)
     if manager is None:
@@ -162,12 +172,12 @@ def _early(manager: Manager, request: Request) -> dict[str, tuple[str, ...]]:
                 matcher = one.remove_on_match.key_matcher
                 headers = {name: value for name, value in headers.items() if not fits(matcher, name)}
             elif one.HasField("append"):
-                _append(headers, one.append)
+                _append(headers, one.append, request.peer)
     return headers
 
 
-def _append(headers: dict[str, tuple[str, ...]], option: HeaderValueOption) -> None:
-    name, value = option.header.key.lower(), option.header.value
+def _append(headers: dict[str, tuple[str, ...]], option: HeaderValueOption, peer: str) -> None:
+    name, value = option.header.key.lower(), option.header.value.replace(_PEER, peer).replace("%%", "%")
     if name not in headers or option.append_action == HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD:
         headers[name] = (value,)
     elif option.append_action == HeaderValueOption.APPEND_IF_EXISTS_OR_ADD:
@@ -198,7 +208,9 @@ def _in_host(answer: Answer, host: VirtualHost, manager: Manager, request: Reque
     answer = replace(answer, tried=tuple(tried), shares=tuple(shares))
     if not shares:
         return replace(answer, refusal=f"no route of {answer.host} fits", status=404)
-    return replace(answer, filters=tuple(_filters(manager, [one.route for one in shares])))
+    filters = tuple(_filters(manager, [one.route for one in shares]))
+    decided = tuple(replace(one, verdicts=verdicts(manager, one.route, request)) for one in shares)
+    return replace(answer, filters=filters, shares=decided)
 
 
 def _is_share(route: Route) -> bool:
@@ -208,9 +220,5 @@ def _is_share(route: Route) -> bool:
 def _filters(manager: Manager, routes: Sequence[Route]) -> Iterable[str]:
     """The filters that see a request: those of the listener, and those that a route switches on."""
     for one in manager.http_filters:
-        configs = [
-            route.typed_per_filter_config[one.name] for route in routes if one.name in route.typed_per_filter_config
-        ]
-        off = [config for config in configs if (own := unpacked(config, FilterConfig)) and own.disabled]
-        if len(off) < len(configs) or not (configs or one.disabled):
+        if any(is_on(one, route) for route in routes):
             yield one.name

@@ -22,8 +22,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from xds_server.explain.request import NotARequestError, read_request
-from xds_server.explain.request import Request as Asked
 from xds_server.observe.cells_api import Cells, cell_routes
+from xds_server.observe.explain_view import Question
 from xds_server.observe.usage import usage_view
 from xds_server.types import parse_duration
 
@@ -50,8 +50,8 @@ class Watched(Cells, Protocol):
         """The settings that count in a cell, by stage, and who set each; None if there is no such cell."""
         ...
 
-    async def explain(self, request: Asked, gateway: str | None) -> list[dict[str, Any]]:
-        """What every gateway, or this one, does with a request."""
+    async def explain(self, question: Question) -> list[dict[str, Any]]:
+        """What gateways do with a request. NotARequestError if nobody could ask this."""
         ...
 
     async def metrics(self) -> bytes:
@@ -164,9 +164,11 @@ def _explaining(watched: Watched) -> Handler:
         headers = [(name, value) for name, _, value in (one.partition(":") for one in asked.getlist("header"))]
         try:
             wanted = read_request(asked.get("method", "GET"), asked.get("url", ""), headers)
+            question = Question(wanted, asked.get("gateway"), asked.get("from", ""), asked.get("stage"))
+            items = await watched.explain(question)
         except NotARequestError as error:
             return JSONResponse({"message": str(error)}, 400)
-        return JSONResponse({"items": await watched.explain(wanted, asked.get("gateway"))})
+        return JSONResponse({"items": items})
 
     return handle
 
