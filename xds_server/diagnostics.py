@@ -164,7 +164,7 @@ CATALOGUE: Mapping[str, Code] = {
     "C122": _error("label cellway.dev/stages: {reason}"),
     "C123": _error("there is no release '{name}' here{kept}"),
     "C125": _error("this override changes nothing: {reason}"),
-    "C124": _error("hosts of production stay in production: {reason}"),
+    "C124": _error("what production has stays in production: {reason}"),
     "C111": _error("gateways of trust domain {domain} get no certificates: {reason}"),
     # -- attach --------------------------------------------------------------------------------------
     "A101": _error("{name} is already defined at {first}; this one is not used"),

@@ -96,13 +96,19 @@ def hosts_of(spec: CellSpec, bound: CellBindingSpec) -> tuple[str, ...]:
 
 
 def bind(
-    cells: Mapping[str, Object], bindings: Iterable[Object], chains: Chains, asked: Asked, problems: list[Diagnostic]
+    cells: Mapping[str, Object],
+    bindings: Iterable[Object],
+    chains: Chains,
+    asked: Asked,
+    production: Mapping[str, str],
+    problems: list[Diagnostic],
 ) -> dict[str, Bound]:
-    """The cells of the stage. `bindings` are those of all stages, in the order of their age."""
-    bindings = list(bindings)
+    """The cells of the stage. `bindings` are those of all stages, in the order of their age.
+
+    `production` are hosts that the stage may not have, each with the name of the binding that has it.
+    """
     bound: dict[str, Bound] = {}
     addresses: dict[str, tuple[str, str]] = {}
-    production = _production_hosts(cells, bindings, asked)
     for binding in bindings:
         spec = binding.spec
         assert isinstance(spec, CellBindingSpec)
@@ -173,19 +179,6 @@ def _is_in(binding: Object, spec: CellBindingSpec, asked: Asked, problems: list[
         path = "release" if spec.release else "stage"
         problems.append(binding.diagnose("C123", path, hint=close(wanted, known), name=wanted, kept=kept))
     return bool(name)
-
-
-def _production_hosts(cells: Mapping[str, Object], bindings: Iterable[Object], asked: Asked) -> dict[str, str]:
-    """The hosts of other stages that are production, each with the name of its binding."""
-    production = {stage.name for stage in asked.organization.stages if stage.production}
-    found: dict[str, str] = {}
-    for binding in bindings if not asked.stage.production else ():
-        spec = binding.spec
-        assert isinstance(spec, CellBindingSpec)
-        cell = cells.get(spec.cell)
-        if spec.stage in production and cell is not None and isinstance(cell.spec, CellSpec):
-            found |= dict.fromkeys(hosts_of(cell.spec, spec), binding.name)
-    return found
 
 
 def _reserved(

@@ -100,6 +100,8 @@ def missing_credential(cell: Bound, external: External, plan: Plan) -> str:
     if credential is None or isinstance(credential, str) or override_problem(outside):
         return ""
     name = credential.secret_ref.name
+    if (cell.name, name) in plan.withheld:
+        return f"Secret {cell.name}/{name} for its credential is production's, and stage {plan.stage} is not production"
     known = plan.secrets.get((cell.name, name))
     if known is None:
         return f"there is no Secret {cell.name}/{name} for its credential"

@@ -115,16 +115,29 @@ def north_hosts(cell: Bound) -> tuple[str, ...]:
     return tuple(host for host in hosts_of(cell.spec, cell.bound) if host not in cell.reserved)
 
 
-def _certificate(cell: Bound) -> str:
+def certificate_of(cell: Bound) -> str:
+    """The Secret that north shows; empty where it speaks plain HTTP."""
     for settings in (cell.bound.overrides.gateways.north, cell.spec.gateways.north):
         if settings is not None and settings.tls is not None:
             return settings.tls.certificate_ref
     return ""
 
 
+def _check_certificate(cell: Bound, name: str, plan: Plan, output: Output) -> None:
+    """A certificate that is production's is not there in other stages; here it is said why."""
+    if (cell.name, name) in plan.withheld:
+        override = cell.bound.overrides.gateways.north
+        item = cell.binding if override is not None and override.tls is not None else cell.item
+        path = ("overrides",) if item is cell.binding else ()
+        reason = f"a binding of production names Secret {cell.name}/{name}; stage {plan.stage} does not get it"
+        hint = "give this stage its own: overrides.gateways.north.tls.certificateRef"
+        place = (*path, "gateways", "north", "tls", "certificateRef")
+        output.problems.append(item.diagnose("C124", *place, hint=hint, reason=reason))
+
+
 def _https_listeners(cell: Bound) -> dict[str, str]:
     """The names of north's TLS listeners by host: one each, so that SNI decides who sees the certificate."""
-    hosts = north_hosts(cell) if _certificate(cell) else ()
+    hosts = north_hosts(cell) if certificate_of(cell) else ()
     return {host: "https" if number == 0 else f"https.{host}" for number, host in enumerate(hosts)}
 
 
@@ -143,7 +156,8 @@ def split_matches(rule: Json, matches: list[Json]) -> list[Json]:
 
 def add_north(sections: Sections, plan: Plan, taken: dict[tuple[str, str], str], output: Output) -> None:
     """The north gateway and its routes. `taken` holds the (host, path) pairs of all cells so far."""
-    cell, certificate = sections.cell, _certificate(sections.cell)
+    cell, certificate = sections.cell, certificate_of(sections.cell)
+    _check_certificate(cell, certificate, plan, output)
     ports = cell.bound.ports
     listeners: list[Json] = [{"name": "http", "protocol": "HTTP", "port": ports.http}]
     tls = {"certificateRefs": [{"name": certificate, "kind": "Secret"}]}
@@ -222,7 +236,7 @@ def tls_settings(cell: Bound) -> Iterator[SectionSettings]:
     """What counts for TLS on north and who set it, where there is TLS."""
     layers = _tls_layers(cell)
     leaves = trace(merge_layers(layers), layers, ())
-    if leaves and _certificate(cell):
+    if leaves and certificate_of(cell):
         yield SectionSettings(cell.name, cell.bound.stage, "north", "tls", leaves)
 
 

@@ -32,7 +32,7 @@ from xds_server.model.cell_kinds import CellSpec
 from xds_server.model.gateway_api import RouteSpec
 from xds_server.model.object import Object
 from xds_server.status import Status
-from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key
+from xds_server.types import CELLWAY_GROUP, CORE_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,12 @@ def lower_cells(
     output = Output()
     plan = _vouched(make_plan(ordered, output.problems, stage, releases), ordered, authorities, output)
     sections = {name: read_sections(cell, plan) for name, cell in plan.cells.items()}
-    others = [item for item in ordered if item.key.group != CELLWAY_GROUP]
-    _add_gateways(sections, plan, output)
+    others = [item for item in ordered if item.key.group != CELLWAY_GROUP and not _is_withheld(item, plan)]
+    paths = _add_gateways(sections, plan, output)
     _check_declared(sections, plan, output)
     output.problems += check_classes(ordered)
     written = frozenset(item.key for item in others if item.key not in output.objects)
-    lowering = Lowering(plan, sections, written, output, {item.key: item for item in others})
+    lowering = Lowering(plan, sections, written, output, {item.key: item for item in others}, paths)
     others = take_routes(others, lowering)
     others, attached = take_policies(others, lowering)
     for one in sections.values():
@@ -128,7 +128,13 @@ def _vouched(plan: Plan, objects: Iterable[Object], authorities: Authorities | N
     return replace(plan, authority=authority)
 
 
-def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) -> None:
+def _is_withheld(item: Object, plan: Plan) -> bool:
+    """Secrets of production: for all other stages they are not there, whoever asks for them."""
+    return (item.key.group, item.key.kind) == (CORE_GROUP, "Secret") and (item.namespace, item.name) in plan.withheld
+
+
+def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) -> dict[tuple[str, str], str]:
+    """Make the gateways. Returns whose each host and path is on the internet: `<cell>.<component>.<endpoint>`."""
     taken: dict[tuple[str, str], str] = {}
     # The older cell keeps a host that two want.
     for one in sorted(sections.values(), key=lambda of: (of.cell.item.meta.created or "9999", of.cell.item.key)):
@@ -141,6 +147,7 @@ def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) 
             add_east(one, plan, output)
         if "south" in directions:
             add_south(one, plan, output)
+    return taken
 
 
 def _check_declared(sections: Mapping[str, Sections], plan: Plan, output: Output) -> None:

@@ -18,9 +18,10 @@ from xds_server.types import GATEWAY_GROUP, Key
 class Lowering:
     """`written` are the identities of written objects that are no cells, without those that a derived object takes.
 
-    `others` are all objects that are no cells. `added` are the routes that a cell has on top of those of its endpoints;
-    `carried` says for which sections a written route stands, `kept` which of these routes have other parents, too,
-    `replaced` who took a derived route's place; `closed` are sections that stay shut because of a written object.
+    `others` are all objects that are no cells. `paths` says whose each host and path is on the internet. `added` are the
+    routes that a cell has on top of those of its endpoints; `carried` says for which sections a written route stands, `kept`
+    which of these routes have other parents, too, `replaced` who took a derived route's place; `closed` are sections that
+    stay shut because of a written object.
     """
 
     plan: Plan
@@ -28,6 +29,7 @@ class Lowering:
     written: frozenset[Key]
     output: Output
     others: Mapping[Key, Object] = field(default_factory=dict)
+    paths: dict[tuple[str, str], str] = field(default_factory=dict)
     added: dict[str, list[Added]] = field(default_factory=dict)
     carried: dict[Key, list[str]] = field(default_factory=dict)
     kept: set[Key] = field(default_factory=set)

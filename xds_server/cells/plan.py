@@ -7,10 +7,11 @@ reported and leaves the rest alone. No gateway or route is made here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xds_server.cells.authority import Authority
 from xds_server.cells.bindings import Asked, Bound, bind, close
+from xds_server.cells.production import production_hosts, production_secrets
 from xds_server.cells.releases import NO_RELEASES, Releases
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import (
@@ -42,7 +43,8 @@ class Plan:
 
     `declared` holds every readable cell, bound or not; `elsewhere` are those that other stages bind;
     `secrets` the keys that Secrets have; `authority` vouches for the gateways, None where placeholders will do. Without a
-    `readable` organization no cell is bound.
+    `readable` organization no cell is bound. Where the stage is not production, `reserved` are hosts of production and
+    `withheld` are its Secrets.
     """
 
     organization: OrganizationSpec
@@ -56,6 +58,8 @@ class Plan:
     secrets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     authority: Authority | None = None
     readable: bool = True
+    reserved: Mapping[str, str] = field(default_factory=dict)
+    withheld: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def first(self) -> bool:
@@ -110,8 +114,10 @@ def make_plan(
     chosen = next((one for one in spec.stages if one.name == stage), spec.stages[0])
     cells, bindings = by_kind.get("Cell", {}), list(by_kind.get("CellBinding", {}).values())
     chains = {cell: _classes(item, by_kind.get("CellClass", {}), spec, problems) for cell, item in cells.items()}
+    asked = Asked(spec, chosen, releases)
+    hosts, withheld = production_hosts(cells, bindings, asked), production_secrets(bindings, asked)
     if organization.readable:
-        bound = bind(cells, bindings, chains, Asked(spec, chosen, releases), problems)
+        bound = bind(cells, bindings, chains, asked, hosts, problems)
     else:
         reason = f"the Organization {name} has errors, and nothing is bound without it"
         problems += [one.diagnose("C104", reason=reason) for one in bindings]
@@ -122,8 +128,9 @@ def make_plan(
         externals[external] = External(item, item.spec)
     trust = spec.domain_of(chosen)
     elsewhere = _bound_somewhere(bindings, {one.name for one in spec.stages} if organization.readable else None)
-    readable = organization.readable
-    return Plan(spec, name, chosen.name, trust, cells, bound, externals, elsewhere, secrets, readable=readable)
+    readable, secrets = organization.readable, {key: one for key, one in secrets.items() if key not in withheld}
+    plan = Plan(spec, name, chosen.name, trust, cells, bound, externals, elsewhere, secrets, readable=readable)
+    return replace(plan, reserved=hosts, withheld=withheld)
 
 
 def _bound_somewhere(bindings: Iterable[Object], stages: Collection[str] | None) -> frozenset[str]:

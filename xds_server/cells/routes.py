@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from xds_server.cells.derive import VERSIONS, Output
-from xds_server.cells.ingress import add_backend, backend_ref, north_hosts, parent_refs
+from xds_server.cells.ingress import add_backend, backend_ref, parent_refs
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.merge import Layer, merge_layers
 from xds_server.cells.plan import Plan, close
+from xds_server.cells.public import fit_hosts
 from xds_server.cells.sections import Added, Door, Sections
 from xds_server.cells.west import ANY_CELL, guarded, west_hosts
 from xds_server.diagnostics import Positions
@@ -97,18 +98,10 @@ def _section(ref: ParentRef, item: Object, lowering: Lowering) -> tuple[str, str
 
 
 def _attach(item: Object, number: int, cell: str, section: str, lowering: Lowering) -> None:
-    known, direction, output = lowering.sections.get(cell), section.partition(".")[0], lowering.output
     if cell == item.namespace and lowering.plan.is_only_elsewhere(cell):
         return
-    reason, hint = "", ""
-    if cell != item.namespace:
-        reason = f"a route attaches to the cell of its own namespace ({item.namespace}), not to {cell}"
-    elif known is None:
-        reason, hint = f"there is no bound cell {cell}", close(cell, lowering.sections)
-    elif direction not in _DIRECTIONS:
-        reason = "a route attaches to north or west; what leaves a cell is declared in its dependencies"
-    elif not known.routes(section):
-        reason, hint = f"cell {cell} has no section '{section}'", close(section, known.names())
+    known, direction, output = lowering.sections.get(cell), section.partition(".")[0], lowering.output
+    reason, hint = _refusal(item, cell, section, lowering)
     if reason or known is None:
         output.problems.append(item.diagnose("C108", "parentRefs", number, hint=hint, reason=reason))
         return
@@ -119,26 +112,52 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
             return
         name, shut = f"{name}.closed", True
     rules = _written(item).get("rules") or [{}]
-    spec = {
-        **_written(item),
-        "rules": [_rule(rule, place, item, known, direction, output) for place, rule in enumerate(rules)],
-    }
-    if door is not None:
-        _inherit(spec, door, known, lowering.plan)
-    elif direction == "west":
-        spec["rules"] = guarded(spec["rules"], ANY_CELL)
-    if door is None and direction == "west" and "hostnames" not in spec:
-        output.problems.append(item.diagnose("C110", reason="a route on west needs hostnames; it answers 500"))
-        spec["hostnames"], shut = _all_west_hosts(known, lowering.plan), True
-    spec["parentRefs"] = parent_refs(known.cell, direction, spec.get("hostnames") or ())
+    built = [_rule(rule, place, item, known, direction, output) for place, rule in enumerate(rules)]
+    spec = {**_written(item), "rules": built}
+    fitting = _fit(item, (name, direction), spec, (known, door, number), lowering)
+    if fitting is None:
+        return
+    spec["parentRefs"] = parent_refs(known.cell, direction, spec["hostnames"])
     if door is None:
         lowering.added.setdefault(cell, []).append(Added(_DIRECTIONS[direction], name, item.source.positions.start))
     place = section if door else f"{direction}/{name}"
     lowering.carried[item.key].append(place)
     if not _derive(item, name, spec, lowering, known):
         place, shut = section, True
-    if shut:
+    if shut or fitting:
         lowering.closed.append((cell, place, replace(item, broken=True)))
+
+
+def _refusal(item: Object, cell: str, section: str, lowering: Lowering) -> tuple[str, str]:
+    """Why a route cannot be attached to a section, and a hint; empty if it can."""
+    known = lowering.sections.get(cell)
+    if cell != item.namespace:
+        return f"a route attaches to the cell of its own namespace ({item.namespace}), not to {cell}", ""
+    if known is None:
+        return f"there is no bound cell {cell}", close(cell, lowering.sections)
+    if section.partition(".")[0] not in _DIRECTIONS:
+        return "a route attaches to north or west; what leaves a cell is declared in its dependencies", ""
+    if not known.routes(section):
+        return f"cell {cell} has no section '{section}'", close(section, known.names())
+    return "", ""
+
+
+def _fit(
+    item: Object, named: tuple[str, str], spec: Json, place: tuple[Sections, Door | None, int], lowering: Lowering
+) -> bool | None:
+    """Give a route its hosts, and what else it has from where it is. True: it is shut; None: it is not attached."""
+    (name, direction), (known, door, _) = named, place
+    if door is not None:
+        _inherit(spec, door, known, lowering.plan)
+        return fit_hosts(item, name, spec, place, lowering) if door.direction == "north" else False
+    if direction == "west":
+        spec["rules"] = guarded(spec["rules"], ANY_CELL)
+        if spec.get("hostnames"):
+            return False
+        lowering.output.problems.append(item.diagnose("C110", reason="a route on west needs hostnames; it answers 500"))
+        spec["hostnames"] = _all_west_hosts(known, lowering.plan)
+        return True
+    return fit_hosts(item, name, spec, place, lowering)
 
 
 def _all_west_hosts(known: Sections, plan: Plan) -> list[str]:
@@ -173,13 +192,12 @@ def _key(item: Object, name: str) -> Key:
 
 
 def _inherit(spec: Json, door: Door, known: Sections, plan: Plan) -> None:
-    """What a route in place of a derived one takes over from it: hosts, path, and who is allowed."""
+    """What a route in place of a derived one takes over from it: names, path, and who is allowed."""
     if door.direction == "north":
-        spec.setdefault("hostnames", list(north_hosts(known.cell)))
         path = {"path": {"type": "PathPrefix", "value": door.endpoint.base_path}}
         spec["rules"] = [rule if rule.get("matches") else {**rule, "matches": [path]} for rule in spec["rules"]]
     else:
-        spec.setdefault("hostnames", west_hosts(known.cell, door, plan))
+        spec["hostnames"] = spec.get("hostnames") or west_hosts(known.cell, door, plan)
         spec["rules"] = guarded(spec["rules"], door.route)
 
 
