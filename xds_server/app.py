@@ -37,6 +37,7 @@ from xds_server.observe.alarms import Alarms
 from xds_server.observe.cells_view import CellsShown
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
 from xds_server.observe.explain_view import Question, explain_view
+from xds_server.observe.inspect_api import Inspection
 from xds_server.observe.metrics import Metrics, State
 from xds_server.observe.proxies_view import Fleet, programming, progress, rejections
 from xds_server.observe.settings_view import cell_settings
@@ -378,6 +379,10 @@ class Server:
         """What can be seen of cells."""
         now, done = self._policies, progress(self._fleet(), self._policies.compiled.gateways)
         return CellsShown(now.compiled, now.diagnostics, done, self._desk.releases, self._desk.history)
+
+    def inspection(self) -> Inspection:
+        """What is in force now, and all Envoys."""
+        return Inspection(self._policies.compiled, self._fleet())
 
     def diagnostics(self) -> list[dict[str, Any]]:
         """All findings."""

@@ -182,14 +182,33 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
+class Covering:
+    """A policy that is attached to a route or to what is above it, at `place`. `counts`: it has a say here.
+
+    `fields` are the names of what it sets; `broken` why nothing of it can be kept, so that what it covers is closed.
+    """
+
+    key: Key
+    place: str
+    counts: bool
+    fields: tuple[str, ...] = ()
+    broken: str = ""
+    origins: tuple[Origin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """One match of one rule. `name` is stable and for people: `httproute/NAMESPACE/NAME/rule/0/match/0`."""
+    """One match of one rule. `name` is stable and for people: `httproute/NAMESPACE/NAME/rule/0/match/0`.
+
+    `policies` says who was asked about it, the nearest of each kind first; what follows from that are its settings.
+    """
 
     name: str
     match: Match
     action: Forward | Respond | Redirect
     settings: tuple[Setting, ...] = ()
     origins: tuple[Origin, ...] = field(default=(), compare=False)
+    policies: tuple[Covering, ...] = field(default=(), compare=False)
 
     def setting(self, feature: str) -> Setting | None:
         """The setting of one feature, if it has one here."""
@@ -269,6 +288,7 @@ class StreamRoute:
     destinations: tuple[Destination, ...] = ()
     settings: tuple[Setting, ...] = ()
     origins: tuple[Origin, ...] = field(default=(), compare=False)
+    policies: tuple[Covering, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

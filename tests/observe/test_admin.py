@@ -13,6 +13,8 @@ from xds_server.explain.request import NotARequestError
 from xds_server.observe.admin import admin_application, is_own_host
 from xds_server.observe.cells_view import CellsShown
 from xds_server.observe.explain_view import Question
+from xds_server.observe.inspect_api import Inspection
+from xds_server.observe.proxies_view import Fleet
 from xds_server.observe.usage import Report
 from xds_server.releases.requests import Kind
 
@@ -50,6 +52,9 @@ class Fake:
             raise NotARequestError("there is no stage nowhere")
         request, narrower = question.request, [question.gateway, question.sender, question.stage]
         return [{"asked": [request.method, request.host, request.headers, *narrower]}]
+
+    def inspection(self) -> Inspection:
+        return Inspection(Compiled(), Fleet((), (), (), str))
 
     async def usage(self) -> Report:
         return Report((), {"acme/dev/front/east": 3, "acme/prod/front/east": 0})

@@ -287,5 +287,5 @@ def _ordered(routes: list[tuple[SortKey, Route]], *, broken: bool) -> tuple[Rout
     # They are sorted, and each key is there once, so the result does not depend on insertion.
     ordered = [route for _, route in routes]
     if broken:
-        ordered = [Route(one.name, one.match, Respond(500), (), one.origins) for one in ordered]
+        ordered = [Route(one.name, one.match, Respond(500), (), one.origins, one.policies) for one in ordered]
     return tuple(ordered)

@@ -40,6 +40,12 @@ class Policy:
     broken: str = ""
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields that it sets."""
+        written = self.item.document.get("spec")
+        return tuple(name for name in written if name not in _ATTACHED_BY) if isinstance(written, Mapping) else ()
+
+    @property
     def merges(self) -> bool:
         """True if it is merged into the policy of the listener or Gateway above it."""
         return not self.item.broken and getattr(self.item.spec, "merge_type", None) is not None

@@ -16,7 +16,7 @@ from xds_server.attach.parents import Attachment
 from xds_server.attach.policies import ROUTE_POLICIES, PolicyTable, Scope
 from xds_server.attach.rules import Copies, Rule, Share
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Destination, Forward, Mirror, Redirect, Respond, Route, Setting
+from xds_server.graph import Covering, Destination, Forward, Mirror, Redirect, Respond, Route, Setting
 from xds_server.model.object import Object
 from xds_server.types import Origin
 
@@ -30,12 +30,14 @@ class Effective:
     """The policies that count for one rule on one listener, with the scopes they were found at.
 
     `listener` are settings of the listener's clients that shape clusters, too. `closed`: they cannot be kept there.
+    `coverings` are all policies at these scopes, also those that do not count.
     """
 
     policies: tuple[tuple[Policy, Scope], ...]
     features: Mapping[str, AnyFeature]
     listener: tuple[Setting, ...] = ()
     closed: bool = False
+    coverings: tuple[Covering, ...] = ()
 
     @property
     def broken(self) -> bool:
@@ -64,8 +66,28 @@ def effective(
 ) -> Effective:
     """The policies that count for a rule on a listener, given its scopes."""
     above = attachment.listener.scopes(attachment.gateway.key)
-    found = (table.counting(kind, scopes, above) for kind in ROUTE_POLICIES)
-    return Effective(tuple(item for items in found for item in items), features)
+    found = tuple(item for kind in ROUTE_POLICIES for item in table.counting(kind, scopes, above))
+    return Effective(found, features, coverings=_coverings(scopes, found, table))
+
+
+def _coverings(
+    scopes: Sequence[Scope], counting: Sequence[tuple[Policy, Scope]], table: PolicyTable
+) -> tuple[Covering, ...]:
+    """All policies at these scopes, the nearest of each kind first, and which of them count."""
+    known = {(policy.item.key, scope): policy.broken for policy, scope in counting}
+    there = ((scope, table.attached.get((kind, scope))) for kind in ROUTE_POLICIES for scope in scopes)
+    return tuple(
+        Covering(
+            policy.item.key,
+            f"{scope[0]}{f', section {scope[1]}' if scope[1] else ''}",
+            (policy.item.key, scope) in known,
+            policy.fields,
+            known.get((policy.item.key, scope), policy.broken),
+            policy.item.origins,
+        )
+        for scope, policy in there
+        if policy is not None
+    )
 
 
 def routes_of(
@@ -93,7 +115,12 @@ def routes_of(
             if isinstance(action, Redirect):
                 action = _located(action, attachment.listener, hostname)
             own = name if part.below is None and not place else f"{name}/share/{place}"
-            built.append((order, Route(own, replace(match, below=part.below), action, part.settings, origins)))
+            built.append(
+                (
+                    order,
+                    Route(own, replace(match, below=part.below), action, part.settings, origins, policies.coverings),
+                )
+            )
     return built
 
 

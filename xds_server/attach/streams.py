@@ -157,7 +157,7 @@ def _stream(
     name = f"{route.key.kind.lower()}/{route.namespace}/{route.name}"
     origins = tuple(dict.fromkeys((*route.origins, *policies.origins)))
     if closed:
-        return StreamRoute(name, origins=origins)
+        return StreamRoute(name, origins=origins, policies=policies.coverings)
     transport = _transport(route)
     settings = tuple(one for one in policies.settings if transport in policies.features[one.feature].transports)
     suffix = _suffix(route, name, attachment, policies, settings)
@@ -166,7 +166,7 @@ def _stream(
         destinations = udp_destinations(rule, name, suffix)
     else:
         destinations = tcp_destinations(rule, suffix, through=passes_through(attachment.listener.spec))
-    return StreamRoute(name, destinations, settings, origins)
+    return StreamRoute(name, destinations, settings, origins, policies.coverings)
 
 
 def _suffix(route: Object, name: str, attachment: Attachment, policies: Effective, settings: Iterable[Setting]) -> str:

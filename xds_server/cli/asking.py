@@ -15,6 +15,20 @@ def ask(admin: str, path: str, patience: float) -> tuple[int, Any]:
     return _request(admin, "GET", path, None, patience)
 
 
+def answer_of(admin: str, path: str, patience: float = 30.0) -> Any:
+    """The JSON body of a GET that succeeds. Any other status ends the command with exit code 2."""
+    code, answer = ask(admin, path, patience)
+    if code != 200:
+        message = answer.get("message") if isinstance(answer, dict) else None
+        trouble(str(message or f"the server at {admin} answers {code}"))
+    return answer
+
+
+def items_of(admin: str, path: str) -> list[dict[str, Any]]:
+    """The items of such an answer."""
+    return list(answer_of(admin, path)["items"])
+
+
 def send(admin: str, path: str, body: Any, patience: float) -> tuple[int, Any]:
     """The same of a POST with a JSON body."""
     return _request(admin, "POST", path, json.dumps(body), patience)

@@ -78,10 +78,6 @@ def connections(
 
 
 def _items(admin: str, path: str) -> list[dict[str, Any]]:
-    from xds_server.cli.asking import ask
+    from xds_server.cli.asking import items_of
 
-    code, answer = ask(admin, path, 10)
-    if code != 200:
-        message = answer.get("message") if isinstance(answer, dict) else None
-        trouble(str(message or f"the server at {admin} answers {code}"))
-    return list(answer["items"])
+    return items_of(admin, path)

@@ -18,8 +18,10 @@ from xds_server.cli import (
     cells,
     explain,
     export,
+    policies,
     promote,
     render,
+    routes,
     rule,
     run,
     schema,
@@ -43,6 +45,8 @@ application.command()(validate.validate)
 application.command()(rule.rule)
 application.command()(render.render)
 application.command()(explain.explain)
+application.command()(routes.routes)
+application.command()(policies.policies)
 application.command()(bootstrap.bootstrap)
 application.add_typer(export.export, name="export")
 application.command()(status.status)

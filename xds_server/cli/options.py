@@ -105,6 +105,9 @@ EnvoyPath = Annotated[
         show_default=False,
     ),
 ]
+OneGateway = Annotated[
+    str | None, typer.Option("--gateway", metavar="NAMESPACE/NAME", help="Only this gateway.", show_default=False)
+]
 LogFormat = Annotated[
     Literal["console", "json"] | None,
     typer.Option(envvar="CELLWAY_LOG_FORMAT", help="Default: console on a terminal, else json.", show_default=False),

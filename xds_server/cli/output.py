@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import typer
@@ -35,6 +35,17 @@ def console(color: Literal["auto", "always", "never"] = "auto") -> Console:
     if color == "never" or plain:
         return Console(no_color=True, color_system=None, highlight=False, soft_wrap=True)
     return Console(highlight=False, soft_wrap=True)
+
+
+def print_table(out: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns as wide as what stands in them: nothing is cut or wrapped, so that lines can be searched."""
+    from rich.text import Text
+
+    whole = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    for number, row in enumerate(whole):
+        line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        out.print(Text(line, "bold" if number == 0 else ""))
 
 
 def print_diagnostics(diagnostics: Iterable[Diagnostic], read_text: ReadText, out: Console) -> None:

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from xds_server.explain.request import NotARequestError, read_request
 from xds_server.observe.cells_api import Cells, cell_routes
 from xds_server.observe.explain_view import Question
+from xds_server.observe.inspect_api import Inspected, inspect_routes
 from xds_server.observe.usage import usage_view
 from xds_server.types import parse_duration
 
@@ -31,7 +32,7 @@ MAX_WAIT = 300.0
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Watched(Cells, Protocol):
+class Watched(Cells, Inspected, Protocol):
     """A running server, as far as it can be looked at."""
 
     async def objects(self, *, derived: bool) -> list[dict[str, Any]]:
@@ -110,6 +111,7 @@ def admin_application(watched: Watched, *, loopback: bool) -> Starlette:
             Route("/api/v1/proxies", _json(watched.proxies)),
             Route("/api/v1/cells/{cell}/effective", _effective(watched)),
             *cell_routes(watched, loopback=loopback),
+            *inspect_routes(watched),
             Route("/api/v1/usage", _usage(watched)),
             Route("/api/v1/wait", _waiting(watched)),
             Route("/metrics", _metrics(watched)),

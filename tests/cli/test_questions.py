@@ -1,0 +1,108 @@
+"""Commands that ask a running server, as processes: `cellway run` with a real Envoy, one for all tests of this file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.cli.test_commands import cellway
+from tests.e2e.running import Cellway, reserve_block
+
+POLICIES = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  addresses: [{type: IPAddress, value: ADDR.1}]
+  listeners: [{name: http, protocol: HTTP, port: 8080}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [web.example]
+  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: one}]}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: one}
+spec: {endpoints: [{ip: {address: ADDR.11, port: 3000}}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: patience}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  timeout: {http: {requestTimeout: 5s}}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: keys}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
+  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {ann: planted-4711}
+"""
+
+Ask = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cellway]:
+    """A server with one Envoy and one upstream."""
+    root = tmp_path_factory.mktemp("cellway")
+    (root / "policies").mkdir()
+    running = Cellway(root / "policies", root / "state", reserve_block())
+    running.write("all.yaml", POLICIES)
+    running.upstream(11)
+    running.start()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def ask(server: Cellway) -> Ask:
+    def asked(*words: str) -> subprocess.CompletedProcess[str]:
+        done = cellway(*words, "--admin", server.admin.removeprefix("http://"))
+        assert "planted-4711" not in done.stdout + done.stderr
+        return done
+
+    return asked
+
+
+def told(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_routes_of_a_server(ask: Ask, server: Cellway) -> None:
+    done = ask("routes")
+    head, row = done.stdout.splitlines()
+    assert head.split() == ["GATEWAY", "LISTENER", "HOST", "MATCH", "TO", "WRITTEN", "AT"]
+    assert row.split()[:6] == ["default/edge", "http-8080", "web.example", "*", "/*", "default/one"]
+    assert row.endswith("all.yaml:9")
+    (item,) = told(ask("routes", "--gateway", "default/edge", "-o", "json"))["items"]
+    assert item["addresses"] == [f"{server.block.address(1)}:8080"]
+    done = ask("routes", "--gateway", "default/egde")
+    assert (done.returncode, "there are: default/edge" in done.stderr) == (2, True)
+
+
+def test_policies_of_a_server(ask: Ask) -> None:
+    done = ask("policies", "HTTPRoute/web")
+    assert done.returncode == 0
+    assert "    timeout  BackendTrafficPolicy default/patience (" in done.stdout
+    assert "    apiKeyAuth  SecurityPolicy default/keys (" in done.stdout
+    (entry,) = told(ask("policies", "securitypolicy/keys", "-o", "json"))["items"]
+    assert entry["route"] == "httproute/default/web/rule/0"
+    for wrong in ("HTTPRoute/wbe", "web"):
+        done = ask("policies", wrong)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
