@@ -201,6 +201,7 @@ CATALOGUE: Mapping[str, Code] = {
         "give each an address in 'addresses', or start with --address-pool"
     ),
     "A148": _error("'{field}' goes by certificates, but listener {listener} takes any; it answers 500 there"),
+    "A149": _warning("the {feature} of this policy does nothing on {gateway}: {reason}"),
     # -- features ------------------------------------------------------------------------------------
     "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
     "F101": _error("the header '{name}' cannot be changed like this: {reason}"),

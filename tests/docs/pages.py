@@ -102,6 +102,8 @@ def _parts(annotation: Any, metadata: tuple[Any, ...]) -> Iterator[tuple[Any, tu
                 yield from _parts(part, metadata)
         return
     yield annotation, metadata
+    if origin is dict:
+        yield from _parts(get_args(annotation)[1], ())
     if origin is tuple:
         yield from _parts(get_args(annotation)[0], ())
 

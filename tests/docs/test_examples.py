@@ -37,6 +37,7 @@ CARRIERS = {
     "peers.md": [("HTTPRouteFilter", "peers"), ("ClientTrafficPolicy", "peerHeader")],
     "http3.md": [("ClientTrafficPolicy", "http3")],
     "access-logs.md": [("EnvoyProxy", "telemetry")],
+    "tracing.md": [("EnvoyProxy", "telemetry"), ("BackendTrafficPolicy", "telemetry")],
     "client-tls.md": [("ClientTrafficPolicy", "tls")],
     "client-addresses.md": [
         ("ClientTrafficPolicy", "clientIPDetection"),
@@ -114,8 +115,14 @@ CARRIERS = {
 """What each page under docs/policies is about: fields of policies, of filters and of rules."""
 
 _ELSEWHERE = frozenset({"rules[].filters", "rules[].backendRefs[].filters", "rules[].sessionPersistence"})
-_HALVES = {"local-rate-limit.md": "rateLimit.global", "global-rate-limit.md": "rateLimit.local"}
-"""A field with two pages: what the other one is about."""
+_HALVES = {
+    "local-rate-limit.md": {"rateLimit.global"},
+    "global-rate-limit.md": {"rateLimit.local"},
+    "access-logs.md": {"telemetry.tracing", "telemetry.requestID"},
+    "tracing.md": {"telemetry.accessLog", "telemetry.metrics"},
+    "telemetry.md": {"telemetry.tracing"},
+}
+"""A field with several pages: what the others are about."""
 _ROUTES = ("routes.md", "grpc.md")
 
 
@@ -148,7 +155,7 @@ def fields_on(page: Path) -> list[Field]:
     found = []
     for kind, field in CARRIERS[page.name]:
         others = frozenset(info.alias or name for name, info in SPECS[kind].model_fields.items()) - {field}
-        others |= {_HALVES.get(page.name, field)} - {field}
+        others |= _HALVES.get(page.name, set())
         found += list(fields_of(SPECS[kind], "", others))
     return [one for one in found if one.leaf or one.path not in {field for _, field in CARRIERS[page.name]}]
 

@@ -88,7 +88,6 @@ CASES: list[tuple[str, Any, str, tuple[str | int, ...]]] = [
      "F103", ("weights",)),
     ("bandwidth_share", {"request": {"limit": {"value": 9, "unit": "Hour"}}}, "F120", ("request", "limit", "value")),
     ("decompression", [{"type": "Gzip"}, {"type": "Gzip"}], "F103", (1, "type")),
-    ("telemetry", {"tracing": {}}, "F102", ("tracing",)),
     ("telemetry", {"metrics": {"routeStatName": "a%ROUTE_NAM%"}}, "F103", ("metrics", "routeStatName")),
     ("telemetry", {"metrics": {"routeStatName": "50%"}}, "F103", ("metrics", "routeStatName")),
     ("fault", {}, "F103", ()),

@@ -13,12 +13,12 @@ import pytest
 from tests.documents import compiled
 from tests.gateways.clients import OK, exchange
 from tests.gateways.collectors import GrpcCollector, until
+from tests.gateways.proxies import PROXY, REFS, backend, gateway, proxy
 from tests.gateways.rig import Rig, condition, route, service
 from xds_server.compile import Options
 from xds_server.features.parts.log_formats import PLAIN
 from xds_server.types import GATEWAY_GROUP, Key
 
-PROXY = "parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: logs}"
 TEXT = "TEXT %REQ(:METHOD)% %PATHS% %REQ(X-A?X-B):3% %START_TIME(%Y)% 100%%"
 EVERY = {name.lower(): f"%{name}%" for name in sorted(PLAIN)}
 SETTINGS: list[dict[str, Any]] = [
@@ -35,22 +35,6 @@ spec:
   rules: [{backendRefs: [{name: one, port: 80}]}]
 ---
 """
-
-
-def proxy(telemetry: Any) -> str:
-    written = json.dumps(telemetry).replace("ADDR", "\\u0041DDR")  # which stands for addresses of the test
-    return (
-        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {name: logs}\n"
-        f"spec: {{telemetry: {written}}}\n---\n"
-    )
-
-
-def gateway(more: str = f"infrastructure: {{{PROXY}}}") -> str:
-    return (
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge}\nspec:\n"
-        f"  gatewayClassName: ours\n  addresses: [{{value: ADDR.1}}]\n  {more}\n"
-        "  listeners: [{name: http, protocol: HTTP, port: 10080}, {name: tcp, protocol: TCP, port: 10090}]\n---\n"
-    )
 
 
 def class_(more: str) -> str:
@@ -123,21 +107,9 @@ def collector() -> Iterator[GrpcCollector]:
     running.close()
 
 
-def backend(name: str, address: tuple[str, int]) -> str:
-    """A Backend."""
-    ip = f"{{ip: {{address: {address[0]}, port: {address[1]}}}}}"
-    return (
-        f"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nmetadata: {{name: {name}}}\n"
-        f"spec: {{endpoints: [{ip}]}}\n---\n"
-    )
-
-
 def otel(settings: Any) -> Any:
     """A log of a collector."""
     return {"accessLog": {"settings": [{"sinks": [{"openTelemetry": settings}]}]}}
-
-
-REFS = {"backendRefs": [{"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "collector"}]}
 
 
 def test_entries_go_to_an_opentelemetry_collector(rig: Rig, collector: GrpcCollector) -> None:

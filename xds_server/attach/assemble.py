@@ -17,6 +17,7 @@ from xds_server.attach.exclusive import Attaching, exclusive
 from xds_server.attach.gateways import GatewayState, read_gateways
 from xds_server.attach.guards import lost_guards
 from xds_server.attach.hostnames import owner
+from xds_server.attach.idle import idle_settings
 from xds_server.attach.index import Index, Outside, build_index, unique
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
 from xds_server.attach.listeners import ListenerState
@@ -161,9 +162,11 @@ def _attach_one(route: Object, parents: tuple[Parent, ...], tables: _Tables) -> 
             shaping = tuple(one for one in client.settings if by_name[one.feature].touches_cluster(one.value))
             for rule in rules:
                 scopes = scopes_of(route, rule.spec.name, attachment)
-                policies = replace(effective(scopes, attachment, tables.policies, by_name), listener=shaping)
-                if client.strangers and (found := credulous(route, rule, policies, attachment.listener)):
-                    tables.unproven.update(dict.fromkeys(found))
+                found = effective(scopes, attachment, tables.policies, by_name)
+                policies = replace(found, listener=shaping, proxy=attachment.gateway.proxy)
+                tables.unproven.update(dict.fromkeys(idle_settings(policies, attachment.gateway.key)))
+                if client.strangers and (believed := credulous(route, rule, policies, attachment.listener)):
+                    tables.unproven.update(dict.fromkeys(believed))
                     policies = replace(policies, closed=True)
                 _place(route, rule, attachment, policies, tables)
                 above = attachment.listener.scopes(attachment.gateway.key)

@@ -6,7 +6,7 @@ clusters and the action. A rule under a broken policy answers 500.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xds_server.attach.index import age
@@ -15,8 +15,8 @@ from xds_server.attach.merging import Policy
 from xds_server.attach.parents import Attachment
 from xds_server.attach.policies import ROUTE_POLICIES, PolicyTable, Scope
 from xds_server.attach.rules import Copies, Rule, Share
-from xds_server.features.contract import AnyFeature
 from xds_server.graph import Covering, Destination, Forward, Mirror, Redirect, Respond, Route, Setting
+from xds_server.features.contract import AnyFeature, Idle
 from xds_server.model.object import Object
 from xds_server.types import Origin
 
@@ -31,6 +31,7 @@ class Effective:
 
     `listener` are settings of the listener's clients that shape clusters, too. `closed`: they cannot be kept there.
     `coverings` are all policies at these scopes, also those that do not count.
+    `proxy` is what the EnvoyProxy of the Gateway sets.
     """
 
     policies: tuple[tuple[Policy, Scope], ...]
@@ -38,6 +39,7 @@ class Effective:
     listener: tuple[Setting, ...] = ()
     closed: bool = False
     coverings: tuple[Covering, ...] = ()
+    proxy: tuple[Setting, ...] = ()
 
     @property
     def broken(self) -> bool:
@@ -47,7 +49,24 @@ class Effective:
     @property
     def settings(self) -> tuple[Setting, ...]:
         """All settings of the policies and of the listener."""
-        return (*(setting for policy, _ in self.policies for setting in policy.settings), *self.listener)
+        fitted = (self._fitted(one) for policy, _ in self.policies for one in policy.settings)
+        return (*(one for one in fitted if isinstance(one, Setting)), *self.listener)
+
+    @property
+    def idle(self) -> Iterator[tuple[Object, str, str]]:
+        """The policies and their settings that do nothing on this Gateway, and why."""
+        for policy, _ in self.policies:
+            for one in policy.settings:
+                if isinstance(found := self._fitted(one), Idle):
+                    yield policy.item, one.feature, found.reason
+
+    def _fitted(self, setting: Setting) -> Setting | Idle:
+        """A setting as it is on this Gateway, or why it does nothing there."""
+        wide = next((one.value for one in self.proxy if one.feature == setting.feature), None)
+        value = self.features[setting.feature].within(setting.value, wide)
+        if isinstance(value, Idle):
+            return value
+        return setting if value is setting.value else replace(setting, value=value)
 
     @property
     def origins(self) -> tuple[Origin, ...]:

@@ -74,6 +74,7 @@ from xds_server.features.session_persistence import SESSION_PERSISTENCE
 from xds_server.features.tcp_keepalive import TCP_KEEPALIVE
 from xds_server.features.telemetry import TELEMETRY
 from xds_server.features.timeout import TIMEOUT
+from xds_server.features.tracing import TRACING
 from xds_server.features.trusted_edge import TRUSTED_EDGE
 from xds_server.features.tunnel import TUNNEL
 from xds_server.features.url_rewrite import URL_REWRITE
@@ -144,4 +145,5 @@ FEATURES: tuple[AnyFeature, ...] = (
     CLIENT_HTTP2,
     HTTP3,
     ACCESS_LOG,
+    TRACING,
 )

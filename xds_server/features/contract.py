@@ -101,6 +101,13 @@ class Sources:
     refused: tuple[tuple[str, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A setting does nothing where it is, for this reason."""
+
+    reason: str
+
+
 @dataclass(slots=True)
 class ClusterParts:
     """The messages of one cluster while it is built. `http` is packed into the cluster afterwards."""
@@ -177,6 +184,10 @@ class Feature(Generic[SpecT, ValueT]):
     def believes_only(self, value: ValueT) -> Sequence[tuple[str, int]]:
         """Address ranges whose connections alone the value counts for; none: for all. Others are served without it."""
         return ()
+
+    def within(self, value: ValueT, wide: ValueT | None) -> ValueT | Idle:
+        """A policy's value for a route of a Gateway whose EnvoyProxy says `wide`, or why it does nothing there."""
+        return value
 
     def port_wide(self, value: ValueT) -> Hashable:
         """What the value wants of the port as a whole, which all of its listeners share; None if nothing."""

@@ -1,38 +1,21 @@
 """What is counted of a route, and under which name.
 
-In: `telemetry` of a BackendTrafficPolicy. Out: the statistics prefix of the route: Envoy counts its requests, answers by
+In: `telemetry.metrics` of a BackendTrafficPolicy. Out: the statistics prefix of the route: Envoy counts its requests, answers by
 status, retries and times under `vhost.HOST.route.PREFIX`. Operators in the name stand for parts of the route's name.
-`tracing` is refused: no listener has anybody to send traces to.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field, JsonValue
 
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route
 from xds_server.features.contract import Context, Feature
-from xds_server.spec import Spec, Text
+from xds_server.features.parts.route_telemetry import TelemetrySpec
 
 _OPERATOR = re.compile(r"%([^%]*)%|%")
 _NAMED = re.compile(r"([^/]+)/([^/]+)/(.+)/rule/([^/]+)/match/([^/]+)")
 _OPERATORS = ("ROUTE_KIND", "ROUTE_NAMESPACE", "ROUTE_NAME", "ROUTE_RULE_NAME")
-
-
-class MetricsSpec(Spec):
-    """The name under which a route is counted."""
-
-    route_stat_name: Annotated[Text, Field(min_length=1, max_length=256)] | None = None
-
-
-class TelemetrySpec(Spec):
-    """What is counted. `tracing` is refused."""
-
-    tracing: JsonValue = None
-    metrics: MetricsSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +26,13 @@ class Telemetry:
 
 
 class TelemetryFeature(Feature[TelemetrySpec, Telemetry]):
-    """`telemetry` of a BackendTrafficPolicy."""
+    """`telemetry.metrics` of a BackendTrafficPolicy."""
 
     name = "telemetry"
     carriers = (("BackendTrafficPolicy", "telemetry"),)
 
     def resolve(self, spec: TelemetrySpec, context: Context) -> Telemetry | None:
         """The name, or None if there is none or it has an operator that nobody knows."""
-        if spec.tracing is not None:
-            context.problem("F102", "tracing", field="telemetry.tracing", hint="telemetry.metrics works")
-            return None
         written = spec.metrics.route_stat_name if spec.metrics else None
         for found in _OPERATOR.finditer(written or ""):
             if found[1] not in _OPERATORS:

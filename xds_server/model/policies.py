@@ -49,12 +49,12 @@ from xds_server.features.parts.authorization_specs import AuthorizationSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.parts.keepalive import TcpKeepaliveSpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
+from xds_server.features.parts.route_telemetry import TelemetrySpec
 from xds_server.features.peers import PeersSpec
 from xds_server.features.priority_class import PriorityClassSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import RetrySpec
-from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.features.tunnel import TunnelSpec
 from xds_server.model.cookies import FilterMatch

@@ -5,7 +5,12 @@ In: nothing. Out: the spec class.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from xds_server.features.parts.log_specs import AccessLogSpec
+from xds_server.features.parts.tracing_specs import ProxyTracingSpec, RequestIdSpec
 from xds_server.spec import Spec
 
 
@@ -13,3 +18,5 @@ class ProxyTelemetrySpec(Spec):
     """What is told of requests."""
 
     access_log: AccessLogSpec | None = None
+    tracing: ProxyTracingSpec | None = None
+    request_id: Annotated[RequestIdSpec | None, Field(alias="requestID")] = None
