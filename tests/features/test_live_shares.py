@@ -17,7 +17,7 @@ from xds_server.features.adaptive_concurrency import AdaptiveConcurrencySpec
 from xds_server.features.bandwidth_share import BandwidthShareSpec
 from xds_server.features.circuit_breaker import CircuitBreakerSpec
 from xds_server.features.decompression import DecompressionSpec
-from xds_server.features.telemetry import TelemetrySpec
+from xds_server.features.parts.route_telemetry import TelemetrySpec
 from xds_server.graph import Setting
 
 KIB = 1024

@@ -43,7 +43,9 @@ from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.authorization_specs import AuthorizationSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.parts.keepalive import TcpKeepaliveSpec
+from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
 from xds_server.features.parts.rate_limits import RateLimitSpec
+from xds_server.features.parts.route_telemetry import TelemetrySpec
 from xds_server.features.peers import PeersSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
@@ -51,7 +53,6 @@ from xds_server.features.retry import Retry, RetrySpec
 from xds_server.features.route_retry import RouteRetrySpec
 from xds_server.features.route_timeout import RouteTimeout, RouteTimeoutSpec
 from xds_server.features.session_persistence import SessionPersistenceSpec
-from xds_server.features.telemetry import TelemetrySpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.features.tunnel import TunnelSpec
 from xds_server.features.url_rewrite import UrlRewriteSpec
@@ -96,6 +97,7 @@ SPECS: dict[str, type[Spec] | Listed | Plain] = {
     "decompression": Listed(DecompressionSpec),
     "priority_class": Plain(),
     "telemetry": TelemetrySpec,
+    "tracing": ProxyTelemetrySpec,
     "grpc_web": GrpcWebSpec,
     "dynamic_resolver": DynamicResolverSpec,
     "credential_injection": CredentialInjectionSpec,
@@ -462,6 +464,7 @@ def test_values_are_frozen_and_hashable() -> None:
         "decompression": [{"type": "Gzip"}],
         "bandwidth_share": {"request": {"limit": {"value": "1Mi", "unit": "Second"}}},
         "priority_class": "Critical",
+        "tracing": {"tracing": {"provider": AUTH, "tags": {"a": "%PROTOCOL%"}}},
         "telemetry": {"metrics": {"routeStatName": "a"}},
         "load_balancer": {"type": "Random"},
         "backend_proxy_protocol": {"version": "V1"},
@@ -491,4 +494,5 @@ def test_names_and_carriers_are_unique() -> None:
     for each in (names, carriers, filters):
         twice = {one for one in each if list(each).count(one) > 1}
         halves = {("BackendTrafficPolicy", "rateLimit"), ("SecurityPolicy", "authorization")}
+        halves |= {("BackendTrafficPolicy", "telemetry"), ("EnvoyProxy", "telemetry")}
         assert twice <= halves, "one field for two features, each with a half of it"

@@ -17,9 +17,9 @@ from xds_server.features.credential_injection import CredentialInjectionSpec
 from xds_server.features.decompression import DecompressionSpec
 from xds_server.features.fault import FaultSpec
 from xds_server.features.http_upgrade import UpgradeSpec
+from xds_server.features.parts.route_telemetry import TelemetrySpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
-from xds_server.features.telemetry import TelemetrySpec
 from xds_server.model.policies import BackendTrafficPolicySpec
 from xds_server.spec import Spec
 
