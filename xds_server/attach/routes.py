@@ -15,8 +15,8 @@ from xds_server.attach.merging import Policy
 from xds_server.attach.parents import Attachment
 from xds_server.attach.policies import ROUTE_POLICIES, PolicyTable, Scope
 from xds_server.attach.rules import Copies, Rule, Share
-from xds_server.graph import Covering, Destination, Forward, Mirror, Redirect, Respond, Route, Setting
 from xds_server.features.contract import AnyFeature, Idle
+from xds_server.graph import Covering, Destination, Forward, Mirror, Redirect, Respond, Route, Setting
 from xds_server.model.object import Object
 from xds_server.types import Origin
 
