@@ -18,6 +18,7 @@ from tests.cells.shop import (
     route,
     spec_of,
 )
+from xds_server.compile import Compiled
 
 CANARY = """rules:
   - backendRefs:
@@ -109,6 +110,49 @@ def test_an_unknown_endpoint_is_reported_and_its_share_is_answered_with_500() ->
     assert places(lower(canary=text).diagnostics) == [("C110", "canary", 9)]
     compiled = compile_shop(canary=text)
     assert reply(compiled, "acme/dev/back/west", "api.http.west") >= {"Forward"}
+
+
+EXITS = {
+    "a Backend": "{group: gateway.envoyproxy.io, kind: Backend, name: anywhere}",
+    "a Service": "{name: next, port: 80}",
+    "an endpoint of another cell": "{group: cellway.dev, kind: Endpoint, name: web.http}",
+    "another namespace": "{group: gateway.envoyproxy.io, kind: Backend, name: anywhere, namespace: front}",
+}
+ANYWHERE = (
+    "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nmetadata: {name: anywhere, namespace: back}\n"
+    "spec: {type: DynamicResolver}\n"
+)
+
+
+@pytest.mark.parametrize("what", EXITS)
+def test_a_route_leads_to_endpoints_of_its_cell_alone(what: str) -> None:
+    text = route("out", "back", on("west.api.http"), f"rules: [{{backendRefs: [{EXITS[what]}]}}]")
+    compiled = compile_shop(anywhere=ANYWHERE, out=text)
+    assert places(compiled.diagnostics, "C110") == [("C110", "out", 6)]
+    assert not any("anywhere" in name for name in clusters(compiled))
+
+
+def clusters(compiled: Compiled) -> set[str]:
+    """What the west gateway can reach."""
+    found = compiled.snapshots["acme/dev/back/west"].resources
+    return {name for kind, named in found.items() if "Cluster" in kind for name in named}
+
+
+def test_copies_of_requests_go_to_endpoints_of_the_cell_alone() -> None:
+    mirror = "filters: [{type: RequestMirror, requestMirror: {backendRef: %s}}]"
+    endpoint = "{group: cellway.dev, kind: Endpoint, name: next.http}"
+    texts = {
+        ref: route("m", "back", on("west.api.http"), f"rules: [{{{mirror % ref}}}]")
+        for ref in (endpoint, *EXITS.values())
+    }
+    fine = lower(m=texts.pop(endpoint))
+    assert fine.diagnostics == ()
+    (copy, _) = spec_of(fine, "HTTPRoute", "back", "api.http.west")["rules"][0]["filters"]
+    assert copy["requestMirror"]["backendRef"]["name"] == "west|back.next.http"
+    for text in texts.values():
+        refused = compile_shop(anywhere=ANYWHERE, m=text)
+        assert ("C110", "m", 6) in places(refused.diagnostics)
+        assert not any("anywhere" in name for name in clusters(refused))
 
 
 def test_a_policy_on_a_written_route_goes_where_the_route_goes() -> None:

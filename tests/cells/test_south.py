@@ -225,12 +225,22 @@ def test_bytes_go_where_their_address_can_be_looked_at() -> None:
     compiled = compile_shop(**world(std=DENY))
     assert compiled.diagnostics == ()
     found = streams(compiled)["tcproute/front/db.south.5432"].route
-    assert [one.cluster.partition("/")[0] for one in found.destinations] == ["south|tunnels"]
+    assert [one.cluster.partition("/")[0] for one in found.destinations] == ["south||tunnels"]
     lowered = lower(**world(std=DENY))
     spec = spec_of(lowered, "BackendTrafficPolicy", "front", "db.south.5432.tcproute")
     assert (spec["tunnel"], "denyPrivateAddresses" in spec) == ({"host": "db.example", "port": 5432}, False)
     tunnel = spec_of(lowered, "BackendTrafficPolicy", "front", "db.south.tunnel")
     assert tunnel["denyPrivateAddresses"] is True
+
+
+def test_a_service_may_be_called_like_what_a_gateway_has_for_itself() -> None:
+    own = external("tunnels", "{hosts: [tunnels.example], ports: [{port: 443, protocol: HTTPS}]}")
+    front = world()["front"].replace("dependencies: [", "dependencies: [{name: t, external: tunnels}, ", 1)
+    compiled = compile_shop(**world(std=DENY, tunnels=own, front=front))
+    assert compiled.diagnostics == ()
+    names = {name for each in compiled.snapshots["acme/dev/front/south"].resources.values() for name in each}
+    assert any(name.startswith("south|tunnels") for name in names)
+    assert any(name.startswith("south||tunnels") for name in names)
 
 
 def test_private_addresses_are_a_matter_of_south() -> None:

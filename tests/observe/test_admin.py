@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +101,23 @@ async def test_no_web_page_can_promote(headers: dict[str, str], body: str, statu
     fake = Fake()
     assert await move(fake, headers, body) == status
     assert fake.moved == []
+
+
+async def test_no_more_of_a_body_is_read_than_may_be_there() -> None:
+    fake, parts = Fake(), 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal parts
+        while parts < 1000:
+            parts += 1
+            yield b" " * 16 * 1024
+
+    transport = httpx.ASGITransport(admin_application(fake, loopback=True))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        headers = {"content-type": "application/json"}
+        answer = await client.post("/api/v1/promote", headers=headers, content=body())
+    assert (answer.status_code, fake.moved) == (400, [])
+    assert parts == 5, "the first part that is too much"
 
 
 async def test_nobody_promotes_from_another_machine() -> None:

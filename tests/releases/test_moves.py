@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.cells.shop import BACK, BACK_AT, FRONT, FRONT_AT, binding, cell, objects_of, policy, reply
 from tests.cells.test_stages import HOST, STAGES, versions
-from xds_server.cells.releases import Releases, name_of
+from xds_server.cells.releases import Releases, name_of, released_document
 from xds_server.compile import Options, compile_objects
 from xds_server.diagnostics import Severity
 from xds_server.releases.moves import Known, Move, plan_promotion, plan_rollback
@@ -248,3 +249,35 @@ def test_secrets_are_no_part_of_a_release(tmp_path: Path) -> None:
     assert move.release == plain.release
     assert "hidden-value" not in move.text
     assert replace(move, text="") == replace(plain, text="")
+
+
+def _alike() -> tuple[str, str]:
+    """Two cells whose releases have one short name: after some ten thousand tries there are such."""
+    (item,) = objects_of({"back": BACK})[0]
+    seen: dict[str, int] = {}
+    for number in range(1_000_000):
+        document = released_document(replace(item, meta=replace(item.meta, annotations={"number": str(number)})))
+        name = name_of([document], "back")
+        if name in seen:
+            marks = [f"annotations: {{number: '{one}'}}" for one in (seen[name], number)]
+            return BACK.replace("{name: back}", f"{{name: back, {marks[0]}}}"), BACK.replace(
+                "{name: back}", f"{{name: back, {marks[1]}}}"
+            )
+        seen[name] = number
+    raise AssertionError("no two are alike")
+
+
+def test_of_two_releases_with_one_short_name_each_is_itself(tmp_path: Path) -> None:
+    one, other = _alike()
+    store = Store(tmp_path)
+    for text in (one, other, one):
+        state = known(tmp_path, store.releases, back=text)
+        status, _ = carry_out("promote", {"cells": ["back"], "stage": "test"}, state, store, NOW)
+        assert status == 200
+        live = store.releases.live["test", "back"]
+        (cell,) = [item for item in store.releases.stored[live] if item.key.kind == "Cell"]
+        assert cell.meta.annotations["number"] in text
+    assert len(store.releases.stored) == 2
+    assert Store(tmp_path).releases.stored.keys() == store.releases.stored.keys()
+    with pytest.raises(OSError, match="another content"):
+        store.keep(store.releases.live["test", "back"], "{}")

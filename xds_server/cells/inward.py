@@ -12,7 +12,8 @@ from xds_server.cells.merge import Merged
 from xds_server.cells.plan import Bound
 from xds_server.types import Key
 
-_SELF = "south|tunnels"
+_SELF = "south||tunnels"
+"""No service has an empty name."""
 
 
 def lead_through_tunnel(route: Key, settings: Merged, cell: Bound, output: Output) -> None:

@@ -28,11 +28,13 @@ class Releases:
     """Stored releases by name, and what each stage has of each cell: a release's name by stage and cell.
 
     `problems`: what is wrong with stored releases, by name. Each was fine once, but perhaps not for this version of Cellway.
+    `digests`: the whole hash of the content of each, of which its name has the beginning.
     """
 
     stored: Mapping[str, tuple[Object, ...]] = field(default_factory=dict)
     live: Mapping[tuple[str, str], str] = field(default_factory=dict)
     problems: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, name: str | None, cell: str) -> bool:
         """Whether there is a release of this name and it is one of this cell."""
@@ -72,15 +74,25 @@ def release_of(objects: Iterable[Object], cell: str) -> tuple[Object, ...]:
     return tuple(found) if any(item.key == cell_key(cell) for item in found) else ()
 
 
-def release_name(release: Iterable[Object], cell: str) -> str:
-    """`<cell>-<hash>`: the same for the same content, wherever and in whatever order it is written."""
-    return name_of(map(released_document, release), cell)
+def release_name(release: Iterable[Object], cell: str, known: Releases = NO_RELEASES) -> str:
+    """`<cell>-<hash>`: the same for the same content, wherever and in whatever order it is written.
+
+    Where a known release of another content has the name, there is more of the hash in it.
+    """
+    digest = digest_of(map(released_document, release))
+    names = (f"{cell}-{digest[:digits]}" for digits in range(_DIGITS, len(digest)))
+    return next((name for name in names if known.digests.get(name, digest) == digest), f"{cell}-{digest}")
 
 
 def name_of(documents: Iterable[Mapping[str, Any]], cell: str) -> str:
-    """The name of a release with these documents."""
+    """The name of a release with these documents, where no other one has it."""
+    return f"{cell}-{digest_of(documents)[:_DIGITS]}"
+
+
+def digest_of(documents: Iterable[Mapping[str, Any]]) -> str:
+    """The hash of documents, whatever their order."""
     texts = sorted(json.dumps(one, sort_keys=True, ensure_ascii=False, separators=(",", ":")) for one in documents)
-    return f"{cell}-{hashlib.sha256(chr(0).join(texts).encode()).hexdigest()[:_DIGITS]}"
+    return hashlib.sha256(chr(0).join(texts).encode()).hexdigest()
 
 
 def released_document(item: Object) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from xds_server.cells.derive import VERSIONS, Output
-from xds_server.cells.ingress import add_backend, backend_ref, parent_refs
+from xds_server.cells.derive import VERSIONS
+from xds_server.cells.ingress import parent_refs
+from xds_server.cells.leads import with_endpoints
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.merge import Layer, merge_layers
 from xds_server.cells.plan import Plan, close
@@ -111,9 +112,7 @@ def _attach(item: Object, number: int, cell: str, section: str, lowering: Loweri
         if door is not None:
             return
         name, shut = f"{name}.closed", True
-    rules = _written(item).get("rules") or [{}]
-    built = [_rule(rule, place, item, known, direction, output) for place, rule in enumerate(rules)]
-    spec = {**_written(item), "rules": built}
+    spec = {**_written(item), "rules": with_endpoints(item, known, direction, output)}
     fitting = _fit(item, (name, direction), spec, (known, door, number), lowering)
     if fitting is None:
         return
@@ -199,26 +198,6 @@ def _inherit(spec: Json, door: Door, known: Sections, plan: Plan) -> None:
     else:
         spec["hostnames"] = spec.get("hostnames") or west_hosts(known.cell, door, plan)
         spec["rules"] = guarded(spec["rules"], door.route)
-
-
-def _rule(rule: Json, place: int, item: Object, known: Sections, direction: str, output: Output) -> Json:
-    refs = []
-    for number, ref in enumerate(rule.get("backendRefs") or ()):
-        if (ref.get("group"), ref.get("kind")) != (CELLWAY_GROUP, "Endpoint"):
-            refs.append(ref)
-            continue
-        component, _, endpoint = str(ref.get("name", "")).rpartition(".")
-        if known.cell.endpoint(component, endpoint) is None:
-            names = known.cell.endpoint_names()
-            reason = f"cell {known.cell.name} has no endpoint '{ref.get('name')}'"
-            at = ("rules", place, "backendRefs", number, "name")
-            output.problems.append(item.diagnose("C110", *at, hint=close(str(ref.get("name")), names), reason=reason))
-            refs.append(ref)
-            continue
-        name = add_backend(known.cell, direction, component, endpoint, output)
-        filters = {"filters": ref["filters"]} if ref.get("filters") else {}
-        refs.append({**backend_ref(name, ref.get("weight", 1)), **filters})
-    return {**rule, "backendRefs": refs} if refs else rule
 
 
 def _written(item: Object) -> Json:

@@ -65,7 +65,7 @@ def _cell(shown: CellsShown, lowered: Lowered, cell: str, binding: Object) -> Js
     if release is None:
         state = "NotThere"
     elif not release:
-        state, release = "WorkingCopy", release_name(release_of(compiled.objects, cell), cell)
+        state, release = "WorkingCopy", release_name(release_of(compiled.objects, cell), cell, shown.stored)
     problems = [one for one in shown.diagnostics if _concerns(one, cell, binding, lowered.releases.get(cell))]
     return {
         "cell": cell,
@@ -196,7 +196,7 @@ def releases_view(shown: CellsShown, cell: str) -> Json:
     """The releases of a cell, what its working copy would be called, and what was live where, the newest first."""
     objects = release_of(shown.compiled.objects, cell)
     return {
-        "workingCopy": release_name(objects, cell) if objects else "",
+        "workingCopy": release_name(objects, cell, shown.stored) if objects else "",
         "stored": sorted(name for name in shown.stored.stored if shown.stored.has(name, cell)),
         "stages": [
             {

@@ -130,7 +130,7 @@ def _with_release(known: Known, move: Move) -> Move:
     if live:
         return replace(move, release=live)
     objects = release_of(known.compiled.objects, move.cell)
-    name, text = release_name(objects, move.cell), release_text(objects)
+    name, text = release_name(objects, move.cell, known.releases), release_text(objects)
     if not read_release(name, text, known.folder / f"{name}.yaml").objects:
         return move
     return replace(move, release=name, text=text)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import yaml
 
-from xds_server.cells.releases import Releases, name_of, released_document
+from xds_server.cells.releases import Releases, digest_of, released_document
 from xds_server.load.objects import Objects, parse_documents_of
 from xds_server.load.yaml import parse_documents
 from xds_server.model.object import Object
 from xds_server.supervise.records import write_file
 
-_NAME = re.compile(r"(?P<cell>[a-z0-9][-a-z0-9.]*)-[0-9a-f]{7}")
+_NAME = re.compile(r"(?P<cell>[a-z0-9][-a-z0-9.]*)-(?P<digest>[0-9a-f]{7,64})")
 _MOST = 100
 """Entries of the history of one cell in one stage that are kept."""
 
@@ -42,6 +42,7 @@ class Store:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._stored: dict[str, Objects] = {}
+        self._digests: dict[str, str] = {}
         for path in sorted(folder.glob("*.yaml")):
             self._take(path.stem, path.read_text(encoding="utf-8", errors="replace"), path)
         self._history = _read_history(folder / "stages.json")
@@ -51,7 +52,7 @@ class Store:
         """All that is stored, and what each stage has now."""
         live = {place: entries[-1].release for place, entries in self._history.items() if entries}
         problems = {name: one.diagnostics for name, one in self._stored.items() if one.diagnostics}
-        return Releases({name: one.objects for name, one in self._stored.items()}, live, problems)
+        return Releases({name: one.objects for name, one in self._stored.items()}, live, problems, dict(self._digests))
 
     def history(self, stage: str, cell: str) -> tuple[Entry, ...]:
         """What a cell was in a stage, the oldest first."""
@@ -62,15 +63,17 @@ class Store:
         return self._folder / f"{name}.yaml"
 
     def keep(self, name: str, text: str) -> None:
-        """Store a release. OSError if it cannot be written."""
+        """Store a release. OSError if it cannot be written, or another one has its name."""
         if name not in self._stored:
             write_file(self.path(name), text)
             self._take(name, text, self.path(name))
+        elif _digest(text) != self._digests[name]:
+            raise OSError(f"{self.path(name)} has another content")
 
     def _take(self, name: str, text: str, path: Path) -> None:
         objects = read_release(name, text, path)
         if objects.objects:
-            self._stored[name] = objects
+            self._stored[name], self._digests[name] = objects, _digest(text)
 
     def record(self, moves: Mapping[tuple[str, str], str], by: str, now: str) -> None:
         """Remember which release is live from now on, by stage and cell. OSError if it cannot be written."""
@@ -95,9 +98,13 @@ def read_release(name: str, text: str, path: Path) -> Objects:
     """The objects of a release's file and what is wrong with them; none if its content is not that of its name."""
     documents, problems = parse_documents(str(path), text.encode())
     match = _NAME.fullmatch(name)
-    if match is None or problems or name_of((one.value for one in documents), match["cell"]) != name:
+    if match is None or problems or not digest_of(one.value for one in documents).startswith(match["digest"]):
         return Objects()
     return parse_documents_of(documents)
+
+
+def _digest(text: str) -> str:
+    return digest_of(one.value for one in parse_documents("", text.encode())[0])
 
 
 def _read_history(path: Path) -> dict[tuple[str, str], list[Entry]]:
