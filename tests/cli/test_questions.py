@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_commands import cellway
+from tests.e2e.load import Load
 from tests.e2e.running import Cellway, reserve_block
 
 POLICIES = """
@@ -106,3 +107,37 @@ def test_policies_of_a_server(ask: Ask) -> None:
     for wrong in ("HTTPRoute/wbe", "web"):
         done = ask("policies", wrong)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def test_a_dump_shows_both_sides_without_secrets(ask: Ask) -> None:
+    done = ask("dump")
+    assert done.returncode == 0, done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["gateway", "default/edge"] in lines
+    listener = next(line for line in lines if line[0] == "Listener")
+    assert (listener[2] == listener[3], listener[4]) == (True, "same")
+    (item,) = told(ask("dump", "--gateway", "default/edge", "-o", "json"))["items"]
+    (envoy,) = item["envoys"]
+    sent = {(one["type"], one["name"]): one["resource"] for one in item["resources"]}
+    has = {(one["type"], one["name"]): one["resource"] for one in envoy["resources"]}
+    assert sent.keys() == has.keys()
+    table = ("RouteConfiguration", "default/edge/http-8080")
+    hosts = [one[table]["virtual_hosts"][0]["domains"] for one in (sent, has)]
+    assert hosts == [["web.example"], ["web.example"]]
+    assert "[redacted]" in json.dumps(list(sent.values()))
+    assert ask("dump", "--gateway", "default/egde").returncode == 2
+
+
+def test_traffic_of_local_envoys(ask: Ask, server: Cellway) -> None:
+    with Load(server.block.address(1), 8080, "web.example", rate=50, connections=1):
+        items = told(ask("top", "-n", "1", "--interval", "500ms", "-o", "json"))["items"]
+        text = ask("top", "-n", "1", "--interval", "500ms").stdout
+    busy = {(one["kind"], one["name"]): one["perSecond"] > 0 for one in items}
+    # Without a key nothing gets past the gateway.
+    assert busy == {("listener", "default/edge/http-8080"): True, ("cluster", "default/one"): False}
+    assert all(one["errorShare"] == 0 for one in items)
+    head, first, _ = text.splitlines()
+    assert head.split()[:3] == ["GATEWAY", "WHAT", "NAME"]
+    assert first.split()[:3] == ["default/edge", "listener", "default/edge/http-8080"]
+    assert ask("top", "--interval", "soon").returncode == 2
+    assert ask("top", "-n", "1", "--gateway", "default/egde").returncode == 2

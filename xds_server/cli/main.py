@@ -16,6 +16,7 @@ import typer
 from xds_server.cli import (
     bootstrap,
     cells,
+    dump,
     explain,
     export,
     policies,
@@ -27,6 +28,7 @@ from xds_server.cli import (
     schema,
     serve,
     status,
+    top,
     validate,
     version,
     wait,
@@ -50,6 +52,8 @@ application.command()(policies.policies)
 application.command()(bootstrap.bootstrap)
 application.add_typer(export.export, name="export")
 application.command()(status.status)
+application.command()(dump.dump)
+application.command()(top.top)
 application.command()(cells.cells)
 application.command()(cells.connections)
 application.command()(promote.promote)

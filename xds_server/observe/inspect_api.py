@@ -15,9 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from xds_server.compile import Compiled
+from xds_server.observe.dump_view import dump_view, is_same
 from xds_server.observe.policies_view import policies_view, read_asked
 from xds_server.observe.proxies_view import Fleet
 from xds_server.observe.routes_view import routes_view
+from xds_server.observe.traffic_view import traffic_view
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -43,6 +45,8 @@ def inspect_routes(server: Inspected) -> list[Route]:
     return [
         Route("/api/v1/routes", _routes(server)),
         Route("/api/v1/policies", _policies(server)),
+        Route("/api/v1/dump", _dump(server)),
+        Route("/api/v1/traffic", _traffic(server)),
     ]
 
 
@@ -67,6 +71,26 @@ def _policies(server: Inspected) -> Handler:
         return JSONResponse(
             found if found is not None else {"message": f"there is no {written}"}, 200 if found else 404
         )
+
+    return handle
+
+
+def _dump(server: Inspected) -> Handler:
+    async def handle(request: Request) -> Response:
+        gateway, now = request.query_params.get("gateway"), server.inspection()
+        if gateway is not None and gateway not in now.compiled.snapshots:
+            return JSONResponse({"message": no_gateway(now.compiled, gateway)}, 404)
+        items = await dump_view(now.compiled, now.fleet, gateway)
+        return JSONResponse({"same": is_same(items), "items": items})
+
+    return handle
+
+
+def _traffic(server: Inspected) -> Handler:
+    async def handle(request: Request) -> Response:
+        del request
+        now = server.inspection()
+        return JSONResponse({"items": await traffic_view(now.compiled, now.fleet)})
 
     return handle
 
