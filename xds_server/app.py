@@ -11,9 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import gc
-import ipaddress
 import signal
-import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,9 +28,18 @@ from xds_server.compile import Compiled, Options
 from xds_server.diagnostics import Severity
 from xds_server.fetch.loop import Fetcher, Web
 from xds_server.fetch.web import fetch_description
+from xds_server.listening import (
+    XdsPorts,
+    XdsSettings,
+    from_here,
+    is_loopback,
+    open_socket,
+    open_xds,
+    warn_of_open_ports,
+)
 from xds_server.load.watch import changes
 from xds_server.model.object import Object
-from xds_server.observe.admin import AdminServer, admin_server, listen
+from xds_server.observe.admin import AdminServer, admin_server
 from xds_server.observe.alarms import Alarms
 from xds_server.observe.cells_view import CellsShown
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
@@ -46,13 +53,11 @@ from xds_server.observe.usage import Report, ask_envoys
 from xds_server.releases.desk import Desk
 from xds_server.releases.requests import Kind
 from xds_server.reload import GRACE, Policies, Source, reload
+from xds_server.saved.keeper import Keeper
 from xds_server.serve.grpc import Listeners, XdsServer
-from xds_server.serve.identity import Identities
-from xds_server.serve.limits import Limits
-from xds_server.serve.tls import Credentials, TlsFiles
 from xds_server.snapshot.resource import Snapshot
 from xds_server.supervise.binary import ENVOY_VERSION
-from xds_server.supervise.bootstrap import Address, is_ip_address
+from xds_server.supervise.bootstrap import Address
 from xds_server.supervise.envoys import Envoys
 from xds_server.supervise.process import is_settled
 from xds_server.supervise.records import StateFolder
@@ -64,16 +69,6 @@ _RESCAN = 0.2
 _STREAMS_END = 1.0
 _LOOK = 5.0
 _TOGETHER = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class XdsSettings:
-    """The xDS port. `tls` None: plain text. With TLS local Envoys get a plain port of their own on loopback."""
-
-    address: Address
-    tls: TlsFiles | None = None
-    identities: Identities = field(default_factory=Identities)
-    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +123,7 @@ class Server:
         self._state: StateFolder | None = None
         self._envoys: Envoys | None = None
         self._fetcher: Fetcher | None = None
+        self._keeper: Keeper | None = None
         self._desk = Desk(lambda: _rfc3339(clocks.wall()))
         self._published: set[str] = set()
         self._since: dict[tuple[Key, str, str], tuple[bool, str]] = {}
@@ -147,11 +143,13 @@ class Server:
                 self._state = StateFolder(settings.state)
                 held.callback(self._state.close)
                 self._desk.open(settings.state / "releases")
-            admin = held.enter_context(_listen(settings.admin, "the admin API"))
-            xds, near = await self._start_xds()
-            self._remember(Address(settings.admin.host, admin.getsockname()[1]), xds, near)
+                self._restore(settings.state / "in-force")
+            admin = held.enter_context(open_socket(settings.admin, "the admin API"))
+            ports = open_xds(self._xds, settings.xds, self._state, envoys=settings.envoy is not None)
+            await self._xds.start()
+            self._remember(Address(settings.admin.host, admin.getsockname()[1]), ports)
             if settings.envoy is not None and self._state is not None:
-                self._envoys = Envoys(settings.envoy, self._state, _near(near), settings.host_name)
+                self._envoys = Envoys(settings.envoy, self._state, from_here(ports.local), settings.host_name)
             server = admin_server(self, loopback=is_loopback(settings.admin.host))
             web = Web(fetch_description, self._clocks.steady, _not_fetched)
             self._fetcher = Fetcher(web, settings.state / "fetched" if settings.state is not None else None)
@@ -161,6 +159,7 @@ class Server:
                 asyncio.create_task(self._log_alarms(), name="alarms"),
                 asyncio.create_task(self._fetcher.run(self.reload), name="documents of the web"),
                 asyncio.create_task(self._renew(), name="certificates"),
+                asyncio.create_task(self._keep(), name="what is in force"),
             ]
             self._handle_signals()
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -169,39 +168,27 @@ class Server:
                 task.result()  # none of them may end by itself: its error ends the process, and Envoys go on
             await self._stop(server, lasting)
 
-    async def _start_xds(self) -> tuple[Address, Address]:
-        """Listen for Envoys; returns where, and where those of this machine find it."""
-        settings = self._settings.xds
-        if settings.tls is None:
-            near = public = self._bind_plain(settings.address)
-        else:
-            credentials = Credentials(settings.tls, lambda text: _LOG.error("TLS of the xDS port", problem=text))
-            public = self._bind(settings.address, credentials)
-            near = self._bind_plain(Address("127.0.0.1", 0)) if self._settings.envoy is not None else public
-        await self._xds.start()
-        return public, near
+    def _restore(self, folder: Path) -> None:
+        """Know what the last server had in force, in case that what is on disk now is worse."""
+        self._keeper = Keeper(folder, self._settings.folders)
+        saved = self._keeper.restore()
+        if isinstance(saved, tuple):
+            self._source = replace(self._source, saved=saved)
+        elif saved:
+            _LOG.error("what was in force when the last server ended is not known", reason=saved)
 
-    def _bind_plain(self, wanted: Address) -> Address:
-        """In plain text: with port 0 where an earlier server listened, since its Envoys still look there."""
-        if wanted.port == 0 and self._state is not None:
-            last = self._state.addresses().get("xds_port")
-            if isinstance(last, int):
-                with contextlib.suppress(OSError):
-                    return self._bind(Address(wanted.host, last))
-        return self._bind(wanted)
+    async def _keep(self) -> None:
+        if self._keeper is None:
+            await self._stopping.wait()
+            return
+        await self._keeper.run(_not_kept)
 
-    def _bind(self, wanted: Address, credentials: Credentials | None = None) -> Address:
-        _listen(wanted, "xDS").close()  # grpc would tell of a taken port in its own words, too
-        return Address(wanted.host, self._xds.listen(str(wanted), credentials))
-
-    def _remember(self, admin: Address, xds: Address, near: Address) -> None:
-        open_ports = {"admin API": admin} | ({"xDS": xds} if self._settings.xds.tls is None else {})
-        for what, address in open_ports.items():
-            if not is_loopback(address.host):
-                _LOG.warning("listens beyond this machine, without authentication", what=what, address=str(address))
-        addresses = {"admin": str(admin), "xds": str(xds)}
+    def _remember(self, admin: Address, ports: XdsPorts) -> None:
+        without_tls = {"xDS": ports.public} if self._settings.xds.tls is None else {}
+        warn_of_open_ports({"admin API": admin} | without_tls)
+        addresses = {"admin": str(admin), "xds": str(ports.public)}
         if self._state is not None:
-            self._state.remember_addresses({**addresses, "xds_port": near.port})
+            self._state.remember_addresses({**addresses, "xds_port": ports.local.port})
         self._told.listening(addresses)
 
     def _handle_signals(self) -> None:
@@ -285,7 +272,7 @@ class Server:
             _LOG.error("what is on disk is not in force", reason=now.alarm)
         elif before.alarm and not now.alarm and before.loaded is not None:
             _LOG.info("what is on disk is in force again")
-        if result == "applied":
+        if now.compiled is not before.compiled:
             await self._publish(before)
         if now.gone:
             self._spawn(self._reload_later())
@@ -314,6 +301,8 @@ class Server:
         if self._envoys is not None:
             self._envoys.apply(self._expected(), self._settings.drain)
         self._desk.note(compiled)
+        if self._keeper is not None and self._policies.loaded is not None:
+            self._keeper.keep(self._policies.loaded, self._policies.objects)
         self._log_published(before)
         self._told.published(compiled)
         if before.loaded is None and self._policies.authorities and self._settings.certificates.folder is None:
@@ -472,25 +461,15 @@ class Server:
         )
 
 
-def _listen(address: Address, what: str) -> socket.socket:
-    try:
-        return listen(address.host, address.port)
-    except OSError as error:
-        raise OSError(f"cannot listen on {address} for {what}: {error.strerror or error}") from None
+def _not_kept(problem: str) -> None:
+    if problem:
+        _LOG.error("what is in force cannot be kept for the next start", reason=problem)
+    else:
+        _LOG.info("what is in force is kept for the next start again")
 
 
 def _not_fetched(url: str, problem: str) -> None:
     _LOG.error("a document cannot be fetched; what is known of it stays", url=url, reason=problem)
-
-
-def _near(address: Address) -> Address:
-    """Where an Envoy of this machine finds a server that listens on all addresses."""
-    return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port)  # noqa: S104
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to it."""
-    return host == "localhost" or (is_ip_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _rfc3339(seconds: float) -> str:

@@ -38,13 +38,15 @@ def _nobody(_objects: Iterable[Object]) -> None:
 class Source:
     """Where policies come from, how they are compiled, and a clock that only ever grows (seconds).
 
-    `vouch` gives the certificates that gateways of these objects need; the same values as long as none is due.
+    `vouch` gives the certificates that gateways of these objects need; the same values as long as none is due. `saved` is
+    what was in force when the last server ended: what the first reload begins with.
     """
 
     folders: tuple[Path, ...]
     options: Options
     clock: Callable[[], float]
     vouch: Callable[[Iterable[Object]], Authorities | None] = _nobody
+    saved: tuple[Loaded, Objects] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Policies:
 
     `alarm` says why what is on disk is not in force, empty if it is. `gone` are files that have only just vanished,
     with the time. `seconds` is how long the stages of the last reload took. `fetched` is what was known of the web,
-    `releases` which stage has which release.
+    `releases` which stage has which release. `saved`: nothing that this server has read was in force yet.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -67,37 +69,60 @@ class Policies:
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     authorities: Authorities | None = None
     releases: Releases = NO_RELEASES
+    saved: bool = False
 
 
 def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tuple[Policies, Result]:
     """Read and compile what is on disk. Blocks. `confirmed`: many files may vanish at once."""
     began = source.clock()
+    first = before.loaded is None and source.saved is not None
+    if before.loaded is None and source.saved is not None:
+        loaded, objects = source.saved
+        before = replace(before, loaded=loaded, documents=loaded.documents, objects=objects, saved=True)
     last = before.loaded or Loaded()
     loaded = keep_last_good(last, load_paths(source.folders, DEFAULT_LIMITS, last.memory))
     accident = _accident(before.loaded, loaded)
     if accident is not None and not (confirmed and accident.code == _MANY_GONE):
-        found = {*before.diagnostics, *loaded.other, accident}
-        hint = "; SIGHUP confirms that this is meant" if accident.code == _MANY_GONE else ""
-        return replace(before, alarm=f"{accident}{hint}", diagnostics=tuple(sorted(found, key=sort_key))), "rejected"
-    gone = {} if confirmed else _just_gone(before, loaded, source.clock())
+        return _rejected(_compiled(before, source, began) if first else before, loaded, accident), "rejected"
+    gone = {} if confirmed or first else _just_gone(before, loaded, source.clock())
     documents = (*loaded.documents, *_missed(gone, loaded))
-    fetched, releases = source.options.fetched, source.options.releases
     if _same(before, loaded, documents) and _same_given(before, source):
         return replace(before, loaded=loaded, documents=documents, gone=gone), "unchanged"
     objects = parse_documents_of(documents, loaded.broken, before.objects)
+    return _compiled(Policies(loaded=loaded, documents=documents, objects=objects, gone=gone), source, began), "applied"
+
+
+def _rejected(before: Policies, loaded: Loaded, accident: Diagnostic) -> Policies:
+    """What was in force goes on, and why."""
+    alarm = f"{accident}; SIGHUP confirms that this is meant" if accident.code == _MANY_GONE else str(accident)
+    if before.saved:
+        alarm += "; what was in force when the server ended is served"
+    found = {*before.diagnostics, *loaded.other, accident}
+    return replace(before, alarm=alarm, diagnostics=tuple(sorted(found, key=sort_key)))
+
+
+def _compiled(read: Policies, source: Source, began: float) -> Policies:
+    """The same with what follows from its objects."""
     ends = {"": began, "load": source.clock()}
 
     def passed(stage: str) -> None:
         ends[stage] = source.clock()
 
+    objects, loaded = read.objects, read.loaded or Loaded()
     authorities = source.vouch(objects.objects)
     compiled = compile_objects(objects.objects, replace(source.options, authorities=authorities), passed)
     seconds = {stage: end - start for start, (stage, end) in zip(ends.values(), list(ends.items())[1:], strict=False)}
-    found_now = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
-    diagnostics = tuple(sorted(suppressed(found_now, (*documents, *loaded.broken)), key=sort_key))
-    return Policies(
-        compiled, diagnostics, "", loaded, documents, objects, gone, seconds, fetched, authorities, releases
-    ), "applied"
+    found = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
+    return replace(
+        read,
+        compiled=compiled,
+        diagnostics=tuple(sorted(suppressed(found, (*read.documents, *loaded.broken)), key=sort_key)),
+        alarm="",
+        seconds=seconds,
+        fetched=source.options.fetched,
+        authorities=authorities,
+        releases=source.options.releases,
+    )
 
 
 def _accident(last: Loaded | None, loaded: Loaded) -> Diagnostic | None:

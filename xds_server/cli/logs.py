@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import sys
+from typing import TextIO, cast
 
 import structlog
 
 
+class _Patient(io.TextIOBase):
+    """A stream whose disk may be full and whose reader may be gone: that is no reason not to serve."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logs(form: str | None, level: str) -> None:
     """Set up structlog. `form` None: console on a terminal, else JSON lines."""
+    sys.stdout, sys.stderr = cast(TextIO, _Patient(sys.stdout)), cast(TextIO, _Patient(sys.stderr))
     chosen = form or ("console" if sys.stderr.isatty() else "json")
     colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()

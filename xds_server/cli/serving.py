@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from xds_server.app import Clocks, Server, Settings, Told, XdsSettings, is_loopback
+from xds_server.app import Clocks, Server, Settings, Told
 from xds_server.automation.authority import LONGEST, SHORTEST
 from xds_server.automation.certificates import Keeping
 from xds_server.cli.demo import demo_endpoints, things_to_try
@@ -28,6 +28,7 @@ from xds_server.cli.logs import configure_logs
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options
 from xds_server.graph import Gateway, Port
+from xds_server.listening import XdsSettings, is_loopback
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import parse_limits
 from xds_server.serve.tls import TlsFiles

@@ -6,9 +6,10 @@ In and out: one file a URL, in a folder. What it makes is 0700 and 0600. A file 
 from __future__ import annotations
 
 import json
-import os
 from hashlib import blake2b
 from pathlib import Path
+
+from xds_server.files import write_file
 
 
 def kept(folder: Path) -> dict[str, str]:
@@ -27,12 +28,7 @@ def kept(folder: Path) -> dict[str, str]:
 def keep(folder: Path, url: str, text: str) -> None:
     """Write a document, whole or not at all."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    path = _path(folder, url)
-    partly = path.with_suffix(".new")
-    partly.unlink(missing_ok=True)
-    with os.fdopen(os.open(partly, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        json.dump({"url": url, "text": text}, file)
-    partly.replace(path)
+    write_file(_path(folder, url), json.dumps({"url": url, "text": text}))
 
 
 def drop(folder: Path, url: str) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import yaml
 
 from xds_server.cells.releases import Releases, digest_of, released_document
+from xds_server.files import write_file
 from xds_server.load.objects import Objects, parse_documents_of
 from xds_server.load.yaml import parse_documents
 from xds_server.model.object import Object
-from xds_server.supervise.records import write_file
 
 _NAME = re.compile(r"(?P<cell>[a-z0-9][-a-z0-9.]*)-(?P<digest>[0-9a-f]{7,64})")
 _MOST = 100

@@ -19,7 +19,8 @@ from urllib.parse import quote
 
 import structlog
 
-from xds_server.supervise.records import Record, digest_of, start_time, write_file
+from xds_server.files import write_file
+from xds_server.supervise.records import Record, digest_of, start_time
 
 _LOG = structlog.get_logger("cellway.envoy")
 _POLL = 0.1

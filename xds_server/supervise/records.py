@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from xds_server.files import write_file
+
 RECORD = "envoy.json"
 ADDRESSES = "addresses.json"
 _LONGEST_FOLDER = 200
@@ -127,17 +129,6 @@ def start_time(pid: int) -> int | None:
 def digest_of(*texts: str) -> str:
     """A short hash of texts."""
     return blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def _read_record(path: Path) -> Record | None:

@@ -1,0 +1,101 @@
+"""The folder of what is in force: contents of files, each named by its hash, and an index that is replaced as a whole.
+
+In: which files count, with their hashes, and how to read them. Out: the same, of the last server. Written is 0700 and 0600.
+A file whose content went wrong counts as it was when it was good, and one in which an object went wrong counts twice: as it
+is, and as it was when the object was good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xds_server.files import write_file
+from xds_server.types import Key
+
+_INDEX = "in-force.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An object that is in force as an older content of its file has it."""
+
+    key: Key
+    file: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What counts: the hash of each file, the number of files below each path, and objects in an older form."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    roots: Mapping[str, int | None] = field(default_factory=dict)
+    kept: tuple[Kept, ...] = ()
+
+    def digests(self) -> set[str]:
+        """All contents that are needed."""
+        return {*self.files.values(), *(one.digest for one in self.kept)}
+
+
+class Store:
+    """A folder that one process at a time writes to: the holder of the state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._written = ""
+
+    def write(self, index: Index, contents: Mapping[str, bytes]) -> None:
+        """Make this what counts. `contents` has, by hash, what is not stored yet. OSError leaves what counted before."""
+        text = json.dumps(asdict(index), sort_keys=True)
+        if text == self._written:
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for digest, data in contents.items():
+            write_file(self._folder / digest, data)
+        head = hashlib.sha256(text.encode()).hexdigest()
+        write_file(self._folder / _INDEX, f"{_FORMAT} {head}\n{text}\n")
+        self._written = text
+        self._sweep(index.digests())
+
+    def missing(self, digests: Iterable[str]) -> set[str]:
+        """Those of these contents that are not stored."""
+        return {digest for digest in digests if not (self._folder / digest).is_file()}
+
+    def read(self) -> tuple[Index, dict[str, bytes]] | str:
+        """What counts, with all contents by hash; or why nothing can be said, empty if nothing was ever written."""
+        try:
+            text = (self._folder / _INDEX).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as error:
+            return f"{self._folder / _INDEX} cannot be read: {error}"
+        head, _, body = text.partition("\n")
+        if head != f"{_FORMAT} {hashlib.sha256(body.rstrip().encode()).hexdigest()}":
+            return f"{self._folder / _INDEX} is not what was written"
+        index = _index(json.loads(body))
+        contents = {}
+        for digest in sorted(index.digests()):
+            try:
+                data = (self._folder / digest).read_bytes()
+            except OSError as error:
+                return f"{self._folder / digest} cannot be read: {error.strerror}"
+            if hashlib.sha256(data).hexdigest() != digest:
+                return f"{self._folder / digest} is not what was written"
+            contents[digest] = data
+        return index, contents
+
+    def _sweep(self, wanted: set[str]) -> None:
+        for path in self._folder.iterdir():
+            if path.name not in wanted and path.name != _INDEX:
+                path.unlink(missing_ok=True)
+
+
+def _index(written: Mapping[str, Any]) -> Index:
+    kept = tuple(Kept(Key(**one["key"]), one["file"], one["digest"]) for one in written["kept"])
+    return Index(written["files"], written["roots"], kept)
