@@ -358,6 +358,8 @@ class Gateway:
     marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     called: str = ""
     """Its name, if that is not `NAMESPACE/NAME`: a cell's gateway is there once in every stage."""
+    settings: tuple[Setting, ...] = ()
+    """What its EnvoyProxy sets for all that it does."""
 
     @property
     def name(self) -> str:

@@ -37,6 +37,7 @@ CARRIERS = {
     "peers.md": [("HTTPRouteFilter", "peers"), ("ClientTrafficPolicy", "peerHeader")],
     "http3.md": [("ClientTrafficPolicy", "http3")],
     "access-logs.md": [("EnvoyProxy", "telemetry")],
+    "metrics.md": [("EnvoyProxy", "telemetry")],
     "tracing.md": [("EnvoyProxy", "telemetry"), ("BackendTrafficPolicy", "telemetry")],
     "client-tls.md": [("ClientTrafficPolicy", "tls")],
     "client-addresses.md": [
@@ -118,8 +119,9 @@ _ELSEWHERE = frozenset({"rules[].filters", "rules[].backendRefs[].filters", "rul
 _HALVES = {
     "local-rate-limit.md": {"rateLimit.global"},
     "global-rate-limit.md": {"rateLimit.local"},
-    "access-logs.md": {"telemetry.tracing", "telemetry.requestID"},
-    "tracing.md": {"telemetry.accessLog", "telemetry.metrics"},
+    "access-logs.md": {"telemetry.tracing", "telemetry.requestID", "telemetry.metrics", "telemetry.healthCheckLog"},
+    "tracing.md": {"telemetry.accessLog", "telemetry.metrics", "telemetry.healthCheckLog"},
+    "metrics.md": {"telemetry.accessLog", "telemetry.tracing", "telemetry.requestID"},
     "telemetry.md": {"telemetry.tracing"},
 }
 """A field with several pages: what the others are about."""

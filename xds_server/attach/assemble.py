@@ -199,6 +199,7 @@ def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
         labels=dict(state.item.meta.labels),
         origins=state.item.origins,
         client=state.client,
+        settings=state.proxy,
         marks={"labels": dict(above.labels), "annotations": dict(above.annotations)} if above else {},
     )
 

@@ -54,12 +54,14 @@ from xds_server.features.global_rate_limit import GLOBAL_RATE_LIMIT
 from xds_server.features.grpc_web import GRPC_WEB
 from xds_server.features.header_modifier import REQUEST_HEADER_MODIFIER, RESPONSE_HEADER_MODIFIER
 from xds_server.features.health import HEALTH
+from xds_server.features.health_log import HEALTH_LOG
 from xds_server.features.http3 import HTTP3
 from xds_server.features.http_upgrade import HTTP_UPGRADE
 from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
 from xds_server.features.locations import LOCATIONS
+from xds_server.features.metrics import METRICS
 from xds_server.features.oidc import OIDC
 from xds_server.features.peer_header import PEER_HEADER
 from xds_server.features.peers import PEERS
@@ -146,4 +148,6 @@ FEATURES: tuple[AnyFeature, ...] = (
     HTTP3,
     ACCESS_LOG,
     TRACING,
+    METRICS,
+    HEALTH_LOG,
 )

@@ -19,7 +19,7 @@ from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from xds_server.envoy_api.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
-from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, WeightedCluster
+from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, VirtualHost, WeightedCluster
 from xds_server.envoy_api.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -206,6 +206,9 @@ class Feature(Generic[SpecT, ValueT]):
 
     def route(self, value: ValueT, route: Route) -> None:
         """Change a route, whatever its action is; most often `enable(route, self.filter_name, config)`."""
+
+    def virtual_host(self, value: ValueT, host: VirtualHost) -> None:
+        """Change the virtual hosts of a listener (listener-wide features)."""
 
     def fits_share(self, value: ValueT) -> bool:
         """True if `share` can do it: a value on one backendRef that cannot gives its share a route of its own."""

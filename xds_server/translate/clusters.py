@@ -72,15 +72,17 @@ def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature]) -> dic
         for share in _destinations(route):
             if share.backend is not None:
                 wanted = found.setdefault(
-                    share.cluster, Wanted(share.backend, route.settings, _client(gateway, share.backend))
+                    share.cluster,
+                    Wanted(share.backend, (*route.settings, *gateway.settings), _client(gateway, share.backend)),
                 )
-                wanted.origins.update(dict.fromkeys((*share.backend.origins, *_touching(route, features))))
+                touching = _touching((*route.settings, *gateway.settings), features)
+                wanted.origins.update(dict.fromkeys((*share.backend.origins, *touching)))
     for setting in _settings(gateway):
         for backend in features[setting.feature].backends(setting.value):
             client = _client(gateway, backend)
-            found.setdefault(backend.name, Wanted(backend, backend.settings, client)).origins.update(
-                dict.fromkeys(setting.origins)
-            )
+            own = (*backend.settings, *gateway.settings)
+            wanted = found.setdefault(backend.name, Wanted(backend, own, client))
+            wanted.origins.update(dict.fromkeys(setting.origins))
     return dict(sorted(found.items()))
 
 
@@ -116,8 +118,8 @@ def _destinations(route: Route | StreamRoute) -> tuple[Destination | Mirror, ...
     return (*route.action.destinations, *route.action.mirrors) if isinstance(route.action, Forward) else ()
 
 
-def _touching(route: Route | StreamRoute, features: Mapping[str, AnyFeature]) -> Iterator[Origin]:
-    for setting in route.settings:
+def _touching(settings: Iterable[Setting], features: Mapping[str, AnyFeature]) -> Iterator[Origin]:
+    for setting in settings:
         if features[setting.feature].touches_cluster(setting.value):
             yield from setting.origins
 

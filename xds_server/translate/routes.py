@@ -78,6 +78,11 @@ def translate_routes(chain: HttpChain, tools: Tools) -> tuple[list[Translated], 
     # Envoy's own word for the client's address; x-forwarded-for says it to backends, and others need not know.
     table.request_headers_to_remove.append("x-envoy-external-address")
     hosts = [_translate_host(host, tools, problems) for host in chain.hosts]
+    for feature in tools.features:
+        for setting in chain.settings:
+            if setting.feature == feature.name:
+                for host in hosts:
+                    feature.virtual_host(setting.value, host.message)
     if chain.on_demand:
         table.vhds.config_source.CopyFrom(ads())
         return [Translated(table.name, table, chain.origins), *_on_demand(table.name, hosts, chain)], problems

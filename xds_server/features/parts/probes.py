@@ -178,7 +178,7 @@ def resolve_probe(spec: ActiveHealthCheckSpec, context: Context, *path: str | in
         context.problem("F103", *path, others[0], reason=f"a check of type {spec.type} takes no {others[0]}")
         return None
     way = _way(spec, context, *path)
-    log = _log(spec.health_check_log, context, *path, "healthCheckLog") if spec.health_check_log else None
+    log = resolve_log(spec.health_check_log, context, *path, "healthCheckLog") if spec.health_check_log else None
     if way is None or (spec.health_check_log is not None and log is None):
         return None
     return Probe(
@@ -242,7 +242,8 @@ def _bytes(spec: PayloadSpec | None, context: Context, *path: str | int) -> byte
     return wanted.encode() if spec.type == "Text" else base64.b64decode(wanted)
 
 
-def _log(spec: ProbeLogSpec, context: Context, *path: str | int) -> ProbeLog | None:
+def resolve_log(spec: ProbeLogSpec, context: Context, *path: str | int) -> ProbeLog | None:
+    """The log that is written at `path`; None if a problem was reported."""
     file = spec.sinks[0].file if spec.sinks else LogFileSpec(path=_LOG_FILES[0])
     if file is None:
         context.problem("F103", *path, "sinks", 0, reason="type File needs file with a path")
@@ -283,11 +284,16 @@ def health_check(probe: Probe, *, http2: bool) -> HealthCheck:
     else:
         check.grpc_health_check.service_name = probe.way.service
     if probe.log is not None:
-        check.always_log_health_check_failures = probe.log.failures
-        check.always_log_health_check_success = probe.log.successes
-        sink = HealthCheckEventFileSink(event_log_path=probe.log.path)
-        check.event_logger.add(name="envoy.health_check.event_sink.file", typed_config=pack(sink))
+        set_log(probe.log, check)
     return check
+
+
+def set_log(log: ProbeLog, check: HealthCheck) -> None:
+    """Have what comes out of a check logged."""
+    check.always_log_health_check_failures = log.failures
+    check.always_log_health_check_success = log.successes
+    sink = HealthCheckEventFileSink(event_log_path=log.path)
+    check.event_logger.add(name="envoy.health_check.event_sink.file", typed_config=pack(sink))
 
 
 def _http_check(probe: HttpProbe, *, http2: bool) -> HealthCheck.HttpHealthCheck:

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import Field
 
 from xds_server.features.parts.log_specs import AccessLogSpec
+from xds_server.features.parts.metrics_specs import ProxyMetricsSpec
+from xds_server.features.parts.probes import ProbeLogSpec
 from xds_server.features.parts.tracing_specs import ProxyTracingSpec, RequestIdSpec
 from xds_server.spec import Spec
 
@@ -18,5 +20,7 @@ class ProxyTelemetrySpec(Spec):
     """What is told of requests."""
 
     access_log: AccessLogSpec | None = None
+    metrics: ProxyMetricsSpec | None = None
+    health_check_log: ProbeLogSpec | None = None
     tracing: ProxyTracingSpec | None = None
     request_id: Annotated[RequestIdSpec | None, Field(alias="requestID")] = None
