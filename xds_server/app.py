@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import gc
+import secrets
 import signal
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -24,6 +25,7 @@ from xds_server import __version__
 from xds_server.automation.certificates import Certificates, Keeping
 from xds_server.cells.authority import Authorities
 from xds_server.cells.identities import wanted_identities
+from xds_server.changes.office import Engine, Office
 from xds_server.compile import Compiled, Options
 from xds_server.diagnostics import Severity
 from xds_server.fetch.loop import Fetcher, Web
@@ -125,6 +127,7 @@ class Server:
         self._fetcher: Fetcher | None = None
         self._keeper: Keeper | None = None
         self._desk = Desk(lambda: _rfc3339(clocks.wall()))
+        self.changes = Office(Engine(settings.folders, lambda: self._policies, self._options, _key))
         self._published: set[str] = set()
         self._since: dict[tuple[Key, str, str], tuple[bool, str]] = {}
         self._changed_at = clocks.wall()
@@ -459,6 +462,10 @@ class Server:
             unknown={"type": counters.unknown_types, "nonce": counters.unknown_nonces},
             usage=self._used,
         )
+
+
+def _key() -> bytes:
+    return secrets.token_bytes(32)
 
 
 def _not_kept(problem: str) -> None:

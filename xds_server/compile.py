@@ -21,16 +21,17 @@ from xds_server.cells.lower import Lowered
 from xds_server.cells.origins import SectionSettings
 from xds_server.cells.releases import NO_RELEASES, Releases
 from xds_server.cells.stages import lower_stages
-from xds_server.diagnostics import Diagnostic, sort_key
+from xds_server.diagnostics import Diagnostic, diagnose, sort_key
 from xds_server.features import FEATURES
 from xds_server.model.object import Object
+from xds_server.model.shadow import divide, labels_checked
 from xds_server.rules import Rules
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
 from xds_server.status import Status, join_derived, join_stages
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
-from xds_server.types import Fetched, Key
+from xds_server.types import Condition, Fetched, Key
 
 STAGES = ("attach", "translate", "snapshot")
 DEFAULT_CONTROLLERS = ("cellway.dev/gateway-controller", "gateway.envoyproxy.io/gatewayclass-controller")
@@ -75,6 +76,9 @@ class Compiled:
     settings: tuple[SectionSettings, ...] = ()
     wanted: tuple[str, ...] = ()
     stages: tuple[Lowered, ...] = ()
+    shadows: tuple[Object, ...] = ()
+    would: Compiled | None = None
+    """What would be, were all `shadows` in force; None without them."""
 
     def gateways_of(self, stages: Collection[str]) -> tuple[graph.Gateway, ...]:
         """The gateways of cells in these stages (none: in the first one), and all that are no cell's."""
@@ -88,8 +92,34 @@ def compile_objects(
 ) -> Compiled:
     """Compile a whole set of objects, in every stage of their organization.
 
-    `passed` is told the name of each stage of compiling when it is done (one of STAGES).
+    `passed` is told the name of each stage of compiling when it is done (one of STAGES). Shadows are checked only.
     """
+    active, shadows = divide(objects)
+    compiled = _compile(active, options, passed)
+    wrong = labels_checked(active)
+    if wrong:
+        compiled = replace(compiled, diagnostics=tuple(sorted((*compiled.diagnostics, *wrong), key=sort_key)))
+    return _with_shadows(compiled, shadows, options) if shadows else compiled
+
+
+def _with_shadows(compiled: Compiled, objects: Iterable[Object], options: Options) -> Compiled:
+    """The same in force, and what is to be said of shadows: what would be wrong with them, and that they are none."""
+    shadows, duplicates = unique(objects)
+    keys = {item.key for item in shadows}
+    would = _compile((*(item for item in compiled.objects if item.key not in keys), *shadows), options)
+    places = {(str(item.key), item.source.positions.start.file) for item in shadows}
+    known = set(compiled.diagnostics)
+    about = [
+        one for one in would.diagnostics if one.span and (one.subject, one.span.file) in places and one not in known
+    ]
+    told = [diagnose("A160", item.source.positions.start, subject=str(item.key)) for item in shadows]
+    waiting = Condition("Accepted", False, "Shadow", "its label cellway.dev/shadow says that it is not in force")
+    statuses = {item.key: Status(conditions=(waiting,)) for item in shadows} | dict(compiled.statuses)
+    found = tuple(sorted((*compiled.diagnostics, *duplicates, *about, *told), key=sort_key))
+    return replace(compiled, diagnostics=found, statuses=statuses, shadows=shadows, would=would)
+
+
+def _compile(objects: Iterable[Object], options: Options, passed: Callable[[str], None] = lambda _: None) -> Compiled:
     written, duplicates = unique(objects)
     lowered = lower_stages(written, options.releases, options.authorities)
     given = Given(

@@ -202,6 +202,10 @@ CATALOGUE: Mapping[str, Code] = {
     ),
     "A148": _error("'{field}' goes by certificates, but listener {listener} takes any; it answers 500 there"),
     "A149": _warning("the {feature} of this policy does nothing on {gateway}: {reason}"),
+    "A160": _info(
+        "it is not in force, as its label cellway.dev/shadow says; cellway diff --shadow shows what it would change"
+    ),
+    "A161": _error("the label cellway.dev/shadow is 'true' or 'false', not '{value}'; this is in force"),
     # -- features ------------------------------------------------------------------------------------
     "F100": _error("the regular expression '{pattern}' cannot be used: {reason}"),
     "F101": _error("the header '{name}' cannot be changed like this: {reason}"),

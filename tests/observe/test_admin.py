@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,13 @@ class Fake:
     def inspection(self) -> Inspection:
         return Inspection(Compiled(), Fleet((), (), (), str))
 
+    @property
+    def changes(self) -> Fake:
+        return self
+
+    async def diff(self, body: Any) -> tuple[int, dict[str, Any]]:
+        return 200, {"files": body["files"]}
+
     async def usage(self) -> Report:
         return Report((), {"acme/dev/front/east": 3, "acme/prod/front/east": 0})
 
@@ -74,10 +82,12 @@ class Fake:
 MOVE = {"content-type": "application/json"}
 
 
-async def move(fake: Fake, headers: dict[str, str], body: str = '{"cell": "a"}', *, loopback: bool = True) -> int:
+async def move(
+    fake: Fake, headers: dict[str, str], body: str = '{"cell": "a"}', *, loopback: bool = True, path: str = "promote"
+) -> int:
     transport = httpx.ASGITransport(app=admin_application(fake, loopback=loopback))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        return (await client.post("/api/v1/promote", headers=headers, content=body)).status_code
+        return (await client.post(f"/api/v1/{path}", headers=headers, content=body)).status_code
 
 
 async def test_a_promotion_is_asked_for_as_json() -> None:
@@ -124,6 +134,13 @@ async def test_nobody_promotes_from_another_machine() -> None:
     fake = Fake()
     assert await move(fake, MOVE, loopback=False) == 403
     assert fake.moved == []
+
+
+async def test_files_may_be_many_and_the_same_guards_hold() -> None:
+    body = json.dumps({"files": {"a.yaml": "x" * 70_000}})
+    assert await move(Fake(), MOVE, body, path="diff") == 200
+    assert await move(Fake(), MOVE | {"origin": "http://evil.example"}, body, path="diff") == 403
+    assert await move(Fake(), MOVE, body, path="diff", loopback=False) == 403
 
 
 async def ask(fake: Fake, path: str, host: str = "127.0.0.1:19001", method: str = "GET") -> httpx.Response:

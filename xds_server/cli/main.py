@@ -16,6 +16,7 @@ import typer
 from xds_server.cli import (
     bootstrap,
     cells,
+    diff,
     dump,
     explain,
     export,
@@ -46,6 +47,7 @@ application.command()(serve.serve)
 application.command()(validate.validate)
 application.command()(rule.rule)
 application.command()(render.render)
+application.command()(diff.diff)
 application.command()(explain.explain)
 application.command()(routes.routes)
 application.command()(policies.policies)

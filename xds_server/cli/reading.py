@@ -31,6 +31,7 @@ class Reading:
     compiled: Compiled
     diagnostics: tuple[Diagnostic, ...]
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    documents: tuple[Document, ...] = field(default=(), repr=False)
 
     def text_of(self, name: str) -> str | None:
         """The text of a file."""
@@ -90,6 +91,7 @@ def read(paths: Sequence[Path], options: Options) -> Reading:
         compiled,
         tuple(sorted(suppressed(found, (*whole, *torn)), key=sort_key)),
         texts,
+        whole,
     )
 
 

@@ -86,6 +86,15 @@ def load_paths(
     return assemble(files, roots, _about_roots(found), Memory(limits, budget.parsed))
 
 
+def load_texts(root: str, texts: Mapping[str, bytes], limits: Limits = DEFAULT_LIMITS) -> Loaded:
+    """What a folder `root` would hold with these files (names below it, with `/` between the parts)."""
+    budget = _Budget(limits)
+    below = "" if root in ("", ".") else root.rstrip("/") + "/"
+    with _collector_paused():
+        files = {below + name: budget.take(below + name, data, {}) for name, data in sorted(texts.items())}
+    return assemble(files, {root: len(files)}, (), Memory(limits, budget.parsed))
+
+
 def assemble(
     files: Mapping[str, File], roots: Mapping[str, int | None], other: tuple[Diagnostic, ...], memory: Memory
 ) -> Loaded:
@@ -131,6 +140,10 @@ class _Budget:
             data = _read(name, self._limits.file_bytes)
         except OSError as error:
             return _unreadable(name, reason_of(error))
+        return self.take(name, data, known)
+
+    def take(self, name: str, data: bytes, known: Mapping[str, tuple[str, Parsed]]) -> File:
+        """One file with these bytes."""
         if len(data) > self._limits.file_bytes:
             return _unreadable(name, f"it is larger than {_size(self._limits.file_bytes)}")
         if len(data) > self._bytes:

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from xds_server.explain.request import NotARequestError, read_request
 from xds_server.observe.cells_api import Cells, cell_routes
+from xds_server.observe.changes_api import Changing, change_routes
 from xds_server.observe.explain_view import Question
 from xds_server.observe.inspect_api import Inspected, inspect_routes
 from xds_server.observe.usage import usage_view
@@ -53,6 +54,11 @@ class Watched(Cells, Inspected, Protocol):
 
     async def explain(self, question: Question) -> list[dict[str, Any]]:
         """What gateways do with a request. NotARequestError if nobody could ask this."""
+        ...
+
+    @property
+    def changes(self) -> Changing:
+        """Who answers for changes of its files."""
         ...
 
     async def metrics(self) -> bytes:
@@ -112,6 +118,7 @@ def admin_application(watched: Watched, *, loopback: bool) -> Starlette:
             Route("/api/v1/cells/{cell}/effective", _effective(watched)),
             *cell_routes(watched, loopback=loopback),
             *inspect_routes(watched),
+            *change_routes(watched.changes, loopback=loopback),
             Route("/api/v1/usage", _usage(watched)),
             Route("/api/v1/wait", _waiting(watched)),
             Route("/metrics", _metrics(watched)),

@@ -1,15 +1,13 @@
 """The part of the admin API that speaks of cells: what each has in each stage, and the two requests that change that.
 
-In: requests. Out: JSON. Only promotion and rollback write. A web page must not be able to ask for them: their body has to
-be `application/json`, which no page can send to a foreign server unasked, and whoever says that a page sent it is refused.
-Where the API can be reached from other machines nobody can ask for them, since it knows no logins.
+In: requests. Out: JSON. Only promotion and rollback write; `posts` says who may ask for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -19,10 +17,10 @@ from starlette.routing import Route
 from xds_server.network.export import network_policies
 from xds_server.network.flows import Surroundings
 from xds_server.observe.cells_view import CellsShown, topology_view
+from xds_server.observe.posts import posting
 from xds_server.observe.usage import Report
 from xds_server.releases.requests import Kind
 
-_MOST = 64 * 1024
 Handler = Callable[[Request], Awaitable[Response]]
 Json = dict[str, Any]
 
@@ -53,8 +51,8 @@ def cell_routes(server: Cells, *, loopback: bool) -> list[Route]:
         ),
         Route("/api/v1/topology", _topology(server)),
         Route("/api/v1/network-policies", _network_policies(server)),
-        Route("/api/v1/promote", _moving(server, "promote", loopback=loopback), methods=["POST"]),
-        Route("/api/v1/rollback", _moving(server, "rollback", loopback=loopback), methods=["POST"]),
+        Route("/api/v1/promote", posting(partial(server.move, "promote"), loopback=loopback), methods=["POST"]),
+        Route("/api/v1/rollback", posting(partial(server.move, "rollback"), loopback=loopback), methods=["POST"]),
     ]
 
 
@@ -108,36 +106,5 @@ def _network_policies(server: Cells) -> Handler:
         cilium = "cilium" in asked
         found = await asyncio.to_thread(lambda: network_policies(compiled, stage, around, cilium=cilium))
         return JSONResponse({"items": list(found.documents), "notes": list(found.notes)})
-
-    return handle
-
-
-async def _beginning(request: Request) -> bytes:
-    """The body of a request; of one that is too big nothing, and its end is not waited for."""
-    read = bytearray()
-    async for part in request.stream():
-        read += part
-        if len(read) > _MOST:
-            return b""
-    return bytes(read)
-
-
-def _moving(server: Cells, kind: Kind, *, loopback: bool) -> Handler:
-    async def handle(request: Request) -> Response:
-        if not loopback:
-            message = "this admin API is open to other machines and knows no logins: it changes nothing"
-            return JSONResponse({"message": message}, 403)
-        if "origin" in request.headers or request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return JSONResponse({"message": "web pages may not ask for this"}, 403)
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return JSONResponse({"message": "the body must be application/json"}, 415)
-        try:
-            asked = json.loads(await _beginning(request))
-        except ValueError:
-            asked = None
-        if not isinstance(asked, dict):
-            return JSONResponse({"message": "the body must be a small JSON object"}, 400)
-        status, answer = await server.move(kind, asked)
-        return JSONResponse(answer, status)
 
     return handle

@@ -6,6 +6,7 @@ option `udpa.annotations.sensitive`, the same that Envoy's own configuration dum
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from google.protobuf import symbol_database
@@ -23,17 +24,21 @@ _NO_VALUE = ("#", b"#")
 M = TypeVar("M", bound=Message)
 
 
-def redacted(message: M) -> M:
+Word = Callable[[bytes], str]
+"""What stands in place of a value."""
+
+
+def redacted(message: M, word: Word = lambda _: REDACTED) -> M:
     """A copy without sensitive values."""
     copy = type(message)()
     copy.CopyFrom(message)
-    _redact(copy, hide=False)
+    _redact(copy, word, hide=False)
     return copy
 
 
-def _redact(message: Message, *, hide: bool) -> None:
+def _redact(message: Message, word: Word, *, hide: bool) -> None:
     if isinstance(message, AnyMessage):
-        _redact_any(message, hide=hide)
+        _redact_any(message, word, hide=hide)
         return
     for field, value in message.ListFields():
         marked: bool = field.GetOptions().Extensions[sensitive_pb2.sensitive]  # type: ignore[index]
@@ -41,41 +46,42 @@ def _redact(message: Message, *, hide: bool) -> None:
         if field.message_type is None:
             text = field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
             if sensitive and text and value not in _NO_VALUE:
-                _hide(message, field, value)
+                _hide(message, field, value, word)
         elif not field.is_repeated:
-            _redact(value, hide=sensitive)
+            _redact(value, word, hide=sensitive)
         elif field.message_type.GetOptions().map_entry:
-            _redact_map(field, value, hide=sensitive)
+            _redact_map(field, value, word, hide=sensitive)
         else:
             for item in value:
-                _redact(item, hide=sensitive)
+                _redact(item, word, hide=sensitive)
 
 
-def _redact_any(message: AnyMessage, *, hide: bool) -> None:
+def _redact_any(message: AnyMessage, word: Word, *, hide: bool) -> None:
     if not message.type_url:  # a filter that a route switches on as it is
         return
     inner = symbol_database.Default().GetSymbol(message.TypeName())()
     message.Unpack(inner)
-    _redact(inner, hide=hide)
+    _redact(inner, word, hide=hide)
     message.value = inner.SerializeToString(deterministic=True)
 
 
-def _redact_map(field: FieldDescriptor, entries: Any, *, hide: bool) -> None:
+def _redact_map(field: FieldDescriptor, entries: Any, word: Word, *, hide: bool) -> None:
     assert field.message_type is not None
     kind = field.message_type.fields_by_name["value"]
     for key in list(entries):
         if kind.message_type is not None:
-            _redact(entries[key], hide=hide)
+            _redact(entries[key], word, hide=hide)
         elif hide and kind.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
-            entries[key] = _text(kind)
+            entries[key] = _text(kind, entries[key], word)
 
 
-def _hide(message: Message, field: FieldDescriptor, value: Any) -> None:
+def _hide(message: Message, field: FieldDescriptor, value: Any, word: Word) -> None:
     if field.is_repeated:
-        value[:] = [_text(field)] * len(value)
+        value[:] = [_text(field, one, word) for one in value]
     else:
-        setattr(message, field.name, _text(field))
+        setattr(message, field.name, _text(field, value, word))
 
 
-def _text(field: FieldDescriptor) -> str | bytes:
-    return REDACTED if field.type == FieldDescriptor.TYPE_STRING else REDACTED.encode()
+def _text(field: FieldDescriptor, value: str | bytes, word: Word) -> str | bytes:
+    said = word(value.encode() if isinstance(value, str) else value)
+    return said if field.type == FieldDescriptor.TYPE_STRING else said.encode()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from google.protobuf import symbol_database
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
@@ -19,7 +20,7 @@ from xds_server.envoy_api.envoy.config.endpoint.v3 import endpoint_pb2
 from xds_server.envoy_api.envoy.config.listener.v3 import listener_pb2
 from xds_server.envoy_api.envoy.config.route.v3 import route_pb2
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
-from xds_server.observe.redact import REDACTED, redacted
+from xds_server.observe.redact import REDACTED, Word, redacted
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, TYPES, Resource, Snapshot
 from xds_server.supervise.bootstrap import Address, Bootstrap
 
@@ -59,10 +60,32 @@ def snapshot_view(snapshot: Snapshot, *, show_secrets: bool = False) -> Json:
 
 def resource_view(resource: Resource, *, show_secrets: bool = False) -> Json:
     """The content of one resource, with the field names of Envoy's documentation."""
-    message = _MESSAGES[resource.type_url].FromString(resource.body)
+    message = message_of(resource)
     shown = message if show_secrets else redacted(message)
     view: Json = _readable(MessageToDict(shown, preserving_proto_field_name=True))
     return view
+
+
+def hashed_view(resource: Resource, word: Word) -> Json:
+    """The content of one resource, with a word of its own in place of each sensitive value."""
+    message = message_of(resource)
+    words: set[str] = set()
+
+    def said(value: bytes) -> str:
+        words.add(text := word(value))
+        return text
+
+    view = MessageToDict(redacted(message, said), preserving_proto_field_name=True)
+    encoded = {b64encode(text.encode()).decode(): text for text in words}
+    found: Json = _decoded(view, encoded)
+    return found
+
+
+def message_of(resource: Resource) -> Message:
+    """The message in a resource."""
+    kind = _MESSAGES.get(resource.type_url) or symbol_database.Default().GetSymbol(resource.type_url.partition("/")[2])
+    message: Message = kind.FromString(resource.body)
+    return message
 
 
 def has_secrets(snapshot: Snapshot) -> bool:
@@ -138,8 +161,12 @@ def _static(value: Any, routes: Mapping[str, Json]) -> Any:
 
 def _readable(value: Any) -> Any:
     """Redacted bytes as the word, not its base64."""
+    return _decoded(value, {_REDACTED_BYTES: REDACTED})
+
+
+def _decoded(value: Any, words: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
-        return {key: _readable(item) for key, item in value.items()}
+        return {key: _decoded(item, words) for key, item in value.items()}
     if isinstance(value, list):
-        return [_readable(item) for item in value]
-    return REDACTED if value == _REDACTED_BYTES else value
+        return [_decoded(item, words) for item in value]
+    return words.get(value, value) if isinstance(value, str) else value

@@ -53,7 +53,7 @@ class Live:
 
 def objects_view(compiled: Compiled, controller: str, live: Live | None = None, *, derived: bool = False) -> list[Json]:
     """All written objects with their status, in the order of their keys; `derived`: also those that cells mean."""
-    shown = {item.key: item for item in compiled.objects}
+    shown = {item.key: item for item in (*compiled.shadows, *compiled.objects)}
     if derived:
         shown = {item.key: item for item in compiled.lowered if item.derived} | shown
     return [object_view(item, compiled, controller, live) for _, item in sorted(shown.items())]
