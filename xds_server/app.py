@@ -47,7 +47,7 @@ from xds_server.observe.cells_view import CellsShown
 from xds_server.observe.diagnostics_view import diagnostic_json, summary
 from xds_server.observe.explain_view import Question, explain_view
 from xds_server.observe.inspect_api import Inspection
-from xds_server.observe.metrics import Metrics, State
+from xds_server.observe.metrics import Metrics, State, validities
 from xds_server.observe.proxies_view import Fleet, programming, progress, rejections
 from xds_server.observe.settings_view import cell_settings
 from xds_server.observe.status_view import Live, objects_view
@@ -64,6 +64,7 @@ from xds_server.supervise.envoys import Envoys
 from xds_server.supervise.process import is_settled
 from xds_server.supervise.records import StateFolder
 from xds_server.types import Condition, Key
+from xds_server.watchdog import watch_loop
 
 _LOG = structlog.get_logger("cellway")
 _TICK = 0.003
@@ -129,6 +130,7 @@ class Server:
         self._desk = Desk(lambda: _rfc3339(clocks.wall()))
         self.changes = Office(Engine(settings.folders, lambda: self._policies, self._options, _key))
         self._published: set[str] = set()
+        self._valid: Mapping[str, tuple[float, float]] = {}
         self._since: dict[tuple[Key, str, str], tuple[bool, str]] = {}
         self._changed_at = clocks.wall()
         self._used = Report()
@@ -163,6 +165,7 @@ class Server:
                 asyncio.create_task(self._fetcher.run(self.reload), name="documents of the web"),
                 asyncio.create_task(self._renew(), name="certificates"),
                 asyncio.create_task(self._keep(), name="what is in force"),
+                asyncio.create_task(watch_loop(), name="watchdog"),
             ]
             self._handle_signals()
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -301,6 +304,7 @@ class Server:
             self._xds.forget(name)
         self._published = names | (gone.keys() & connected)
         self._changed_at = self._clocks.wall()
+        self._valid = validities(compiled)
         if self._envoys is not None:
             self._envoys.apply(self._expected(), self._settings.drain)
         self._desk.note(compiled)
@@ -337,7 +341,8 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._xds.changed(), _LOOK)
                 await asyncio.sleep(_TOGETHER)
-            for event, words in alarms.look(self._xds.proxies(), self._clocks.steady()):
+            records, steady = self._xds.proxies(), self._clocks.steady()
+            for event, words in alarms.look(records, steady, self._valid, self._clocks.wall()):
                 _LOG.error(event, **words)
 
     def _expected(self) -> tuple[str, ...]:

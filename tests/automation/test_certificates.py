@@ -60,6 +60,16 @@ def test_the_same_values_until_something_is_due() -> None:
     assert second[DOMAIN].certificates == first[DOMAIN].certificates
 
 
+def test_a_clock_that_jumps_leaves_nobody_without_a_certificate_that_is_valid() -> None:
+    held = Certificates(Keeping())
+    for now in (NOW, NOW + YEAR, NOW + YEAR - HOUR, NOW, NOW - HOUR, NOW):
+        chain = held.renew({DOMAIN: (ONE,)}, now)[DOMAIN].leaves[ONE].chain
+        certificate = x509.load_pem_x509_certificate(chain)
+        assert certificate.not_valid_before_utc.timestamp() <= now < certificate.not_valid_after_utc.timestamp()
+        assert held.renew({DOMAIN: (ONE,)}, now + 60)[DOMAIN].leaves[ONE].chain == chain, "once for each jump"
+        assert held.rest(now) > 0
+
+
 def test_a_new_name_leaves_the_others_alone_and_a_lost_one_goes() -> None:
     held = Certificates(Keeping())
     first = held.renew({DOMAIN: (ONE,)}, NOW)[DOMAIN]

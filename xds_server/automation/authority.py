@@ -23,7 +23,8 @@ from xds_server.types import Secret
 SHORTEST, LONGEST = 5.0, 24 * 3600.0
 """Seconds that a certificate of a gateway lives, at least and at most."""
 _ROOT_DAYS = 3650
-_BACKDATED = 300.0
+BACKDATED = 300.0
+"""Seconds that a new certificate counts as old, at most: other machines' clocks may be late."""
 """Seconds that clocks may be behind ours."""
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -51,7 +52,7 @@ def make_root(domain: str, now: float) -> tuple[bytes, bytes]:
     """A new authority for a trust domain: certificate and key as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"cells of {domain}"[:64])])
-    begins = _moment(now - _BACKDATED)
+    begins = _moment(now - BACKDATED)
     built = x509.CertificateBuilder(
         name, name, key.public_key(), x509.random_serial_number(), begins, begins + datetime.timedelta(days=_ROOT_DAYS)
     )
@@ -97,10 +98,15 @@ def _unusable(certificate: x509.Certificate, now: float) -> str:
     return ""
 
 
+def start_of(now: float, lifetime: float) -> float:
+    """From when a certificate that is issued now is valid."""
+    return now - min(BACKDATED, lifetime / 10)
+
+
 def issue(issuer: Issuer, name: str, now: float, lifetime: float) -> Leaf:
     """A certificate with the one name (a URI) for both ends of a connection. Of its `lifetime` a tenth may be over `now`."""
     key = ec.generate_private_key(ec.SECP256R1())
-    started = now - min(_BACKDATED, lifetime / 10)
+    started = start_of(now, lifetime)
     begins, ends = _moment(started), _moment(min(started + lifetime, issuer.ends))
     built = x509.CertificateBuilder(
         issuer.certificate.subject,

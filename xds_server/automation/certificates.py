@@ -14,7 +14,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xds_server.automation.authority import LONGEST, AuthorityError, Issuer, issue, make_root, read_issuer
+from xds_server.automation.authority import (
+    BACKDATED,
+    LONGEST,
+    AuthorityError,
+    Issuer,
+    issue,
+    make_root,
+    read_issuer,
+    start_of,
+)
 from xds_server.cells.authority import Authority, Leaf
 
 _RENEWED_AT = 0.4
@@ -35,16 +44,21 @@ class Keeping:
 
 @dataclass(slots=True)
 class _Domain:
-    """What is known of one trust domain. `ends` and `due` are of the leaves, by name."""
+    """What is known of one trust domain. Of each leaf, by name: when it `ends`, and from when to when it is `good`."""
 
     authority: Authority = field(default_factory=Authority)
     issuer: Issuer | None = None
     ends: dict[str, float] = field(default_factory=dict)
-    due: dict[str, float] = field(default_factory=dict)
+    good: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def moments(self) -> list[float]:
-        """When certificates are to be renewed."""
-        return list(self.due.values())
+    def is_good(self, name: str, now: float) -> bool:
+        """Whether a leaf can stay. A clock that was put back may be before its time."""
+        begins, due = self.good.get(name, (now, now))
+        return begins <= now < due
+
+    def names(self) -> list[str]:
+        """The leaves that there are."""
+        return list(self.good)
 
 
 class Certificates:
@@ -54,6 +68,7 @@ class Certificates:
         self._keeping = keeping
         self._domains: dict[str, _Domain] = {}
         self._in_memory: dict[str, tuple[bytes, bytes]] = {}
+        self._made: dict[str, float] = {}
 
     def renew(self, wanted: Mapping[str, Iterable[str]], now: float) -> Mapping[str, Authority]:
         """What compilation shall know: the same values as before as long as nothing is due."""
@@ -66,11 +81,14 @@ class Certificates:
 
     def is_due(self, now: float) -> bool:
         """True if `renew` has something to do. Like `rest`, it may be asked while another thread renews."""
-        return any(known.issuer is None or any(now >= one for one in known.moments()) for known in self._known())
+        return any(
+            known.issuer is None or not all(known.is_good(name, now) for name in known.names())
+            for known in self._known()
+        )
 
     def rest(self, now: float) -> float:
         """Seconds until it is worth asking again: not so many that a clock that jumps does harm."""
-        due = [moment - now for known in self._known() if known.issuer for moment in known.moments()]
+        due = [moment - now for known in self._known() if known.issuer for _, moment in list(known.good.values())]
         return min([_LONGEST_REST, *(max(one, _SHORTEST_REST) for one in due)])
 
     def _known(self) -> list[_Domain]:
@@ -78,7 +96,7 @@ class Certificates:
 
     def _renew(self, domain: str, known: _Domain, names: tuple[str, ...], now: float) -> None:
         leaves = dict(known.authority.leaves)
-        if known.issuer is not None and leaves.keys() == set(names) and all(now < known.due[name] for name in names):
+        if known.issuer is not None and leaves.keys() == set(names) and all(known.is_good(name, now) for name in names):
             return
         issuer, problem = None, ""
         try:
@@ -91,15 +109,16 @@ class Certificates:
             self._without(known, problem, now)
             return
         if known.authority.certificates != issuer.trusted:
-            known.due.clear()  # all that the one before has issued is trusted no longer
+            known.good.clear()  # all that the one before has issued is trusted no longer
         known.issuer = issuer
         life = min(self._keeping.lifetime, issuer.ends - now)
         for name in leaves.keys() - set(names):
             _forget(known, leaves, name)
         for name in names:
-            if name not in leaves or now >= known.due.get(name, 0.0):
+            if name not in leaves or not known.is_good(name, now):
                 leaves[name] = issue(issuer, name, now, life)
-                known.ends[name], known.due[name] = now + life * _SURE, now + life * _RENEWED_AT
+                known.ends[name] = now + life * _SURE
+                known.good[name] = start_of(now, life), now + life * _RENEWED_AT
         known.authority = Authority(issuer.trusted, leaves)
 
     def _without(self, known: _Domain, problem: str, now: float) -> None:
@@ -121,8 +140,9 @@ class Certificates:
         """Certificate and key of an authority; made where they are missing and may be made."""
         folder = self._keeping.folder
         if folder is None:
-            if domain not in self._in_memory:
-                self._in_memory[domain] = make_root(domain, now)
+            made = self._made.get(domain)
+            if made is None or now < made - BACKDATED:  # a clock that was put back is before its time
+                self._in_memory[domain], self._made[domain] = make_root(domain, now), now
             return self._in_memory[domain]
         if self._keeping.own and not (folder / f"{domain}.crt").exists():
             _write(folder, domain, *make_root(domain, now))
@@ -132,7 +152,7 @@ class Certificates:
 def _forget(known: _Domain, leaves: dict[str, Leaf], name: str) -> None:
     del leaves[name]
     known.ends.pop(name, None)
-    known.due.pop(name, None)
+    known.good.pop(name, None)
 
 
 def _write(folder: Path, domain: str, certificate: bytes, key: bytes) -> None:

@@ -116,7 +116,7 @@ class _StateCollector:
         streams = {(protocol,): state.streams.get(protocol, 0) for protocol in ("sotw", "delta")}
         yield _gauge("cellway_streams", "Open xDS streams.", ["protocol"], streams.items())
         yield _gauge("cellway_proxies", "Envoys by state.", ["gateway", "state"], state.proxies.items())
-        expiry = _expiries(state.compiled)
+        expiry = {(name,): end for name, (_, end) in validities(state.compiled).items()}
         yield _gauge(
             "cellway_certificate_expiry_timestamp_seconds", "When a certificate ends.", ["name"], expiry.items()
         )
@@ -189,16 +189,19 @@ def _gauge(
     return family
 
 
-def _expiries(compiled: Compiled) -> dict[tuple[str, ...], float]:
-    """When each certificate's chain ends: with its first certificate to expire."""
+def validities(compiled: Compiled) -> dict[str, tuple[float, float]]:
+    """From when to when each certificate's chain is valid, in seconds since the epoch: all of its certificates are."""
     chains = {
-        certificate.name: certificate.chain
+        certificate.name: x509.load_pem_x509_certificates(certificate.chain)
         for gateway in compiled.gateways
         for port in gateway.ports
         for chain in port.chains
         for certificate in chain.certificates
     }
     return {
-        (name,): min(one.not_valid_after_utc.timestamp() for one in x509.load_pem_x509_certificates(pem))
-        for name, pem in chains.items()
+        name: (
+            max(one.not_valid_before_utc.timestamp() for one in chain),
+            min(one.not_valid_after_utc.timestamp() for one in chain),
+        )
+        for name, chain in chains.items()
     }
