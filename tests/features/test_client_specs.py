@@ -27,6 +27,8 @@ from xds_server.spec import Spec
 
 SPECS: dict[str, type[Spec]] = {
     "access_log": ProxyTelemetrySpec,
+    "metrics": ProxyTelemetrySpec,
+    "health_log": ProxyTelemetrySpec,
     "client_address": ClientAddressSpec,
     "client_connection": ClientConnectionSpec,
     "client_health_check": ClientHealthCheckSpec,
@@ -142,7 +144,9 @@ def test_old_versions_are_taken_with_a_warning() -> None:
     assert value is not None
     assert [(one[0], one[1]) for one in reporter.found] == [("F150", ("minVersion",))]
 
-
+    "access_log": {"accessLog": {}},
+    "metrics": {"metrics": {"enableGRPCStats": True}},
+    "health_log": {"healthCheckLog": {}},
 SAMPLES: dict[str, Any] = {
     "access_log": {"accessLog": {}},
     "client_address": {"xForwardedFor": {"trustedCIDRs": ["10.0.0.0/8"]}},

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.documents import compiled
-from tests.gateways.clients import OK, exchange
+from tests.e2e.certificates import Authority
+from tests.gateways.clients import OK, exchange, policy
 from tests.gateways.collectors import GrpcCollector, until
 from tests.gateways.proxies import PROXY, REFS, backend, gateway, proxy
-from tests.gateways.rig import Rig, condition, route, service
+from tests.gateways.rig import Rig, condition, route, secret, service
 from xds_server.compile import Options
 from xds_server.features.parts.log_formats import PLAIN
 from xds_server.types import GATEWAY_GROUP, Key
@@ -153,6 +156,27 @@ def test_entries_go_to_a_service_of_access_logs(rig: Rig, collector: GrpcCollect
     local = "downstream_local_address"
     until(lambda: ports <= {getattr(one.common_properties, local).socket_address.port_value
                             for one in _logged(collector, "connections", "tcp_logs")})  # fmt: skip
+
+
+def printed(rig: Rig, pattern: str) -> re.Match[str] | None:
+    """Where the pattern is in what the Envoy printed."""
+    return re.search(pattern, rig.envoy.log())
+
+
+def test_fingerprints_of_tls_clients(rig: Rig) -> None:
+    certificate = "tls: {certificateRefs: [{name: cert}]}"
+    tls = gateway().replace("listeners: [", f"listeners: [{{name: tls, protocol: HTTPS, port: 10443, {certificate}}}, ")
+    form = "MARK ja3=%TLS_JA3_FINGERPRINT% ja4=%TLS_JA4_FINGERPRINT%"
+    log = {"accessLog": {"settings": [{"format": {"text": form}, "sinks": [{"file": {"path": "/dev/stdout"}}]}]}}
+    text = tls + proxy(log) + secret("cert", Authority().issue("shop.example"))
+    text += service("one", *rig.server("one").address) + route("web", "one")
+    for fingerprints, pattern in (
+        ("[JA3, JA4]", r"MARK ja3=[0-9a-f]{32} ja4=t1[0-9a-z]+_[0-9a-f]{12}_[0-9a-f]{12}"),
+        ("[JA4]", "MARK ja3=- ja4=t1"),
+    ):
+        rig.serve(text + policy("tls", f"tls: {{fingerprints: {fingerprints}}}"))
+        assert rig.ask_tls("shop.example")[0] == 200
+        assert until(partial(printed, rig, pattern), rig.envoy.log)
 
 
 def _logged(collector: GrpcCollector, name: str, kind: str) -> list[Any]:

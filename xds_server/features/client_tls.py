@@ -7,14 +7,17 @@ in the wrong order. What clients must show is in `parts/client_certificates.py`.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
+from xds_server.envoy_api.envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsParameters
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
-from xds_server.features.contract import Context, Feature
+from xds_server.features.contract import Context, Feature, pack
 from xds_server.features.parts.client_certificates import (
     ClientCertificates,
     ClientValidationSpec,
@@ -31,6 +34,7 @@ _VERSIONS = {
     "1.2": TlsParameters.TLSv1_2,
     "1.3": TlsParameters.TLSv1_3,
 }
+TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 _DEFAULTS = {"minVersion": "1.2", "maxVersion": "1.3"}
 Names = Annotated[tuple[Text, ...], Field(max_length=32)]
 
@@ -63,6 +67,7 @@ class ClientTlsSpec(Spec):
     alpn_protocols: Annotated[tuple[Literal["http/1.0", "http/1.1", "h2"], ...], Field(max_length=3)] | None = None
     session: SessionSpec | None = None
     client_validation: ClientValidationSpec | None = None
+    fingerprints: Annotated[tuple[Literal["JA3", "JA4"], ...], Field(max_length=2)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class ClientTls:
     tickets: bool | None
     sessions: bool | None
     validation: ClientCertificates | None
+    fingerprints: tuple[str, ...] = ()
 
 
 class ClientTlsFeature(Feature[ClientTlsSpec, ClientTls]):
@@ -116,6 +122,7 @@ class ClientTlsFeature(Feature[ClientTlsSpec, ClientTls]):
             None if resumption is None else resumption.stateless is not None,
             None if resumption is None else resumption.stateful is not None,
             validation,
+            tuple(sorted(set(spec.fingerprints))),
         )
 
     def downstream_tls(self, value: ClientTls, context: DownstreamTlsContext) -> None:
@@ -135,6 +142,20 @@ class ClientTlsFeature(Feature[ClientTlsSpec, ClientTls]):
         if value.validation is not None:
             context.require_client_certificate.value = value.validation.required
             fill_validation(common.validation_context, value.validation)
+
+    def port_wide(self, value: ClientTls) -> Hashable:
+        """The beginning of TLS is read before it is known for which listener it is."""
+        return value.fingerprints or None
+
+    def listener(self, value: ClientTls, listener: Listener) -> None:
+        """Have fingerprints taken of the beginning of TLS."""
+        for one in listener.listener_filters:
+            if one.name == TLS_INSPECTOR:
+                inspector = TlsInspector()
+                one.typed_config.Unpack(inspector)
+                inspector.enable_ja3_fingerprinting.value = "JA3" in value.fingerprints
+                inspector.enable_ja4_fingerprinting.value = "JA4" in value.fingerprints
+                one.typed_config.CopyFrom(pack(inspector))
 
     def checks_clients(self, value: ClientTls) -> bool:
         """True if certificates are asked for."""

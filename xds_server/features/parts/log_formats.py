@@ -50,6 +50,8 @@ PLAIN = frozenset(
         "ROUTE_NAME",
         "START_TIME",
         "STREAM_ID",
+        "TLS_JA3_FINGERPRINT",
+        "TLS_JA4_FINGERPRINT",
         "UNIQUE_ID",
         "UPSTREAM_CLUSTER",
         "UPSTREAM_HOST",
