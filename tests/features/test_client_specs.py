@@ -144,11 +144,11 @@ def test_old_versions_are_taken_with_a_warning() -> None:
     assert value is not None
     assert [(one[0], one[1]) for one in reporter.found] == [("F150", ("minVersion",))]
 
+
+SAMPLES: dict[str, Any] = {
     "access_log": {"accessLog": {}},
     "metrics": {"metrics": {"enableGRPCStats": True}},
     "health_log": {"healthCheckLog": {}},
-SAMPLES: dict[str, Any] = {
-    "access_log": {"accessLog": {}},
     "client_address": {"xForwardedFor": {"trustedCIDRs": ["10.0.0.0/8"]}},
     "client_connection": {"connectionLimit": {"value": 1}},
     "client_health_check": {"path": "/a"},
