@@ -141,3 +141,11 @@ def test_traffic_of_local_envoys(ask: Ask, server: Cellway) -> None:
     assert first.split()[:3] == ["default/edge", "listener", "default/edge/http-8080"]
     assert ask("top", "--interval", "soon").returncode == 2
     assert ask("top", "-n", "1", "--gateway", "default/egde").returncode == 2
+
+
+def test_check_of_a_server_and_its_envoys(ask: Ask, server: Cellway) -> None:
+    items = told(ask("check", "--xds", f"{server.block.address(250)}:18000", "-o", "json"))["items"]
+    said = {one["what"]: (one["state"], one["message"]) for one in items}
+    assert said["server"] == ("ok", f"ready at {server.admin.removeprefix('http://')}")
+    assert said["envoys"] == ("ok", "1 connected, all in sync")
+    assert {said[name][0] for name in ("version", "clocks", "certificates", "xds")} == {"ok"}

@@ -33,7 +33,10 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
         str, typer.Option(metavar="ZONE", help="Where the Envoy is, for policies that prefer its own zone.")
     ] = "",
 ) -> None:
-    """Print the bootstrap for an Envoy elsewhere: start it with `envoy -c FILE`."""
+    """Print the bootstrap for an Envoy elsewhere: start it with `envoy -c FILE`.
+
+    Example: cellway bootstrap default/edge --xds control.example:18000
+    """
     import socket
 
     from xds_server.supervise.bootstrap import Bootstrap, ClientTls, parse_address

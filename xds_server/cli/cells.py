@@ -15,7 +15,10 @@ _STATES = {"WorkingCopy": " (working copy)", "NotThere": "not there", "Live": ""
 
 
 def cells(admin: Admin = DEFAULT_ADMIN, output: Output = "text") -> None:
-    """Show every cell in every stage: release, gateways, what tells its callers apart. Exit code 1 if anything is wrong."""
+    """Show every cell in every stage: release, gateways, what tells its callers apart. Exit code 1 if anything is wrong.
+
+    Example: cellway cells -o json
+    """
     import json
 
     items = _items(admin, "/api/v1/cells")
@@ -53,7 +56,10 @@ def connections(
     admin: Admin = DEFAULT_ADMIN,
     output: Output = "text",
 ) -> None:
-    """Print a line `NAME_URL=http://...` for every dependency, for the environment of a cell's components."""
+    """Print a line `NAME_URL=http://...` for every dependency, for the environment of a cell's components.
+
+    Example: cellway connections --cell orders --stage dev
+    """
     import json
 
     found = _items(admin, f"/api/v1/cells/{cell}/dependencies")

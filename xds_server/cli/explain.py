@@ -51,6 +51,8 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     """Show the way of a request: listener, host, the routes that lost and why, the one that wins, and where it leads.
 
     Exit code 1 if nothing would take the request, or a filter surely refuses it.
+
+    Example: cellway explain GET http://shop.example/ policies/quickstart
     """
     import json
 

@@ -43,7 +43,10 @@ def network_policy(  # noqa: PLR0913, PLR0917 (options of a command)
     metrics_port: Annotated[int, typer.Option(help="Where gateways tell metrics.", min=1, max=65535)] = 19001,
     admin: Admin = DEFAULT_ADMIN,
 ) -> None:
-    """Print the NetworkPolicies that keep pods from getting past their gateways. Exit code 1 if there are errors."""
+    """Print the NetworkPolicies that keep pods from getting past their gateways. Exit code 1 if there are errors.
+
+    Example: cellway export network-policy policies/shop --stage dev
+    """
     from xds_server.network.flows import Surroundings
     from xds_server.observe.resources_view import to_json, to_yaml
 

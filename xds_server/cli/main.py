@@ -16,6 +16,9 @@ import typer
 from xds_server.cli import (
     bootstrap,
     cells,
+    check,
+    completion,
+    config,
     diff,
     dump,
     explain,
@@ -54,6 +57,7 @@ application.command()(policies.policies)
 application.command()(bootstrap.bootstrap)
 application.add_typer(export.export, name="export")
 application.command()(status.status)
+application.command()(check.check)
 application.command()(dump.dump)
 application.command()(top.top)
 application.command()(cells.cells)
@@ -62,6 +66,8 @@ application.command()(promote.promote)
 application.command()(promote.rollback)
 application.command()(wait.wait)
 application.command()(schema.schema)
+application.command()(completion.completion)
+application.add_typer(config.config, name="config")
 application.command()(version.version)
 
 

@@ -24,7 +24,10 @@ def promote(
     admin: Admin = DEFAULT_ADMIN,
     output: Output = "text",
 ) -> None:
-    """Give a stage the release that the stage before it has. Exit code 1 if something blocks it."""
+    """Give a stage the release that the stage before it has. Exit code 1 if something blocks it.
+
+    Example: cellway promote orders --to prod --dry-run
+    """
     _move("promote", {"cells": cells, "stage": to, "dryRun": dry_run}, admin, output)
 
 
@@ -39,7 +42,10 @@ def rollback(
     admin: Admin = DEFAULT_ADMIN,
     output: Output = "text",
 ) -> None:
-    """Give a stage the release that it had before, or a certain one. Exit code 1 if that cannot be."""
+    """Give a stage the release that it had before, or a certain one. Exit code 1 if that cannot be.
+
+    Example: cellway rollback orders --stage prod
+    """
     body = {"cells": [cell], "stage": stage, "dryRun": dry_run} | ({"release": to} if to else {})
     _move("rollback", body, admin, output)
 

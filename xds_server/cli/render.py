@@ -46,7 +46,10 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
     log_folder: LogFolders = None,
     controller_name: Controllers = None,
 ) -> None:
-    """Print what policies compile to. Exit code 1 if there are errors; what is sound is printed all the same."""
+    """Print what policies compile to. Exit code 1 if there are errors; what is sound is printed all the same.
+
+    Example: cellway render policies/quickstart --gateway default/edge
+    """
     from xds_server.cli.reading import options_of, read
     from xds_server.observe.diagnostics_view import has_errors
     from xds_server.observe.resources_view import to_json, to_yaml

@@ -65,7 +65,10 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     log_format: LogFormat = None,
     log_level: LogLevel = "info",
 ) -> None:
-    """Serve policy folders, with one local Envoy for each gateway. Files are watched; a change is live at once."""
+    """Serve policy folders, with one local Envoy for each gateway. Files are watched; a change is live at once.
+
+    Example: cellway run policies/quickstart --demo
+    """
     from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped
 
     port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))

@@ -19,7 +19,10 @@ def schema(
         typer.Option("--write", metavar="DIR", help="Write a file for every kind and one for all.", show_default=False),
     ] = None,
 ) -> None:
-    """Print the JSON schema of all kinds, or of one."""
+    """Print the JSON schema of all kinds, or of one.
+
+    Example: cellway schema --write schemas
+    """
     import json
 
     from xds_server.model.kinds import KINDS

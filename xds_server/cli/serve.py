@@ -46,7 +46,10 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
     log_format: LogFormat = None,
     log_level: LogLevel = "info",
 ) -> None:
-    """Serve policy folders to Envoys elsewhere; `cellway bootstrap` prints what those need."""
+    """Serve policy folders to Envoys elsewhere; `cellway bootstrap` prints what those need.
+
+    Example: cellway serve policies --state-dir state
+    """
     from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped
 
     port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))

@@ -20,7 +20,10 @@ def status(
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print it.")] = "text",
     color: Color = "auto",
 ) -> None:
-    """Show for every Envoy and resource type: synced, waiting or rejected. Exit code 1 if anything is not in sync."""
+    """Show for every Envoy and resource type: synced, waiting or rejected. Exit code 1 if anything is not in sync.
+
+    Example: cellway status -o json
+    """
     import json
 
     from xds_server.cli.asking import ask

@@ -12,7 +12,10 @@ from xds_server import __version__
 def version(
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print it.")] = "text",
 ) -> None:
-    """Print the version."""
+    """Print the version.
+
+    Example: cellway version -o json
+    """
     import json
     import platform
 

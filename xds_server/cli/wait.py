@@ -15,7 +15,10 @@ def wait(
     admin: Admin = DEFAULT_ADMIN,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait, such as 10s or 1m.")] = "10s",
 ) -> None:
-    """Wait until all that is on disk now is loaded and acknowledged by every Envoy."""
+    """Wait until all that is on disk now is loaded and acknowledged by every Envoy.
+
+    Example: cellway wait --timeout 30s
+    """
     from xds_server.cli.asking import ask
     from xds_server.types import parse_duration
 
