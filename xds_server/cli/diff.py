@@ -46,7 +46,10 @@ def diff(  # noqa: PLR0913, PLR0917 (options of a command)
     log_folder: LogFolders = None,
     controller_name: Controllers = None,
 ) -> None:
-    """Show what differs, object by object and field by field, with both places. Exit code 0: nothing, 1: something."""
+    """Show what differs, object by object and field by field, with both places. Exit code 0: nothing, 1: something.
+
+    Example: cellway diff policies new-policies
+    """
     import json
 
     from xds_server.cli.reading import options_of
