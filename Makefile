@@ -89,6 +89,10 @@ fuzz: setup ## Ten minutes of made-up bytes for each target (FUZZ_SECONDS=60: le
 	@for target in policies requests keys certificates; do \
 		echo "fuzz: $$target"; $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
+.PHONY: bench
+bench: setup ## Measure: what an edit costs, what a load costs
+	@$(BIN)/python -m bench.edits
+
 .PHONY: format
 format: setup ## Rewrite the code in the one style
 	@$(BIN)/ruff check --quiet --fix-only $(CODE)

@@ -1,0 +1,141 @@
+"""What does one changed route cost, and what does the first load? Without any Envoy.
+
+In: `--routes`, sizes of worlds. Out: a table of the cost of one edit (read, compiled, as a snapshot) by stage for each
+size, its ratio to the smallest world; the cold load against PyYAML's C composer alone on the same bytes; memory a route.
+Nothing is asserted. Each size runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from bench.world import write_routes, write_world
+from xds_server.compile import Options
+from xds_server.load.directory import load_paths
+from xds_server.load.objects import parse_documents_of
+from xds_server.reload import Policies, Source, reload
+
+EDITS = 15
+STAGES = ("load", "parse", "attach", "translate", "snapshot")
+
+
+def memory() -> float:
+    """Resident memory of this process in MiB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def compose_all(folder: Path) -> float:
+    """Seconds that PyYAML's C composer takes for the nodes of all files, which are kept as documents are."""
+    texts = [path.read_bytes() for path in sorted(folder.iterdir())]
+    began = time.perf_counter()
+    nodes = [node for text in texts for node in yaml.compose_all(text, Loader=yaml.CSafeLoader)]
+    seconds = time.perf_counter() - began
+    assert nodes
+    return seconds
+
+
+def measure(routes: int) -> dict[str, object]:
+    """The figures of one world."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_world(folder, routes)
+        source = Source((folder,), Options(), time.perf_counter)
+        before = memory()
+        began = time.perf_counter()
+        policies, _ = reload(Policies(), source)
+        cold = time.perf_counter() - began
+        gc.collect()
+        grown = memory() - before
+        assert not policies.alarm
+        assert len(policies.compiled.objects) > routes
+        whole, stages = [], []
+        for edit in range(1, EDITS + 1):
+            write_routes(folder, routes // 2, routes, edit)
+            began = time.perf_counter()
+            policies, result = reload(policies, source)
+            whole.append(time.perf_counter() - began)
+            stages.append(policies.seconds)
+            assert result == "applied"
+        del policies
+        gc.collect()
+        return {
+            "routes": routes,
+            "cold": cold,
+            "memory": grown,
+            "edit": statistics.median(whole),
+            "stages": {stage: statistics.median(one.get(stage, 0) for one in stages) for stage in STAGES},
+        } | loads(folder)
+
+
+def loads(folder: Path) -> dict[str, object]:
+    """The load alone, documents and objects, and the composer on the same files, in turns."""
+    ours, objects, composed, calm = [], [], [], []
+    for _ in range(3):
+        began = time.perf_counter()
+        loaded = load_paths((folder,))
+        ours.append(time.perf_counter() - began)
+        parse_documents_of(loaded.documents)
+        objects.append(time.perf_counter() - began)
+        del loaded
+        gc.collect()
+        composed.append(compose_all(folder))
+        gc.disable()
+        calm.append(compose_all(folder))
+        gc.enable()
+    names = {"load": ours, "objects": objects, "compose": composed, "compose without collector": calm}
+    return {name: min(seconds) for name, seconds in names.items()}
+
+
+def show(found: list[dict[str, object]]) -> None:
+    """The table."""
+    print("one edited route, ms".ljust(34) + "".join(f"{one['routes']:>10,}" for one in found))
+    for name in ("edit", *STAGES):
+        figures = [float(str(one["edit"] if name == "edit" else _stages(one)[name])) for one in found]
+        print(f"  {name:<32}" + "".join(f"{seconds * 1000:10.1f}" for seconds in figures))
+    ratio = [float(str(one["edit"])) / float(str(found[0]["edit"])) for one in found]
+    print(f"  {'ratio to the smallest':<32}" + "".join(f"{one:10.2f}" for one in ratio))
+    print("from nothing, s")
+    for name in ("cold", "load", "objects", "compose", "compose without collector"):
+        print(f"  {name:<32}" + "".join(f"{float(str(one[name])):10.3f}" for one in found))
+    shares = [float(str(one["load"])) / float(str(one["compose"])) for one in found]
+    print(f"  {'load / compose':<32}" + "".join(f"{one:10.2f}" for one in shares))
+    sizes = [float(str(one["memory"])) * 1024 / int(str(one["routes"])) for one in found]
+    print(f"{'memory a route, KiB':<34}" + "".join(f"{one:10.1f}" for one in sizes))
+
+
+def _stages(one: dict[str, object]) -> dict[str, float]:
+    stages = one["stages"]
+    assert isinstance(stages, dict)
+    return stages
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--routes", type=int, nargs="+", default=[100, 1_000, 10_000])
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.one:
+        print(json.dumps(measure(chosen.one)))
+        return
+    found = []
+    for routes in chosen.routes:
+        command = [sys.executable, "-m", "bench.edits", "--one", str(routes)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+        found.append(json.loads(done.stdout))
+    show(found)
+
+
+if __name__ == "__main__":
+    main()
