@@ -9,26 +9,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from google.protobuf.message import Message
 
 from xds_server import graph
 from xds_server.attach.assemble import Given, attach_objects
-from xds_server.attach.index import unique
+from xds_server.attach.assemble import Memory as AttachMemory
+from xds_server.attach.index import Unique, unique
 from xds_server.cells.authority import Authorities
 from xds_server.cells.lower import Lowered
 from xds_server.cells.origins import SectionSettings
 from xds_server.cells.releases import NO_RELEASES, Releases
+from xds_server.cells.stages import Memory as StagesMemory
 from xds_server.cells.stages import lower_stages
 from xds_server.diagnostics import Diagnostic, diagnose, sort_key
 from xds_server.features import FEATURES
 from xds_server.model.object import Object
 from xds_server.model.shadow import divide, labels_checked
 from xds_server.rules import Rules
+from xds_server.snapshot.build import Memory as SnapshotMemory
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
 from xds_server.status import Status, join_derived, join_stages
+from xds_server.translate.gateway import Memory as GatewayMemory
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
 from xds_server.types import Condition, Fetched, Key
@@ -87,26 +91,58 @@ class Compiled:
         return tuple(gateway for gateway in self.gateways if gateway.name not in others)
 
 
+@dataclass(slots=True)
+class Memory:
+    """What is kept from one compilation to the next, so that a small change costs little. Dropping it changes no result."""
+
+    written: Unique = field(default_factory=Unique)
+    stages: StagesMemory = field(default_factory=StagesMemory)
+    attached: dict[str, AttachMemory] = field(default_factory=lambda: defaultdict(AttachMemory))
+    gateways: dict[str, GatewayMemory] = field(default_factory=lambda: defaultdict(GatewayMemory))
+    snapshots: dict[str, SnapshotMemory] = field(default_factory=lambda: defaultdict(SnapshotMemory))
+    rules: Rules = field(default_factory=Rules)
+    shadows: Memory | None = None
+    """That of what would be with all shadows in force."""
+
+    def clear(self) -> None:
+        """Forget everything."""
+        empty = Memory()
+        for one in fields(self):
+            setattr(self, one.name, getattr(empty, one.name))
+
+    def keep(self, stages: Collection[str], gateways: Collection[str]) -> None:
+        """Forget the stages and the gateways that are not there any more."""
+        for known, names in ((self.attached, stages), (self.gateways, gateways), (self.snapshots, gateways)):
+            for name in known.keys() - set(names):
+                del known[name]
+
+
 def compile_objects(
-    objects: Iterable[Object], options: Options, passed: Callable[[str], None] = lambda _stage: None
+    objects: Iterable[Object],
+    options: Options,
+    passed: Callable[[str], None] = lambda _stage: None,
+    memory: Memory | None = None,
 ) -> Compiled:
     """Compile a whole set of objects, in every stage of their organization.
 
-    `passed` is told the name of each stage of compiling when it is done (one of STAGES). Shadows are checked only.
+    `passed` is told the name of each stage of compiling when it is done (one of STAGES). `memory` is that of earlier
+    compilations; one that was left by an exception must not be used again. Shadows are checked only.
     """
+    memory = memory or Memory()
     active, shadows = divide(objects)
-    compiled = _compile(active, options, passed)
+    compiled = _compile(active, options, memory, passed)
     wrong = labels_checked(active)
     if wrong:
         compiled = replace(compiled, diagnostics=tuple(sorted((*compiled.diagnostics, *wrong), key=sort_key)))
-    return _with_shadows(compiled, shadows, options) if shadows else compiled
+    return _with_shadows(compiled, shadows, options, memory) if shadows else compiled
 
 
-def _with_shadows(compiled: Compiled, objects: Iterable[Object], options: Options) -> Compiled:
+def _with_shadows(compiled: Compiled, objects: Iterable[Object], options: Options, memory: Memory) -> Compiled:
     """The same in force, and what is to be said of shadows: what would be wrong with them, and that they are none."""
     shadows, duplicates = unique(objects)
     keys = {item.key for item in shadows}
-    would = _compile((*(item for item in compiled.objects if item.key not in keys), *shadows), options)
+    memory.shadows = memory.shadows or Memory()
+    would = _compile((*(item for item in compiled.objects if item.key not in keys), *shadows), options, memory.shadows)
     places = {(str(item.key), item.source.positions.start.file) for item in shadows}
     known = set(compiled.diagnostics)
     about = [
@@ -119,9 +155,11 @@ def _with_shadows(compiled: Compiled, objects: Iterable[Object], options: Option
     return replace(compiled, diagnostics=found, statuses=statuses, shadows=shadows, would=would)
 
 
-def _compile(objects: Iterable[Object], options: Options, passed: Callable[[str], None] = lambda _: None) -> Compiled:
-    written, duplicates = unique(objects)
-    lowered = lower_stages(written, options.releases, options.authorities)
+def _compile(
+    objects: Iterable[Object], options: Options, memory: Memory, passed: Callable[[str], None] = lambda _: None
+) -> Compiled:
+    written, duplicates = memory.written.update(objects)
+    lowered = lower_stages(written, options.releases, options.authorities, memory.stages)
     given = Given(
         options.controllers,
         options.address_pool,
@@ -130,19 +168,22 @@ def _compile(objects: Iterable[Object], options: Options, passed: Callable[[str]
         options.one_machine,
         options.log_folders,
     )
-    attached = [attach_objects(one.objects, FEATURES, given) for one in lowered]
+    attached = [attach_objects(one.objects, FEATURES, given, memory.attached[one.stage]) for one in lowered]
     gateways = [
         _called(gateway, one) for one, found in zip(lowered, attached, strict=True) for gateway in found.gateways
     ]
     passed("attach")
-    check = Rules().check
-    translated = [(gateway, *translate_gateway(gateway, FEATURES, check)) for gateway in gateways]
+    check = memory.rules.check
+    memory.keep([one.stage for one in lowered], [one.name for one in gateways])
+    translated = [
+        (gateway, *translate_gateway(gateway, FEATURES, check, memory.gateways[gateway.name])) for gateway in gateways
+    ]
     passed("translate")
-    snapshots, problems = _snapshots(translated, check)
+    snapshots, problems = _snapshots(translated, check, memory.snapshots)
     passed("snapshot")
     found = [problem for one in lowered for problem in one.diagnostics]
     found += [problem for one in attached for problem in one.diagnostics]
-    ordered = sorted((*duplicates, *found, *problems), key=sort_key)
+    ordered = sorted((*duplicates, *found, *problems), key=lambda one: (*sort_key(one), one.subject, one.hint))
     # A leaf of a class is in many derived policies, and in all stages: what is wrong with it is said once.
     once = {(one.code, one.span, one.message): one for one in reversed(ordered)}
     statuses = join_stages(
@@ -171,13 +212,14 @@ def _called(gateway: graph.Gateway, lowered: Lowered) -> graph.Gateway:
 def _snapshots(
     translated: Iterable[tuple[graph.Gateway, tuple[Translated, ...], tuple[Diagnostic, ...]]],
     check: Callable[[Message], str | None],
+    memory: Mapping[str, SnapshotMemory],
 ) -> tuple[dict[str, Snapshot], list[Diagnostic]]:
     """A snapshot for every gateway, and one for every group of gateways that one Envoy may serve."""
     snapshots: dict[str, Snapshot] = {}
     groups: dict[str, list[Snapshot]] = defaultdict(list)
     problems: list[Diagnostic] = []
     for gateway, messages, found in translated:
-        snapshot, more = build_snapshot(gateway.name, messages, check)
+        snapshot, more = build_snapshot(gateway.name, messages, check, memory[gateway.name])
         problems += [*found, *more]
         snapshots[gateway.name] = snapshot
         for group in gateway.groups:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from xds_server.types import Key, Origin, Secret
@@ -215,7 +216,7 @@ class Route:
         return next((item for item in self.settings if item.feature == feature), None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VirtualHost:
     """The routes of one hostname (`*` for any, `*.example.com` for subdomains), most specific first.
 
@@ -225,6 +226,15 @@ class VirtualHost:
     hostname: str
     routes: tuple[Route, ...]
     aliases: tuple[str, ...] = ()
+
+    @cached_property
+    def values(self) -> Mapping[str, Mapping[object, None]]:
+        """The different values of each feature on its routes, in the order of the routes."""
+        found: dict[str, dict[object, None]] = {}
+        for route in self.routes:
+            for one in route.settings:
+                found.setdefault(one.feature, {})[one.value] = None
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +265,7 @@ class SecretValue:
     value: Secret
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HttpChain:
     """One HTTP or HTTPS filter chain and its route table.
 
@@ -275,6 +285,15 @@ class HttpChain:
     on_demand: bool = False
     validation: ClientValidation | None = None
     quic: bool = False
+
+    @cached_property
+    def values(self) -> Mapping[str, Mapping[object, None]]:
+        """The different values of each feature on its routes, in the order of hosts and routes."""
+        found: dict[str, dict[object, None]] = {}
+        for host in self.hosts:
+            for feature, values in host.values.items():
+                found.setdefault(feature, {}).update(values)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from xds_server.cells.authority import Authorities
 from xds_server.cells.releases import NO_RELEASES, Releases
-from xds_server.compile import Compiled, Options, compile_objects
+from xds_server.compile import Compiled, Memory, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
 from xds_server.load.directory import File, Loaded, load_paths
 from xds_server.load.document import DEFAULT_LIMITS, Document
@@ -70,6 +70,8 @@ class Policies:
     authorities: Authorities | None = None
     releases: Releases = NO_RELEASES
     saved: bool = False
+    memory: Memory = field(default_factory=Memory, repr=False)
+    """What compiling keeps for the next time: the same for all policies of a server, for one compilation at a time."""
 
 
 def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tuple[Policies, Result]:
@@ -83,13 +85,16 @@ def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tupl
     loaded = keep_last_good(last, load_paths(source.folders, DEFAULT_LIMITS, last.memory))
     accident = _accident(before.loaded, loaded)
     if accident is not None and not (confirmed and accident.code == _MANY_GONE):
-        return _rejected(_compiled(before, source, began) if first else before, loaded, accident), "rejected"
+        return _rejected(
+            _compiled(before, source, began, before.memory) if first else before, loaded, accident
+        ), "rejected"
     gone = {} if confirmed or first else _just_gone(before, loaded, source.clock())
     documents = (*loaded.documents, *_missed(gone, loaded))
     if _same(before, loaded, documents) and _same_given(before, source):
         return replace(before, loaded=loaded, documents=documents, gone=gone), "unchanged"
     objects = parse_documents_of(documents, loaded.broken, before.objects)
-    return _compiled(Policies(loaded=loaded, documents=documents, objects=objects, gone=gone), source, began), "applied"
+    read = Policies(loaded=loaded, documents=documents, objects=objects, gone=gone)
+    return _compiled(read, source, began, before.memory), "applied"
 
 
 def _rejected(before: Policies, loaded: Loaded, accident: Diagnostic) -> Policies:
@@ -101,7 +106,7 @@ def _rejected(before: Policies, loaded: Loaded, accident: Diagnostic) -> Policie
     return replace(before, alarm=alarm, diagnostics=tuple(sorted(found, key=sort_key)))
 
 
-def _compiled(read: Policies, source: Source, began: float) -> Policies:
+def _compiled(read: Policies, source: Source, began: float, memory: Memory) -> Policies:
     """The same with what follows from its objects."""
     ends = {"": began, "load": source.clock()}
 
@@ -110,7 +115,7 @@ def _compiled(read: Policies, source: Source, began: float) -> Policies:
 
     objects, loaded = read.objects, read.loaded or Loaded()
     authorities = source.vouch(objects.objects)
-    compiled = compile_objects(objects.objects, replace(source.options, authorities=authorities), passed)
+    compiled = _compile(objects.objects, replace(source.options, authorities=authorities), passed, memory)
     seconds = {stage: end - start for start, (stage, end) in zip(ends.values(), list(ends.items())[1:], strict=False)}
     found = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
     return replace(
@@ -122,7 +127,17 @@ def _compiled(read: Policies, source: Source, began: float) -> Policies:
         fetched=source.options.fetched,
         authorities=authorities,
         releases=source.options.releases,
+        memory=memory,
     )
+
+
+def _compile(objects: Iterable[Object], options: Options, passed: Callable[[str], None], memory: Memory) -> Compiled:
+    """Compile with what is known. After a bug nobody knows what is, so all of it is forgotten."""
+    try:
+        return compile_objects(objects, options, passed, memory)
+    except BaseException:
+        memory.clear()
+        raise
 
 
 def _accident(last: Loaded | None, loaded: Loaded) -> Diagnostic | None:

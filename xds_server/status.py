@@ -94,13 +94,15 @@ def join_derived(
 
 def join_stages(stages: Iterable[Mapping[Key, Status]], written: Collection[Key]) -> dict[Key, Status]:
     """Statuses of all stages: of written objects what is wrong in any of them, of derived ones what the first says."""
-    joined: dict[Key, Status] = {}
-    for statuses in stages:
+    first, *others = stages
+    joined = dict(first)
+    for statuses in others:
         for key, status in statuses.items():
             known = joined.setdefault(key, status)
             if known is not status and key in written:
                 joined[key] = _joined(known, status)
-    return {key: aggregated(status) for key, status in joined.items()}
+    joined |= {key: aggregated(status) for key, status in joined.items() if len(status.ancestors) > _MOST_ANCESTORS}
+    return joined
 
 
 def _joined(one: Status, other: Status) -> Status:

@@ -219,7 +219,7 @@ class Ads:
             version_info=str(self._version),
             nonce=f"{self._version}-{time.monotonic_ns()}",
             type_url=_PREFIX + kind,
-            resources=[pack(one.message) for one in chosen],
+            resources=[pack(one.whole) for one in chosen],
         )
 
     def close(self) -> None:

@@ -68,7 +68,9 @@ def token(**changes: Any) -> Any:
 
 
 def table(messages: tuple[Translated, ...]) -> RouteConfiguration:
-    return next(one.message for one in messages if isinstance(one.message, RouteConfiguration))
+    found = next(one.whole for one in messages if isinstance(one.message, RouteConfiguration))
+    assert isinstance(found, RouteConfiguration)
+    return found
 
 
 def test_names_and_references() -> None:
@@ -106,7 +108,7 @@ def test_certificates_are_secrets_and_stand_nowhere_else() -> None:
     assert (SECRET, "default/shop") in listener.needs
     assert [one.name for one in listener.message.filter_chains] == ["default/edge/a", "default/edge/b"]
     assert len(listener.message.additional_addresses) == 1
-    holders = [key for key, one in found.items() if b"canary-key" in one.message.SerializeToString()]
+    holders = [key for key, one in found.items() if b"canary-key" in one.whole.SerializeToString()]
     assert holders == [(SECRET, "default/shop")]
 
 
@@ -140,7 +142,7 @@ def test_a_change_of_endpoints_changes_endpoints_only() -> None:
     def bodies(*addresses: str) -> dict[tuple[str, str], bytes]:
         one = Backend("one", tuple(Endpoint(address, 80) for address in addresses))
         found = translate(gateway(host("a.example", route(forward(one), token()))))
-        return {key: each.message.SerializeToString(deterministic=True) for key, each in found.items()}
+        return {key: each.whole.SerializeToString(deterministic=True) for key, each in found.items()}
 
     before, after = bodies("192.0.2.1"), bodies("192.0.2.1", "192.0.2.2")
     assert [key for key in before if before[key] != after[key]] == [(ENDPOINTS, "one")]
@@ -149,7 +151,7 @@ def test_a_change_of_endpoints_changes_endpoints_only() -> None:
 def test_a_change_of_an_answer_changes_the_table_only() -> None:
     def bodies(status: int) -> dict[tuple[str, str], bytes]:
         found = translate(gateway(host("a.example", route(Respond(status)), route(forward(ONE), token()))))
-        return {key: each.message.SerializeToString(deterministic=True) for key, each in found.items()}
+        return {key: each.whole.SerializeToString(deterministic=True) for key, each in found.items()}
 
     before, after = bodies(200), bodies(201)
     assert [key[0] for key in before if before[key] != after[key]] == [ROUTES]
@@ -260,7 +262,7 @@ def test_the_same_graph_gives_the_same_bytes_and_no_problem(hosts: list[list[tup
         )
         found = translate(gateway(*made))
         assert all(need in found for one in found.values() for need in one.needs)
-        return [one.message.SerializeToString(deterministic=True) for one in found.values()]
+        return [one.whole.SerializeToString(deterministic=True) for one in found.values()]
 
     assert build() == build()
 

@@ -7,53 +7,37 @@ came in, and an object with an error changes nothing for unrelated ones.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from xds_server.attach.answers import MISDIRECTED, Answers, Hosts
 from xds_server.attach.backend_tls import tls_policy_statuses
 from xds_server.attach.clients import Clients, listeners_by_port, read_clients
-from xds_server.attach.conditions import gateway_statuses, policy_statuses, route_status, simple_statuses
-from xds_server.attach.exclusive import Attaching, exclusive
+from xds_server.attach.conditions import gateway_statuses, policy_statuses, simple_statuses
 from xds_server.attach.gateways import GatewayState, read_gateways
-from xds_server.attach.guards import lost_guards
 from xds_server.attach.hostnames import owner
-from xds_server.attach.idle import idle_settings
-from xds_server.attach.index import Index, Outside, build_index, unique
+from xds_server.attach.index import Index, Outside
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
+from xds_server.attach.listener_sets import SetState
 from xds_server.attach.listeners import ListenerState
+from xds_server.attach.memory import Remembered
 from xds_server.attach.names import dns_port
-from xds_server.attach.parents import Attachment, Parent, attach_route
-from xds_server.attach.policies import PolicyTable, read_policies
+from xds_server.attach.placing import Around, Placing
+from xds_server.attach.policies import Policies
 from xds_server.attach.protocols import DNS, family_of, transport_of
 from xds_server.attach.quic import with_quic
-from xds_server.attach.routes import Effective, SortKey, effective, routes_of, scopes_of
-from xds_server.attach.rules import Rule, read_rules
-from xds_server.attach.shading import Shading
+from xds_server.attach.shading import Shade, shading_problems
 from xds_server.attach.sockets import shared_sockets
-from xds_server.attach.strangers import credulous
 from xds_server.attach.streams import Known, Streams, attach_streams, stream_chains
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import (
-    Chain,
-    Gateway,
-    HttpChain,
-    Match,
-    Port,
-    Respond,
-    Route,
-    StreamChain,
-    VirtualHost,
-)
+from xds_server.graph import Chain, Gateway, HttpChain, Port, StreamChain
 from xds_server.model.object import Object
 from xds_server.status import Status
 from xds_server.types import GATEWAY_GROUP, Fetched, Key
 
 GROUP_LABEL = "cellway.dev/group"
 """A label of Gateways: an Envoy whose `node.cluster` is this name serves all Gateways that carry it."""
-
-_MISDIRECTED = Route("misdirected", Match(), Respond(421))
-"""A request for another TLS listener than the one whose connection it came on (RFC 9110, 15.5.20)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,102 +68,88 @@ class Given:
 
 @dataclass(slots=True)
 class _Tables:
-    """What is known before routes are attached, and what is collected while they are."""
+    """What is known of all routes, and what is collected while gateways are put together."""
 
     index: Index
     features: Sequence[AnyFeature]
-    states: Mapping[Key, GatewayState]
-    foreign: frozenset[Key]
-    policies: PolicyTable
     clients: Clients
-    hosts: dict[tuple[Key, int], dict[str, list[tuple[SortKey, Route]]]] = field(default_factory=dict)
-    attached_routes: dict[tuple[Key, int], set[Key]] = field(default_factory=lambda: defaultdict(set))
-    shading: Shading = field(default_factory=Shading)
-    streams: Streams = field(default_factory=Streams)
-    statuses: dict[Key, Status] = field(default_factory=dict)
-    warnings: dict[tuple[Key, Key], Diagnostic] = field(default_factory=dict)
-    unproven: dict[Diagnostic, None] = field(default_factory=dict)
+    placing: Placing
+    streams: Streams
+    hosts: dict[str, Hosts]
+    shades: list[Shade] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
 
 
-def attach_objects(objects: Iterable[Object], features: Sequence[AnyFeature], given: Given) -> Attached:
-    """Decide what applies to what."""
-    chosen, problems = unique(objects)
-    index = build_index(chosen, Outside(given.fetched, given.databases, given.log_folders))
-    states, sets, more = read_gateways(index, given.controllers, given.pool, features)
-    parents = {state.key: state for state in states}
-    foreign = frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, "Gateway")) - {*parents}
-    foreign |= frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, LISTENER_SET)) - {
-        one.item.key for one in sets
-    }
-    parents |= {one.item.key: state for state in states for one in state.sets}
-    table, found = read_policies(index, features, foreign)
+@dataclass(slots=True)
+class Memory:
+    """What is kept from call to call. Dropping it changes no result."""
+
+    known: Remembered = field(default_factory=Remembered)
+    policies: Policies = field(default_factory=Policies)
+    placing: Placing = field(default_factory=Placing)
+    hosts: dict[str, Hosts] = field(default_factory=lambda: defaultdict(Hosts))
+    foreign: frozenset[Key] = frozenset()
+    given: tuple[object, ...] = ()
+
+
+def attach_objects(
+    objects: Iterable[Object], features: Sequence[AnyFeature], given: Given, memory: Memory | None = None
+) -> Attached:
+    """Decide what applies to what. `memory` is that of earlier calls for the same purpose."""
+    memory = memory or Memory()
+    _begin(memory, features, given)
+    known = memory.known
+    chosen, problems = known.chosen.update(objects)
+    known.begin(chosen, Outside(given.fetched, given.databases, given.log_folders))
+    index = known.index
+    states, sets, more = known.recall(
+        ("gateways",), (), lambda seen: read_gateways(seen, given.controllers, given.pool, features)
+    )
+    gateways_by_key = known.recall(("states",), (states, sets), lambda _: _states_by_key(states))
+    memory.foreign = _foreign(index, states, sets, memory.foreign)
+    table, found = memory.policies.read(index, features, memory.foreign, known.recall)
     clients = read_clients(states, table, features)
     table = clients.noted(table)
-    tables = _Tables(index, features, parents, foreign, table, clients)
-    tables.problems += [*problems, *more, *found, *clients.problems.values()]
-    _attach_routes(tables)
-    tables.streams = attach_streams(Known(index, features, parents, foreign, table))
-    tables.problems += (tables.streams.warnings | tables.warnings).values()
-    tables.attached_routes.update(tables.streams.attached)
-    tables.statuses |= tables.streams.statuses
-    tables.problems += [*tables.streams.problems, *table.merging.problems, *tables.unproven]
+    memory.placing.update(Around(features, gateways_by_key, memory.foreign, table, clients), known)
+    streams = attach_streams(Known(index, features, gateways_by_key, memory.foreign, table))
+    tables = _Tables(index, features, clients, memory.placing, streams, memory.hosts)
+    tables.problems += [*problems, *more, *found, *clients.problems.values(), *streams.warnings.values()]
+    tables.problems += memory.placing.problems(index)
+    tables.problems += [*streams.problems, *table.merging.problems]
     gateways = tuple(_gateway(state, tables) for state in states)
-    tables.problems += tables.shading.problems(index)
+    tables.problems += shading_problems(tables.shades, index)
     tables.problems += shared_sockets(gateways, index) if given.one_machine else ()
-    tables.statuses |= gateway_statuses(states, sets, tables.attached_routes)
-    tables.statuses |= policy_statuses(table, states, tables.attached_routes)
-    tables.statuses |= simple_statuses(index, given.controllers)
-    tls_statuses, found = tls_policy_statuses(index, tables.statuses)
-    tables.statuses |= tls_statuses
-    tables.problems += found
-    return Attached(gateways, tables.statuses, tuple(tables.problems), tuple(sorted(index.wanted)))
+    attached = {**memory.placing.attached, **streams.attached}
+    statuses = {**memory.placing.statuses, **streams.statuses, **gateway_statuses(states, sets, attached)}
+    statuses |= policy_statuses(table, states, attached)
+    statuses |= simple_statuses(index, given.controllers)
+    tls_statuses, found = tls_policy_statuses(index, statuses)
+    return Attached(
+        gateways, statuses | tls_statuses, (*tables.problems, *found), tuple(sorted(index.wanted | known.urls()))
+    )
 
 
-def _attach_routes(tables: _Tables) -> None:
-    attaching: list[Attaching] = []
-    for kind in ("HTTPRoute", "GRPCRoute"):
-        for route in tables.index.of_kind(GATEWAY_GROUP, kind):
-            parents, problems = attach_route(route, tables.states, tables.foreign, tables.index)
-            attaching.append((route, parents))
-            tables.problems += problems
-    kept, problems = exclusive(attaching)
-    tables.problems += problems
-    for route, parents in kept:
-        _attach_one(route, parents, tables)
+def _begin(memory: Memory, features: Sequence[AnyFeature], given: Given) -> None:
+    """Nothing is known any more where something else is given than documents."""
+    now = (features, given.controllers, given.pool, given.one_machine, given.log_folders)
+    if memory.given != now:
+        empty = Memory()
+        memory.known, memory.policies, memory.placing = empty.known, empty.policies, empty.placing
+        memory.hosts, memory.foreign, memory.given = empty.hosts, empty.foreign, now
 
 
-def _attach_one(route: Object, parents: tuple[Parent, ...], tables: _Tables) -> None:
-    rules = read_rules(route, tables.features, tables.index)
-    tables.problems += (problem for rule in rules for problem in rule.problems)
-    by_name = {feature.name: feature for feature in tables.features}
-    for parent in parents:
-        for attachment in parent.unserved:
-            tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
-        for attachment in parent.attachments:
-            tables.attached_routes[attachment.gateway.key, attachment.listener.number].add(route.key)
-            client = tables.clients.of(attachment.gateway.key, attachment.listener)
-            shaping = tuple(one for one in client.settings if by_name[one.feature].touches_cluster(one.value))
-            for rule in rules:
-                scopes = scopes_of(route, rule.spec.name, attachment)
-                found = effective(scopes, attachment, tables.policies, by_name)
-                policies = replace(found, listener=shaping, proxy=attachment.gateway.proxy)
-                tables.unproven.update(dict.fromkeys(idle_settings(policies, attachment.gateway.key)))
-                if client.strangers and (believed := credulous(route, rule, policies, attachment.listener)):
-                    tables.unproven.update(dict.fromkeys(believed))
-                    policies = replace(policies, closed=True)
-                _place(route, rule, attachment, policies, tables)
-                above = attachment.listener.scopes(attachment.gateway.key)
-                lost = lost_guards(scopes, above, tables.policies, tables.features)
-                tables.warnings |= [lost] if lost else []
-    if parents:
-        tables.statuses[route.key] = route_status(route, parents, rules)
+def _states_by_key(states: Iterable[GatewayState]) -> dict[Key, GatewayState]:
+    """The Gateways by their own keys and by those of their ListenerSets."""
+    return {state.key: state for state in states} | {one.item.key: state for state in states for one in state.sets}
 
 
-def _place(route: Object, rule: Rule, attachment: Attachment, policies: Effective, tables: _Tables) -> None:
-    hosts = tables.hosts.setdefault((attachment.gateway.key, attachment.listener.number), {})
-    for hostname in attachment.hostnames:
-        hosts.setdefault(hostname, []).extend(routes_of(route, rule, attachment, hostname, policies))
+def _foreign(
+    index: Index, states: Iterable[GatewayState], sets: Iterable[SetState], last: frozenset[Key]
+) -> frozenset[Key]:
+    """The Gateways of other controllers and their ListenerSets; the same object as the last time if they are."""
+    found = frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, "Gateway")) - {one.key for one in states}
+    found |= frozenset(item.key for item in index.of_kind(GATEWAY_GROUP, LISTENER_SET)) - {one.item.key for one in sets}
+    return last if found == last else found
 
 
 def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
@@ -212,7 +182,7 @@ def _port(state: GatewayState, listeners: list[ListenerState], tables: _Tables) 
     if protocols == {"HTTP"}:
         chains.append(_chain(state, name, listeners, listeners, tables))
     if protocols == {DNS}:
-        port, problem = dns_port(state, listeners[0], tables.hosts)
+        port, problem = dns_port(state, listeners[0], tables.placing.hosts)
         tables.problems += [problem] if problem else []
         return port
     names = [listener.hostname for listener in listeners]
@@ -246,28 +216,27 @@ def _chain(
     state: GatewayState, name: str, listeners: list[ListenerState], beside: list[ListenerState], tables: _Tables
 ) -> HttpChain:
     """The chain of some listeners. `beside` are all of the port: what is for another one is not answered here."""
-    hosts: dict[str, list[tuple[SortKey, Route]]] = {}
+    parts: dict[str, list[Answers]] = {}
     names = [listener.hostname for listener in beside]
     own = [listener.hostname for listener in listeners]
     closed: set[str] = set()
     for listener in listeners:
         # A listener with a hostname of its own owns it even without routes: wider listeners must not answer.
         if len(beside) > 1:
-            hosts.setdefault(listener.hostname, [])
-        for hostname, routes in tables.hosts.get((state.key, listener.number), {}).items():
-            if owner(hostname, names) == listener.hostname:
-                hosts.setdefault(hostname, []).extend(routes)
-                closed |= {hostname} if tables.clients.of(state.key, listener).closed else set()
-    for routes in hosts.values():
-        routes.sort(key=lambda item: item[0])
-        tables.shading.look(routes)
-    for hostname in names:
-        if hostname not in own:
-            hosts[hostname] = [((), _MISDIRECTED)]
+            parts.setdefault(listener.hostname, [])
+        answers = tables.placing.hosts.get((state.key, listener.number), {})
+        mine = [one for one in answers if len(beside) == 1 or owner(one, names) == listener.hostname]
+        for hostname in mine:
+            parts.setdefault(hostname, []).append(answers[hostname])
+        closed |= set(mine) if tables.clients.of(state.key, listener).closed else set()
+    known = tables.hosts[name]
+    hosts = {hostname: known.join(hostname, parts[hostname]) for hostname in sorted(parts)}
+    tables.shades += [answers.shade for answers in hosts.values()]
+    hosts |= {hostname: MISDIRECTED for hostname in names if hostname not in own}
     tls = listeners[0].spec.protocol == "HTTPS"
     return HttpChain(
         name=name,
-        hosts=_virtual_hosts(hosts, closed),
+        hosts=known.virtual_hosts(hosts, closed),
         server_names=tuple(host for host in own if host != "*") if tls else (),
         certificates=tuple(dict.fromkeys(one for listener in listeners for one in listener.certificates)),
         settings=(*tables.clients.of(state.key, listeners[0]).settings, *state.edge, *state.proxy),
@@ -275,21 +244,3 @@ def _chain(
         origins=tuple(dict.fromkeys((*state.item.origins, *(one for each in listeners for one in each.owner.origins)))),
         validation=listeners[0].validation,
     )
-
-
-def _virtual_hosts(
-    hosts: Mapping[str, list[tuple[SortKey, Route]]], closed: Collection[str]
-) -> tuple[VirtualHost, ...]:
-    """One virtual host for all hostnames that have the same routes. Those of `closed` answer 500."""
-    names: dict[tuple[Route, ...], list[str]] = {}
-    for hostname, routes in sorted(hosts.items()):
-        names.setdefault(_ordered(routes, broken=hostname in closed), []).append(hostname)
-    return tuple(VirtualHost(first, routes, tuple(more)) for routes, (first, *more) in names.items())
-
-
-def _ordered(routes: list[tuple[SortKey, Route]], *, broken: bool) -> tuple[Route, ...]:
-    # They are sorted, and each key is there once, so the result does not depend on insertion.
-    ordered = [route for _, route in routes]
-    if broken:
-        ordered = [Route(one.name, one.match, Respond(500), (), one.origins, one.policies) for one in ordered]
-    return tuple(ordered)

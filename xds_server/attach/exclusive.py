@@ -7,10 +7,9 @@ it. Source: Gateway API, GRPCRoute: exactly one of two routes of different kinds
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from xds_server.attach.hostnames import intersect
 from xds_server.attach.index import age
 from xds_server.attach.parents import Attachment, Parent
 from xds_server.diagnostics import Diagnostic
@@ -18,36 +17,81 @@ from xds_server.model.object import Object
 from xds_server.types import Condition, Key
 
 Attaching = tuple[Object, tuple[Parent, ...]]
-_Taken = dict[tuple[Key, int], list[tuple[Object, tuple[str, ...]]]]
+
+
+@dataclass(slots=True)
+class _Taken:
+    """The hosts of one listener that routes of one kind have, each with the first route that took it.
+
+    `below` has the same for the hosts that a wildcard would cover.
+    """
+
+    hosts: dict[str, tuple[int, Object]] = field(default_factory=dict)
+    below: dict[str, tuple[int, Object]] = field(default_factory=dict)
+
+    def take(self, hosts: Iterable[str], route: tuple[int, Object]) -> None:
+        """Give hosts to a route; its number says how early it came."""
+        for host in hosts:
+            self.hosts.setdefault(host, route)
+            for wider in _wider(host):
+                self.below.setdefault(wider, route)
+
+    def first(self, hosts: Iterable[str]) -> tuple[int, Object] | None:
+        """The earliest route with a host that one of these meets."""
+        found = [
+            one
+            for host in hosts
+            for one in (self.below.get(host), *(self.hosts.get(other) for other in (host, *_wider(host))))
+            if one is not None
+        ]
+        return min(found, key=lambda one: one[0], default=None)
+
+
+def _wider(host: str) -> Iterator[str]:
+    """The wildcards that cover a host, itself not among them."""
+    rest = host.removeprefix("*.")
+    while rest := rest.partition(".")[2]:
+        yield f"*.{rest}"
+    if host != "*":
+        yield "*"
 
 
 def exclusive(routes: Sequence[Attaching]) -> tuple[tuple[Attaching, ...], tuple[Diagnostic, ...]]:
     """Let every host of a listener belong to one kind of route. The order of `routes` is kept."""
-    taken: _Taken = defaultdict(list)
+    taken: dict[tuple[Key, int, str], _Taken] = defaultdict(_Taken)
+    kinds = tuple(sorted({route.key.kind for route, _ in routes}))
+    if len(kinds) < 2:
+        return tuple(routes), ()
     kept: dict[Key, tuple[Parent, ...]] = {}
     problems: list[Diagnostic] = []
-    for route, parents in sorted(routes, key=lambda one: (*age(one[0]), one[0].key.kind)):
-        kept[route.key] = tuple(_without_taken(route, parent, taken, problems) for parent in parents)
+    ordered = sorted(routes, key=lambda one: (*age(one[0]), one[0].key.kind))
+    for number, (route, parents) in enumerate(ordered):
+        others = tuple(kind for kind in kinds if kind != route.key.kind)
+        kept[route.key] = tuple(
+            _without_taken((number, route), parent, (taken, others), problems) for parent in parents
+        )
     return tuple((route, kept[route.key]) for route, _ in routes), tuple(problems)
 
 
-def _without_taken(route: Object, parent: Parent, taken: _Taken, problems: list[Diagnostic]) -> Parent:
+def _without_taken(
+    claim: tuple[int, Object],
+    parent: Parent,
+    held: tuple[dict[tuple[Key, int, str], _Taken], tuple[str, ...]],
+    problems: list[Diagnostic],
+) -> Parent:
     free: list[Attachment] = []
-    reason = ""
+    reason, (taken, others), route = "", held, claim[1]
     for one in parent.attachments:
-        place = taken[one.gateway.key, one.listener.number]
-        other = next((item for item, hosts in place if item.key.kind != route.key.kind and _meet(one, hosts)), None)
-        if other is None:
-            place.append((route, one.hostnames))
+        place = one.gateway.key, one.listener.number
+        found = [first for kind in others if (first := taken[(*place, kind)].first(one.hostnames)) is not None]
+        if not found:
+            taken[(*place, route.key.kind)].take(one.hostnames, claim)
             free.append(one)
         else:
+            _, other = min(found, key=lambda first: first[0])
             reason = f"on listener {one.listener.spec.name} its hosts belong to {other.key}, which is of another kind"
     if not reason:
         return parent
     problems.append(route.diagnose("A110", "parentRefs", parent.number, reason=reason))
     accepted = parent.accepted if free else Condition("Accepted", False, "HostnameConflict", reason)
     return replace(parent, attachments=tuple(free), accepted=accepted)
-
-
-def _meet(one: Attachment, hosts: tuple[str, ...]) -> bool:
-    return any(intersect(first, second) for first in one.hostnames for second in hosts)

@@ -7,11 +7,12 @@ of two objects of one identity counts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.memory import EVERY, Ranking, Read, Watched, changes, difference
 from xds_server.model.namespaces import LabelSelector, ReferenceGrantSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
@@ -25,11 +26,50 @@ def age(item: Object) -> tuple[str, str, str]:
     return (item.meta.created or "9999", item.namespace, item.name)
 
 
+def identity(item: Object) -> tuple[str, str, str, str]:
+    """Sort key by API group, kind, namespace and name."""
+    key = item.key
+    return (key.group, key.kind, key.namespace, key.name)
+
+
+def _place(item: Object) -> tuple[str | int, ...]:
+    """Sort key by identity, then by file and line."""
+    start = item.source.positions.start
+    return (*identity(item), start.file, start.line, start.column)
+
+
+class Unique:
+    """One object for each identity, kept from call to call."""
+
+    def __init__(self) -> None:
+        self._given: tuple[Object, ...] = ()
+        self._ranking: Ranking[Object] = Ranking(_place)
+        self._keys: set[Key] = set()
+        self._found: tuple[tuple[Object, ...], tuple[Diagnostic, ...]] = (), ()
+
+    def update(self, objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnostic, ...]]:
+        """The one written first by file and line, in the order of identities. The others are reported."""
+        given = tuple(objects)
+        now = difference(self._given, given)
+        self._given = given
+        if not now.gone and not now.came and len(given) == len(self._found[0]):
+            return self._found
+        keys = self._keys - {item.key for item in now.gone} | {item.key for item in now.came}
+        if not self._found[1] and len(keys) == len(given):
+            self._ranking.change(now.gone, now.came)
+            self._found = self._ranking.items, ()
+        else:
+            self._found = unique(given)
+            self._ranking.fill(self._found[0])
+        self._keys = {item.key for item in self._found[0]} if self._found[1] else keys
+        return self._found
+
+
 def unique(objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnostic, ...]]:
     """One object for each identity: the one written first by file and line. The others are reported."""
     chosen: dict[Key, Object] = {}
     problems = []
-    for item in sorted(objects, key=lambda item: (item.key, item.source.positions.start)):
+    for item in sorted(objects, key=_place):
         known = chosen.setdefault(item.key, item)
         if known is not item:
             place = item.source.value("metadata", "name")
@@ -105,29 +145,105 @@ class Index:
         )
 
 
+class Indexed:
+    """The index of some objects, made from the one of the objects before and from what is different."""
+
+    def __init__(self) -> None:
+        self.index = Index({}, {}, {}, {})
+        self._objects: tuple[Object, ...] = ()
+        self._kinds: dict[tuple[str, str], Ranking[Object]] = {}
+
+    def update(self, objects: Sequence[Object], given: Outside | None = None) -> set[Read]:
+        """Index objects of different identities, and documents of the web; the answer is which look-ups have changed."""
+        last, now = self.index, difference(self._objects, objects)
+        self._objects = tuple(objects)
+        by_key, by_kind = dict(last.by_key), dict(last.by_kind)
+        for item in now.gone:
+            del by_key[item.key]
+        by_key |= {item.key: item for item in now.came}
+        changed: dict[tuple[str, str], tuple[list[Object], list[Object]]] = defaultdict(lambda: ([], []))
+        for place, items in enumerate((now.gone, now.came)):
+            for item in items:
+                changed[item.key.group, item.key.kind][place].append(item)
+        for kind, (gone, came) in changed.items():
+            ranking = self._kinds.setdefault(kind, Ranking(age))
+            ranking.change(gone, came)
+            by_kind[kind] = ranking.items
+        slices, tls_policies = last.slices, last.tls_policies
+        if _SLICES in changed:
+            slices = _same_tuples(last.slices, _slices(by_kind[_SLICES]))
+        if _TLS_POLICIES in changed:
+            tls_policies = _tls_policies(by_kind[_TLS_POLICIES])
+        fetched, databases = (given.fetched, given.databases) if given else ({}, {})
+        folders = given.log_folders if given else ()
+        self.index = Index(by_key, by_kind, slices, tls_policies, fetched, databases, folders)
+        found: set[Read] = {(_OBJECTS, item.key) for item in (*now.gone, *now.came)}
+        found |= {(_OBJECTS, EVERY)} if found else set()
+        found |= {(_KINDS, kind) for kind in changed}
+        found |= changes(_SERVICES, last.slices, slices) | changes(_TLS, last.tls_policies, tls_policies)
+        found |= changes(_FETCHED, last.fetched, fetched) | changes(_DATABASES, last.databases, databases)
+        return found
+
+
+_OBJECTS, _KINDS, _SERVICES, _TLS, _FETCHED, _DATABASES = "object", "kind", "slices", "tls", "fetched", "databases"
+_SLICES = (DISCOVERY_GROUP, "EndpointSlice")
+_TLS_POLICIES = (GATEWAY_GROUP, "BackendTLSPolicy")
+
+
+def watched(index: Index, reads: set[Read]) -> Index:
+    """The index, noting every look-up. What is wanted of the web is noted apart from all others."""
+    return Index(
+        Watched(_OBJECTS, index.by_key, reads),
+        Watched(_KINDS, index.by_kind, reads),
+        Watched(_SERVICES, index.slices, reads),
+        Watched(_TLS, index.tls_policies, reads),
+        Watched(_FETCHED, index.fetched, reads),
+        Watched(_DATABASES, index.databases, reads),
+        index.log_folders,
+    )
+
+
+def about(key: Key) -> Read:
+    """The look-up of one object."""
+    return _OBJECTS, key
+
+
+def changed_objects(reads: Iterable[Read]) -> Iterator[Key]:
+    """The objects that have come, gone or changed, of changed look-ups."""
+    return (key for table, key in reads if table == _OBJECTS and isinstance(key, Key))
+
+
 def build_index(objects: Iterable[Object], given: Outside | None = None) -> Index:
     """Index objects of different identities, and documents of the web."""
-    by_kind: dict[tuple[str, str], list[Object]] = defaultdict(list)
-    slices: dict[tuple[str, str], list[Object]] = defaultdict(list)
-    tls_policies: dict[tuple[Key, str], Object] = {}
-    ordered = sorted(objects, key=age)
-    for item in ordered:
-        by_kind[item.key.group, item.key.kind].append(item)
-        if (item.key.group, item.key.kind) == (DISCOVERY_GROUP, "EndpointSlice"):
-            slices[item.namespace, item.meta.labels.get(SERVICE_NAME_LABEL, "")].append(item)
-        if (item.key.group, item.key.kind) == (GATEWAY_GROUP, "BackendTLSPolicy"):
-            assert isinstance(item.spec, Targets)
-            for target in item.spec.targets:
-                key = Key(target.group, target.kind, item.namespace, target.name)
-                place = (key, target.section_name or "")
-                if place not in tls_policies or (item.derived and not tls_policies[place].derived):
-                    tls_policies[place] = item
-    return Index(
-        {item.key: item for item in ordered},
-        {kind: tuple(items) for kind, items in by_kind.items()},
-        {service: tuple(items) for service, items in slices.items()},
-        tls_policies,
-        given.fetched if given else {},
-        given.databases if given else {},
-        given.log_folders if given else (),
-    )
+    indexed = Indexed()
+    indexed.update(tuple(objects), given)
+    return indexed.index
+
+
+def _same_tuples(
+    last: Mapping[tuple[str, str], tuple[Object, ...]], now: Mapping[tuple[str, str], tuple[Object, ...]]
+) -> dict[tuple[str, str], tuple[Object, ...]]:
+    """The new tuples, where the old one holds the same objects that one."""
+    return {
+        name: known if (known := last.get(name)) is not None and known == items else items
+        for name, items in now.items()
+    }
+
+
+def _slices(items: Iterable[Object]) -> dict[tuple[str, str], tuple[Object, ...]]:
+    found: dict[tuple[str, str], list[Object]] = defaultdict(list)
+    for item in items:
+        found[item.namespace, item.meta.labels.get(SERVICE_NAME_LABEL, "")].append(item)
+    return {service: tuple(pieces) for service, pieces in found.items()}
+
+
+def _tls_policies(items: Iterable[Object]) -> dict[tuple[Key, str], Object]:
+    found: dict[tuple[Key, str], Object] = {}
+    for item in items:
+        assert isinstance(item.spec, Targets)
+        for target in item.spec.targets:
+            key = Key(target.group, target.kind, item.namespace, target.name)
+            place = (key, target.section_name or "")
+            if place not in found or (item.derived and not found[place].derived):
+                found[place] = item
+    return found

@@ -15,10 +15,12 @@ from pydantic import ValidationError
 
 from xds_server.attach.context import Written
 from xds_server.attach.index import Index
+from xds_server.attach.memory import Recall
 from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Setting
+from xds_server.memory import Slot
 from xds_server.model.object import Object
 from xds_server.model.policies import MergingTargets, Targets
 from xds_server.spec import Spec
@@ -57,15 +59,39 @@ class Merging:
 
     features: Sequence[AnyFeature]
     index: Index
-    made: dict[tuple[Key, Key], Policy] = field(default_factory=dict)
+    recall: Recall
+    made: set[tuple[Key, Key]] = field(default_factory=set)
+    """The child and the parent of each pair."""
+    done: dict[Slot, Policy] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
+    asked: list[tuple[Policy, Policy, Policy]] = field(default_factory=list)
+    """Child, parent and result of each time that somebody asked, for who remembers what he did with it."""
 
     def merge(self, child: Policy, parent: Policy) -> Policy:
         """The policy that counts where `child` is nearer than `parent`."""
-        key = (child.item.key, parent.item.key)
-        if key not in self.made:
-            self.made[key] = self._merge(child, parent)
-        return self.made[key]
+        pair = (child.item.key, parent.item.key)
+        slot = ("merged", *pair, child.broken, parent.broken)
+        if slot not in self.done:
+            given = (child.item, child.settings, parent.item, parent.settings)
+            merged, problems = self.recall(slot, given, lambda seen: _Merging(self.features, seen).both(child, parent))
+            self.done[slot] = merged
+            self.made.add(pair)
+            self.problems += problems
+        self.asked.append((child, parent, self.done[slot]))
+        return self.done[slot]
+
+
+@dataclass(slots=True)
+class _Merging:
+    """One pair of policies."""
+
+    features: Sequence[AnyFeature]
+    index: Index
+    problems: list[Diagnostic] = field(default_factory=list)
+
+    def both(self, child: Policy, parent: Policy) -> tuple[Policy, tuple[Diagnostic, ...]]:
+        """The policy that counts, and what is wrong with it."""
+        return self._merge(child, parent), tuple(self.problems)
 
     def _merge(self, child: Policy, parent: Policy) -> Policy:
         if child.broken or parent.broken:

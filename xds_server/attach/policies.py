@@ -10,8 +10,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from xds_server.attach.index import Index
+from xds_server.attach.memory import Recall
 from xds_server.attach.merging import Merging, Policy
 from xds_server.attach.misfits import misfits
 from xds_server.attach.settings import settings_of
@@ -77,34 +79,94 @@ class PolicyTable:
         return (self.merging.merge(policy, parent[0]), scope), (Policy(parent[0].item, ()), parent[1])
 
 
-def read_policies(
-    index: Index, features: Sequence[AnyFeature], foreign: frozenset[Key]
-) -> tuple[PolicyTable, tuple[Diagnostic, ...]]:
-    """All policies, oldest first: of two for one target the older counts, but what a cell means comes before all."""
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """One target of a policy: the policy as it counts there, where that is written, and why it is not attached."""
+
+    scope: Scope
+    path: Path
+    policy: Policy
+    missing: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """One policy by itself."""
+
+    item: Object
+    aims: tuple[_Aim, ...]
+    places: Mapping[tuple[Key, Scope], Path]
+    problems: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """All policies together, as `PolicyTable` has them, and what is wrong with them."""
+
+    attached: Mapping[tuple[str, Scope], Policy]
+    places: Mapping[tuple[Key, Scope], Path]
+    accepted: Mapping[Key, tuple[tuple[Scope, Condition], ...]]
+    problems: tuple[Diagnostic, ...]
+
+
+class Policies:
+    """All policies, kept from call to call: their table has the same parts as long as every policy is the same."""
+
+    def __init__(self) -> None:
+        self._readings: tuple[_Reading, ...] = ()
+        self._joined = _joined(())
+
+    def read(
+        self, index: Index, features: Sequence[AnyFeature], foreign: frozenset[Key], recall: Recall
+    ) -> tuple[PolicyTable, tuple[Diagnostic, ...]]:
+        """All policies, oldest first: of two for one target the older counts, but what a cell means comes before all."""
+        readings = []
+        for kind in TARGETS:
+            for item in sorted(index.of_kind(ENVOY_GATEWAY_GROUP, kind), key=lambda one: not one.derived):
+                read = partial(_read_alone, item, kind, features, foreign)
+                readings.append(recall(("policy", item.key), (item, foreign), read))
+        if tuple(readings) != self._readings:
+            self._readings = tuple(readings)
+            self._joined = _joined(readings)
+        all_ = self._joined
+        merging = Merging(features, index, recall)
+        return PolicyTable(all_.attached, all_.places, all_.accepted, merging), all_.problems
+
+
+def _read_alone(
+    item: Object, kind: str, features: Sequence[AnyFeature], foreign: frozenset[Key], index: Index
+) -> _Reading:
+    policy, problems = _read(item, kind, features, index)
+    written, found = _aims(item, kind, index)
+    problems += found
+    aims = []
+    for scope, path in written.items():
+        if scope[0] in foreign:
+            continue
+        unfit = misfits(item, kind, scope, features, index)
+        here = replace(policy, broken=policy.broken or "; ".join(one.message for one in unfit))
+        problems += unfit
+        aims.append(_Aim(scope, path, here, *_missing(scope, kind, index)))
+    places = {(item.key, scope): path for scope, path in written.items()}
+    return _Reading(item, tuple(aims), places, problems)
+
+
+def _joined(readings: Iterable[_Reading]) -> _Joined:
     attached: dict[tuple[str, Scope], Policy] = {}
     accepted: dict[Key, tuple[tuple[Scope, Condition], ...]] = {}
     places: dict[tuple[Key, Scope], Path] = {}
     problems: list[Diagnostic] = []
-    for kind in TARGETS:
-        for item in sorted(index.of_kind(ENVOY_GATEWAY_GROUP, kind), key=lambda one: not one.derived):
-            assert isinstance(item.spec, Targets)
-            policy, found = _read(item, kind, features, index)
+    for reading in readings:
+        places.update(reading.places)
+        problems += reading.problems
+        results = []
+        for aim in reading.aims:
+            condition, found = _attach(aim, attached)
             problems += found
-            results = []
-            aims, found = _aims(item, kind, index)
-            problems += found
-            places.update({(item.key, scope): path for scope, path in aims.items()})
-            for scope, path in aims.items():
-                if scope[0] in foreign:
-                    continue
-                unfit = misfits(item, kind, scope, features, index)
-                here = replace(policy, broken=policy.broken or "; ".join(one.message for one in unfit))
-                problems += unfit
-                condition, more = _attach(here, kind, scope, path, index, attached)
-                problems += more
-                results.append((scope, condition))
-            accepted[item.key] = tuple(results)
-    return PolicyTable(attached, places, accepted, Merging(features, index)), tuple(problems)
+            results.append((aim.scope, condition))
+        accepted[reading.item.key] = tuple(results)
+    return _Joined(attached, places, accepted, tuple(problems))
 
 
 def _aims(item: Object, kind: str, index: Index) -> tuple[dict[Scope, Path], tuple[Diagnostic, ...]]:
@@ -143,15 +205,13 @@ def _read(
     return Policy(item, settings, reasons), problems
 
 
-def _attach(
-    policy: Policy, kind: str, scope: Scope, path: Path, index: Index, attached: dict[tuple[str, Scope], Policy]
-) -> tuple[Condition, tuple[Diagnostic, ...]]:
+def _attach(aim: _Aim, attached: dict[tuple[str, Scope], Policy]) -> tuple[Condition, tuple[Diagnostic, ...]]:
+    policy, scope, path = aim.policy, aim.scope, aim.path
     item = policy.item
-    missing, hint = _missing(scope, kind, index)
-    if missing:
-        problem = item.diagnose("A120", *path, hint=hint, reason=missing)
-        return Condition("Accepted", False, "TargetNotFound", missing), (problem,)
-    known = attached.setdefault((kind, scope), policy)
+    if aim.missing:
+        problem = item.diagnose("A120", *path, hint=aim.hint, reason=aim.missing)
+        return Condition("Accepted", False, "TargetNotFound", aim.missing), (problem,)
+    known = attached.setdefault((item.key.kind, scope), policy)
     if known is not policy:
         message = f"{known.item.key} is older and already attached to {_words(scope)}"
         problem = item.diagnose("A121", *path, reason=message)

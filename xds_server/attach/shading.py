@@ -7,8 +7,9 @@ others. Whether one expression covers another is not asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from xds_server.attach.index import Index
 from xds_server.attach.routes import SortKey
@@ -22,47 +23,58 @@ Place = tuple[str, str, str, int, int]
 """A match: kind, namespace and name of its route, number of its rule, its own number."""
 
 
-@dataclass(slots=True)
-class Shading:
-    """What is known of all matches: on how many hosts they stand, and on how many of them in the shade."""
+@dataclass(frozen=True, slots=True)
+class Shade:
+    """Of one virtual host: how often each match stands there, how often in the shade, and by which one and why."""
 
-    hosts: dict[Place, int] = field(default_factory=dict)
-    shaded: dict[Place, int] = field(default_factory=dict)
-    by: dict[Place, tuple[Place, str]] = field(default_factory=dict)
+    hosts: Mapping[Place, int]
+    shaded: Mapping[Place, int]
+    by: Mapping[Place, tuple[Place, str]]
 
-    def look(self, routes: Iterable[tuple[SortKey, Route]]) -> None:
-        """Note the routes of one virtual host, which are in order."""
-        first: dict[Match, Place] = {}
-        every: Place | None = None
-        for order, route in routes:
-            place, share = _place(order)
-            if share:
-                continue
-            match = replace(route.match, below=None)
-            self.hosts[place] = self.hosts.get(place, 0) + 1
-            known = first.setdefault(match, place)
-            if known != place:
-                self._shade(place, known, "has the same match and comes first")
-            elif every is not None and match.method != "CONNECT":
-                self._shade(place, every, "fits every path and comes first")
-            if every is None and _fits_everything(match):
-                every = place
 
-    def _shade(self, place: Place, by: Place, why: str) -> None:
-        self.shaded[place] = self.shaded.get(place, 0) + 1
-        self.by.setdefault(place, (by, why))
+def shade_of(routes: Iterable[tuple[SortKey, Route]]) -> Shade:
+    """Look at the routes of one virtual host, which are in order."""
+    first: dict[Match, Place] = {}
+    by: dict[Place, tuple[Place, str]] = {}
+    hosts: Counter[Place] = Counter()
+    shaded: Counter[Place] = Counter()
+    every: Place | None = None
+    for order, route in routes:
+        place, share = _place(order)
+        if share:
+            continue
+        match = route.match if route.match.below is None else replace(route.match, below=None)
+        hosts[place] += 1
+        known = first.setdefault(match, place)
+        if known != place:
+            by.setdefault(place, (known, "has the same match and comes first"))
+            shaded[place] += 1
+        elif every is not None and match.method != "CONNECT":
+            by.setdefault(place, (every, "fits every path and comes first"))
+            shaded[place] += 1
+        if every is None and _fits_everything(match):
+            every = place
+    return Shade(hosts, shaded, by)
 
-    def problems(self, index: Index) -> list[Diagnostic]:
-        """A warning for every match that is nowhere in the light. What a cell derived is not the user's to order."""
-        found = []
-        for place, count in self.shaded.items():
-            item, (by, why) = _route(place, index), self.by[place]
-            if count == self.hosts[place] and not item.derived:
-                first = _route(by, index)
-                where = first.source.value(*first.body, "rules", by[3], "matches", by[4])
-                reason = f"{first.key}, rule {by[3]}, at {where} {why}"
-                found.append(item.diagnose("A116", "rules", place[3], "matches", place[4], reason=reason))
-        return found
+
+def shading_problems(shades: Sequence[Shade], index: Index) -> list[Diagnostic]:
+    """A warning for every match that is nowhere in the light. What a cell derived is not the user's to order."""
+    shaded: Counter[Place] = Counter()
+    why: dict[Place, tuple[Place, str]] = {}
+    for shade in shades:
+        if shade.shaded:
+            shaded.update(shade.shaded)
+            for place, first in shade.by.items():
+                why.setdefault(place, first)
+    found = []
+    for place, count in shaded.items():
+        item, (by, words) = _route(place, index), why[place]
+        if not item.derived and count == sum(shade.hosts.get(place, 0) for shade in shades):
+            other = _route(by, index)
+            where = other.source.value(*other.body, "rules", by[3], "matches", by[4])
+            reason = f"{other.key}, rule {by[3]}, at {where} {words}"
+            found.append(item.diagnose("A116", "rules", place[3], "matches", place[4], reason=reason))
+    return found
 
 
 def _place(order: SortKey) -> tuple[Place, int]:

@@ -16,8 +16,10 @@ from xds_server.cells.lower import Lowered, lower_cells
 from xds_server.cells.plan import organization_of
 from xds_server.cells.releases import NO_RELEASES, Releases, is_released
 from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.memory import Ranking, Recollection, difference
 from xds_server.model.backend_tls import BackendTlsPolicySpec
 from xds_server.model.cell_kinds import CellBindingSpec, OrganizationSpec
+from xds_server.model.core import SecretBody
 from xds_server.model.gateway_api import HttpRouteSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
@@ -27,11 +29,64 @@ STAGES_LABEL = "cellway.dev/stages"
 _BOUND_TO_GATEWAYS = frozenset({"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"})
 
 
+def _age(item: Object) -> tuple[str, ...]:
+    key = item.key
+    return (item.meta.created or "9999", key.group, key.kind, key.namespace, key.name)
+
+
+class Memory:
+    """Objects in their order, and those that have to do with cells, kept from call to call."""
+
+    def __init__(self) -> None:
+        self._objects: tuple[Object, ...] = ()
+        self._ranking: Ranking[Object] = Ranking(_age)
+        self._concerned: set[int] = set()
+        self._alone = Recollection()
+
+    def update(self, objects: Iterable[Object]) -> tuple[Object, ...]:
+        """Objects of different identities, the oldest first."""
+        given = tuple(objects)
+        now = difference(self._objects, given)
+        self._objects = given
+        self._ranking.change(now.gone, now.came)
+        self._concerned -= {id(item) for item in now.gone}
+        self._concerned |= {id(item) for item in now.came if _speaks_of_cells(item)}
+        return self._ranking.items
+
+    def untouched(
+        self, ordered: tuple[Object, ...], releases: Releases, authorities: Authorities | None
+    ) -> tuple[Lowered, ...] | None:
+        """The objects as they are, if nothing is a cell or speaks of one: then only Secrets are looked at."""
+        if self._concerned:
+            return None
+        secrets = tuple(item for item in ordered if isinstance(item.spec, SecretBody))
+        given = (releases, authorities, *secrets)
+        alone = self._alone.recall(("secrets",), given, lambda _: _lower(secrets, releases, authorities))
+        return (replace(alone[0], objects=ordered),)
+
+
+def _speaks_of_cells(item: Object) -> bool:
+    if item.key.group == CELLWAY_GROUP or STAGES_LABEL in item.meta.labels:
+        return True
+    refs = (*getattr(item.spec, "parent_refs", ()), *(item.spec.targets if isinstance(item.spec, Targets) else ()))
+    return any(ref.group == CELLWAY_GROUP for ref in refs)
+
+
 def lower_stages(
-    objects: Iterable[Object], releases: Releases = NO_RELEASES, authorities: Authorities | None = None
+    objects: Iterable[Object],
+    releases: Releases = NO_RELEASES,
+    authorities: Authorities | None = None,
+    memory: Memory | None = None,
 ) -> tuple[Lowered, ...]:
-    """Replace cells by what they mean, in every stage."""
-    ordered = sorted(objects, key=lambda item: (item.meta.created or "9999", item.key))
+    """Replace cells by what they mean, in every stage. `memory` is that of earlier calls."""
+    memory = memory or Memory()
+    ordered = memory.update(objects)
+    return memory.untouched(ordered, releases, authorities) or _lower(ordered, releases, authorities)
+
+
+def _lower(objects: Iterable[Object], releases: Releases, authorities: Authorities | None) -> tuple[Lowered, ...]:
+    """The whole way. `objects` are in order."""
+    ordered = list(objects)
     found = organization_of(ordered)
     organization = found.spec
     done = []

@@ -153,7 +153,10 @@ class Feature(Generic[SpecT, ValueT]):
         return None
 
     def http_filters(self, values: Sequence[ValueT]) -> Sequence[tuple[str, Message]]:
-        """The filters of a chain by name, in their order. Most features have the one of `http_filter`."""
+        """The filters of a chain by name, in their order. Most features have the one of `http_filter`.
+
+        `values` are those of the chain's routes; none if `chain_follows_routes` is False.
+        """
         config = self.http_filter(values) if self.filter_name else None
         return () if config is None else ((self.filter_name, config),)
 

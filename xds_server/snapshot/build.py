@@ -63,20 +63,41 @@ class NamedMessage(Protocol):
     def on_demand(self) -> bool: ...
     @property
     def aliases(self) -> tuple[str, ...]: ...
+    @property
+    def rest(self) -> tuple[tuple[bytes, bytes], ...]: ...
+    @property
+    def violation(self) -> str: ...
+
+
+class Memory:
+    """The resources of one gateway, kept from call to call. Dropping it changes no result."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[NamedMessage, Resource, str]] = {}
+        self._now: dict[int, tuple[NamedMessage, Resource, str]] = {}
+
+    def begin(self) -> None:
+        """A call begins: what it does not ask for is forgotten."""
+        self._last, self._now = self._now, {}
+
+    def resource(self, item: NamedMessage, check: Check) -> tuple[Resource, str]:
+        """The resource of a message, and why Envoy would refuse it; empty if it would not."""
+        known = self._last.get(id(item))  # it is kept alive here, so nothing else has this identity
+        if known is None:
+            known = (item, _resource(item), item.violation or check(item.message) or "")
+        self._now[id(item)] = known
+        return known[1:]
 
 
 def build_snapshot(
-    gateway: str, messages: Iterable[NamedMessage], check: Check
+    gateway: str, messages: Iterable[NamedMessage], check: Check, memory: Memory | None = None
 ) -> tuple[Snapshot, tuple[Diagnostic, ...]]:
     """The snapshot of one gateway, and a diagnostic for everything that is missing from it."""
-    sound: list[Resource] = []
-    refused: list[tuple[Resource, str]] = []
-    for item in messages:
-        resource = _resource(item)
-        if (violation := check(item.message)) is None:
-            sound.append(resource)
-        else:
-            refused.append((resource, violation))
+    memory = memory or Memory()
+    memory.begin()
+    made = [memory.resource(item, check) for item in messages]
+    sound = [resource for resource, violation in made if not violation]
+    refused = [one for one in made if one[1]]
     problems = [_problem("T120", resource, reason=violation) for resource, violation in refused]
     gone = {_key(resource) for resource, _ in refused}
     united = _united(sound)
@@ -112,14 +133,17 @@ def merge_snapshots(name: str, snapshots: Iterable[Snapshot]) -> tuple[Snapshot,
 
 
 def _resource(item: NamedMessage) -> Resource:
-    body = item.message.SerializeToString(deterministic=True)
+    own = item.message.SerializeToString(deterministic=True)
+    # Fields that come twice are joined by whoever reads them, so what was serialised apart can follow as it is.
+    body = b"".join((own, *(data for data, _ in item.rest)))
+    content = (own, b"".join(digest for _, digest in item.rest)) if item.rest else (own,)
     type_url = _PREFIX + item.message.DESCRIPTOR.full_name
     life = (str(item.ttl).encode(),) if item.ttl else ()
     return Resource(
         type_url,
         item.name,
         body,
-        content_version(body, *life),
+        content_version(*content, *life),
         item.origins,
         tuple(sorted(set(item.needs))),
         item.ttl,
@@ -134,6 +158,8 @@ def _united(resources: Iterable[Resource]) -> list[Resource]:
     different: list[Resource] = []
     for resource in resources:
         twin = known.setdefault(_key(resource), resource)
+        if twin is resource:
+            continue
         if twin != resource:
             different.append(resource)
         elif twin.origins != resource.origins:
@@ -167,4 +193,4 @@ def _problem(code: str, resource: Resource, **words: str) -> Diagnostic:
     return diagnose(code, span, subject=subject, what=_text(*_key(resource)), **words)
 
 
-__all__ = ["Check", "NamedMessage", "build_snapshot", "merge_snapshots"]
+__all__ = ["Check", "Memory", "NamedMessage", "build_snapshot", "merge_snapshots"]

@@ -86,7 +86,7 @@ def snapshot_of(gateway: str, resources: Iterable[Resource]) -> Snapshot:
     by_type: dict[str, dict[str, Resource]] = {}
     for resource in sorted(resources, key=lambda item: (item.type_url, item.name)):
         known = by_type.setdefault(resource.type_url, {}).setdefault(resource.name, resource)
-        if known != resource:
+        if known is not resource and known != resource:
             raise ValueError(f"{gateway}: two different resources are named {resource.name!r} ({resource.type_url})")
     versions = {
         type_url: content_version(*(f"{name}={resource.version}".encode() for name, resource in named.items()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 
 from google.protobuf.message import Message
 
@@ -30,7 +31,6 @@ from xds_server.features.parts.values import ads, duration, uint32
 from xds_server.graph import (
     Backend,
     Certificate,
-    Chain,
     Destination,
     Forward,
     Gateway,
@@ -39,6 +39,7 @@ from xds_server.graph import (
     Setting,
     StreamChain,
     StreamRoute,
+    VirtualHost,
 )
 from xds_server.translate.endpoints import Active, assignment
 from xds_server.translate.message import Translated
@@ -57,59 +58,133 @@ _CONNECTION_WINDOW = 1024 * 1024
 
 @dataclass(slots=True)
 class Wanted:
-    """A cluster that something refers to. Equal names have equal backends and settings. `client` is for TLS only."""
+    """A cluster that something refers to. Equal names have equal backends and settings. `client` is for TLS only.
+
+    `own` are its settings, beside the Gateway's. `makers` are the documents behind it, as they were found at several places.
+    """
 
     backend: Backend
-    settings: tuple[Setting, ...] = ()
+    own: tuple[Setting, ...] = ()
+    wide: tuple[Setting, ...] = ()
     client: Certificate | None = None
-    origins: dict[Origin, None] = field(default_factory=dict)
+    makers: list[Mapping[Origin, None]] = field(default_factory=list)
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """All settings of it."""
+        return (*self.own, *self.wide)
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The documents behind it."""
+        found: dict[Origin, None] = {}
+        for one in self.makers:
+            found.update(one)
+        return tuple(found)
+
+    def is_as(self, other: Wanted) -> bool:
+        """True if nothing about it is another object."""
+        return (
+            self.backend is other.backend
+            and self.own is other.own
+            and self.wide is other.wide
+            and self.client is other.client
+            and len(self.makers) == len(other.makers)
+            and all(map(is_, self.makers, other.makers))
+        )
 
 
-def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature]) -> dict[str, Wanted]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Share:
+    """What the routes of one virtual host, or one chain, want of a cluster."""
+
+    backend: Backend
+    settings: tuple[Setting, ...]
+    origins: dict[Origin, None]
+
+
+Built = tuple[tuple[Translated, ...], tuple[Diagnostic, ...]]
+
+
+class ClustersMemory:
+    """What hosts want, and what clusters became, kept from call to call."""
+
+    def __init__(self) -> None:
+        self.built: dict[str, tuple[Wanted, Built]] = {}
+        self._last: dict[int, tuple[VirtualHost, Mapping[str, _Share]]] = {}
+        self._now: dict[int, tuple[VirtualHost, Mapping[str, _Share]]] = {}
+        self._wide: tuple[tuple[Setting, ...], Mapping[Origin, None]] = (), {}
+
+    def begin(self) -> None:
+        """A call begins: what it does not ask for is forgotten."""
+        self._last, self._now = self._now, {}
+
+    def origins_of(self, settings: tuple[Setting, ...], features: Mapping[str, AnyFeature]) -> Mapping[Origin, None]:
+        """The documents behind those settings of a Gateway that change clusters."""
+        if self._wide[0] is not settings:
+            self._wide = settings, dict.fromkeys(_touching(settings, features))
+        return self._wide[1]
+
+    def of_host(self, host: VirtualHost, features: Mapping[str, AnyFeature]) -> Mapping[str, _Share]:
+        """The clusters that a virtual host wants, by name."""
+        known = self._last.get(id(host)) or (host, _shares(host.routes, features))
+        self._now[id(host)] = known
+        return known[1]
+
+
+def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature], memory: ClustersMemory) -> dict[str, Wanted]:
     """Every cluster that the gateway needs, by name: of routes, and of features (key servers)."""
     found: dict[str, Wanted] = {}
-    for _, route in _routes(gateway):
-        for share in _destinations(route):
-            if share.backend is not None:
-                wanted = found.setdefault(
-                    share.cluster,
-                    Wanted(share.backend, (*route.settings, *gateway.settings), _client(gateway, share.backend)),
-                )
-                touching = _touching((*route.settings, *gateway.settings), features)
-                wanted.origins.update(dict.fromkeys((*share.backend.origins, *touching)))
-    for setting in _settings(gateway):
-        for backend in features[setting.feature].backends(setting.value):
-            client = _client(gateway, backend)
-            own = (*backend.settings, *gateway.settings)
-            wanted = found.setdefault(backend.name, Wanted(backend, own, client))
-            wanted.origins.update(dict.fromkeys(setting.origins))
+    memory.begin()
+    wide = memory.origins_of(gateway.settings, features)
+    for shares in _all_shares(gateway, features, memory):
+        for name, share in shares.items():
+            wanted = found.get(name)
+            if wanted is None:
+                client = _client(gateway, share.backend)
+                wanted = found[name] = Wanted(share.backend, share.settings, gateway.settings, client, [wide])
+            wanted.makers.append(share.origins)
     return dict(sorted(found.items()))
 
 
-def _settings(gateway: Gateway) -> Iterator[Setting]:
-    """All settings of routes, of chains and of ports."""
-    for _, route in _routes(gateway):
-        yield from route.settings
+def _all_shares(
+    gateway: Gateway, features: Mapping[str, AnyFeature], memory: ClustersMemory
+) -> Iterator[Mapping[str, _Share]]:
+    """What is wanted of clusters by routes, and then by chains and ports."""
+    services: dict[str, _Share] = {}
     for port in gateway.ports:
-        yield from port.settings
+        _add_services(port.settings, features, services)
         for chain in port.chains:
-            yield from chain.settings
+            _add_services(chain.settings, features, services)
+            if isinstance(chain, StreamChain):
+                yield _shares((chain.route,), features)
+            else:
+                yield from (memory.of_host(host, features) for host in chain.hosts)
+    yield services
+
+
+def _shares(routes: Iterable[Route | StreamRoute], features: Mapping[str, AnyFeature]) -> dict[str, _Share]:
+    found: dict[str, _Share] = {}
+    for route in routes:
+        for share in _destinations(route):
+            if share.backend is not None:
+                wanted = found.setdefault(share.cluster, _Share(share.backend, route.settings, {}))
+                wanted.origins.update(dict.fromkeys((*share.backend.origins, *_touching(route.settings, features))))
+        _add_services(route.settings, features, found)
+    return found
+
+
+def _add_services(settings: Iterable[Setting], features: Mapping[str, AnyFeature], found: dict[str, _Share]) -> None:
+    """Add the clusters of services that settings ask for (key servers)."""
+    for setting in settings:
+        for backend in features[setting.feature].backends(setting.value):
+            wanted = found.setdefault(backend.name, _Share(backend, backend.settings, {}))
+            wanted.origins.update(dict.fromkeys(setting.origins))
 
 
 def _client(gateway: Gateway, backend: Backend) -> Certificate | None:
     """The certificate that the gateway shows to a backend."""
     return (backend.tls.client or gateway.client) if backend.tls is not None else None
-
-
-def _routes(gateway: Gateway) -> Iterator[tuple[Chain, Route | StreamRoute]]:
-    for port in gateway.ports:
-        for chain in port.chains:
-            if isinstance(chain, StreamChain):
-                yield chain, chain.route
-                continue
-            for host in chain.hosts:
-                for route in host.routes:
-                    yield chain, route
 
 
 def _destinations(route: Route | StreamRoute) -> tuple[Destination | Mirror, ...]:
@@ -125,30 +200,38 @@ def _touching(settings: Iterable[Setting], features: Mapping[str, AnyFeature]) -
 
 
 def translate_clusters(
-    wanted: Mapping[str, Wanted], features: Iterable[AnyFeature], check: Callable[[Message], str | None]
+    wanted: Mapping[str, Wanted],
+    features: Iterable[AnyFeature],
+    check: Callable[[Message], str | None],
+    memory: ClustersMemory,
 ) -> tuple[list[Translated], list[Diagnostic]]:
     """Clusters and endpoint assignments in the order of their names."""
-    translated: list[Translated] = []
-    problems: list[Diagnostic] = []
     order = tuple(features)
+    last, memory.built = memory.built, {}
     for name, one in wanted.items():
-        cluster, problem = _built(name, one, order)
-        reason = (upstream_problem(one.backend.tls) if one.backend.tls else "") or problem or check(cluster)
-        origins = tuple(one.origins)
-        if reason:
-            first = origins[0] if origins else None
-            span, subject = (first.span, str(first.key)) if first else (None, "")
-            problems.append(diagnose("T101", span, subject=subject, name=name, reason=reason))
-            continue
-        needs = ((SECRET, one.client.name),) if one.client else ()
-        if one.client:
-            translated.append(Translated(one.client.name, translate_secret(one.client), one.client.origins))
-        if one.backend.dns:
-            translated.append(Translated(name, cluster, origins, needs))
-            continue
-        translated.append(Translated(name, cluster, origins, ((ENDPOINTS, name), *needs)))
-        translated.append(Translated(name, assignment(name, one.backend, _active(one.settings, order)), origins))
-    return translated, problems
+        known = last.get(name)
+        memory.built[name] = known if known and known[0].is_as(one) else (one, _translate(name, one, order, check))
+    found = [built for _, built in memory.built.values()]
+    return [one for messages, _ in found for one in messages], [one for _, problems in found for one in problems]
+
+
+def _translate(name: str, one: Wanted, order: Sequence[AnyFeature], check: Callable[[Message], str | None]) -> Built:
+    cluster, problem = _built(name, one, order)
+    reason = (upstream_problem(one.backend.tls) if one.backend.tls else "") or problem or check(cluster)
+    origins = one.origins
+    if reason:
+        first = origins[0] if origins else None
+        span, subject = (first.span, str(first.key)) if first else (None, "")
+        return (), (diagnose("T101", span, subject=subject, name=name, reason=reason),)
+    translated = []
+    needs = ((SECRET, one.client.name),) if one.client else ()
+    if one.client:
+        translated.append(Translated(one.client.name, translate_secret(one.client), one.client.origins))
+    if one.backend.dns:
+        return (*translated, Translated(name, cluster, origins, needs)), ()
+    translated.append(Translated(name, cluster, origins, ((ENDPOINTS, name), *needs)))
+    translated.append(Translated(name, assignment(name, one.backend, _active(one.settings, order)), origins))
+    return tuple(translated), ()
 
 
 def _built(name: str, wanted: Wanted, features: Sequence[AnyFeature]) -> tuple[Cluster, str]:

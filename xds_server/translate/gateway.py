@@ -9,6 +9,7 @@ that a user could notice is taken here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
 
@@ -16,21 +17,35 @@ from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Gateway, HttpChain
-from xds_server.translate.clusters import translate_clusters, wanted_clusters
+from xds_server.translate.clusters import ClustersMemory, translate_clusters, wanted_clusters
 from xds_server.translate.listeners import set_marks, sockets, translate_listener
 from xds_server.translate.message import Translated
 from xds_server.translate.quic import translate_quic
-from xds_server.translate.routes import Tools, chain_values, translate_routes
+from xds_server.translate.routes import RoutesMemory, Tools, chain_values, translate_routes
 from xds_server.translate.tls import translate_authorities, translate_secret, translate_value
 
 
+@dataclass(slots=True)
+class Memory:
+    """What is kept from call to call for one gateway. Dropping it changes no result."""
+
+    clusters: ClustersMemory = field(default_factory=ClustersMemory)
+    routes: RoutesMemory = field(default_factory=RoutesMemory)
+
+
 def translate_gateway(
-    gateway: Gateway, features: tuple[AnyFeature, ...], check: Callable[[Message], str | None]
+    gateway: Gateway,
+    features: tuple[AnyFeature, ...],
+    check: Callable[[Message], str | None],
+    memory: Memory | None = None,
 ) -> tuple[tuple[Translated, ...], tuple[Diagnostic, ...]]:
     """All messages of a gateway, and what was wrong with some."""
+    memory = memory or Memory()
     by_name = {feature.name: feature for feature in features}
-    translated, problems = translate_clusters(wanted_clusters(gateway, by_name), features, check)
+    wanted = wanted_clusters(gateway, by_name, memory.clusters)
+    translated, problems = translate_clusters(wanted, features, check, memory.clusters)
     clusters = frozenset(one.name for one in translated if isinstance(one.message, Cluster))
+    memory.routes.begin(clusters)
     tools = Tools(features, clusters, check)
     for port in (one for each in gateway.ports for one in sockets(each)):
         if not (port.chains or port.names is not None) or not port.addresses:
@@ -42,7 +57,7 @@ def translate_gateway(
             continue
         translated += [one for one in listeners if one]
         for http in port.http_chains:
-            tables, found = translate_routes(http, tools)
+            tables, found = translate_routes(http, tools, memory.routes)
             translated += tables
             problems += found
             if (validation := http.validation) is not None:

@@ -7,10 +7,11 @@ never takes others with it, and never lets a request through that a broken polic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import is_
 
 from google.protobuf.message import Message
 
@@ -19,7 +20,7 @@ from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Rout
 from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from xds_server.features.contract import AnyFeature
 from xds_server.features.parts.values import ads
-from xds_server.graph import HttpChain
+from xds_server.graph import Forward, HttpChain, Setting
 from xds_server.graph import Route as GraphRoute
 from xds_server.graph import VirtualHost as GraphHost
 from xds_server.translate.actions import MISSING, set_action
@@ -43,12 +44,8 @@ class Tools:
 
 
 def chain_values(chain: HttpChain, feature: AnyFeature) -> tuple[object, ...]:
-    """The different values of one feature on the routes of a chain."""
-    found: dict[object, None] = {}
-    for host in chain.hosts:
-        for route in host.routes:
-            found.update(dict.fromkeys(one.value for one in route.settings if one.feature == feature.name))
-    return tuple(found)
+    """The different values of a feature on the routes of a chain, if its filters follow them."""
+    return tuple(chain.values.get(feature.name, ())) if feature.chain_follows_routes else ()
 
 
 def table_name(chain: HttpChain, features: Sequence[AnyFeature]) -> str:
@@ -61,7 +58,7 @@ def table_name(chain: HttpChain, features: Sequence[AnyFeature]) -> str:
     digest = blake2b(digest_size=4)
     dependent = False
     for feature in features:
-        values = chain_values(chain, feature) if feature.chain_follows_routes else ()
+        values = chain_values(chain, feature)
         for filter_name, message in feature.http_filters(values) if values else ():
             dependent = True
             digest.update(filter_name.encode() + message.SerializeToString(deterministic=True))
@@ -69,42 +66,79 @@ def table_name(chain: HttpChain, features: Sequence[AnyFeature]) -> str:
     return f"{name}@{digest.hexdigest()}" if dependent else name
 
 
-def translate_routes(chain: HttpChain, tools: Tools) -> tuple[list[Translated], list[Diagnostic]]:
+def translate_routes(chain: HttpChain, tools: Tools, memory: RoutesMemory) -> tuple[list[Translated], list[Diagnostic]]:
     """The route table of a chain, and the virtual hosts that are not part of it because they come on demand."""
-    problems: list[Diagnostic] = []
     table = RouteConfiguration(name=table_name(chain, tools.features), ignore_port_in_host_matching=True)
     # Shares without a backend go to a cluster that does not exist, on purpose.
     table.validate_clusters.value = False
     # Envoy's own word for the client's address; x-forwarded-for says it to backends, and others need not know.
     table.request_headers_to_remove.append("x-envoy-external-address")
-    hosts = [_translate_host(host, tools, problems) for host in chain.hosts]
-    for feature in tools.features:
-        for setting in chain.settings:
-            if setting.feature == feature.name:
-                for host in hosts:
-                    feature.virtual_host(setting.value, host.message)
+    hosts = [memory.host(host, chain.settings, tools) for host in chain.hosts]
+    problems = [problem for host in hosts for problem in host.problems]
     if chain.on_demand:
         table.vhds.config_source.CopyFrom(ads())
         return [Translated(table.name, table, chain.origins), *_on_demand(table.name, hosts, chain)], problems
-    table.virtual_hosts.extend(host.message for host in hosts)
-    origins = dict.fromkeys((*chain.origins, *(origin for host in hosts for origin in host.origins)))
+    origins: dict[Origin, None] = dict.fromkeys(chain.origins)
+    for host in hosts:
+        origins.update(host.origins)
     needs = tuple(sorted({need for host in hosts for need in host.needs}))
-    return [Translated(table.name, table, tuple(origins), needs)], problems
+    violation = next((f"virtual_hosts[{at}].{one.violation}" for at, one in enumerate(hosts) if one.violation), "")
+    rest = tuple((host.field, host.digest) for host in hosts)
+    return [Translated(table.name, table, tuple(origins), needs, rest=rest, violation=violation)], problems
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Host:
-    """A virtual host, what made it, and the clusters that it uses."""
+    """A virtual host as Envoy gets it, as a field of its table with a hash, what made it, and the clusters that it uses.
 
-    message: VirtualHost
-    origins: tuple[Origin, ...]
+    `asks` are the clusters that its routes name, `there` those that were.
+    """
+
+    host: GraphHost
+    settings: tuple[Setting, ...]
+    asks: frozenset[str]
+    there: frozenset[str]
+    field: bytes
+    digest: bytes
+    origins: Mapping[Origin, None]
     needs: tuple[tuple[str, str], ...]
+    problems: tuple[Diagnostic, ...]
+    violation: str
+
+    def fits(self, settings: tuple[Setting, ...], clusters: AbstractSet[str] | None) -> bool:
+        """True if it is the same with these settings of its chain, where these clusters exist (None: the same ones)."""
+        same = len(settings) == len(self.settings) and all(map(is_, settings, self.settings))
+        return same and (clusters is None or self.asks & clusters == self.there)
 
 
-def _translate_host(host: GraphHost, tools: Tools, problems: list[Diagnostic]) -> _Host:
+class RoutesMemory:
+    """The virtual hosts of a gateway, kept from call to call."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, _Host] = {}
+        self._now: dict[int, _Host] = {}
+        self._clusters: AbstractSet[str] = frozenset()
+        self._same_clusters = True
+
+    def begin(self, clusters: AbstractSet[str]) -> None:
+        """A call begins: what it does not ask for is forgotten. `clusters` are those that exist."""
+        self._same_clusters = clusters == self._clusters
+        self._last, self._now, self._clusters = self._now, {}, clusters
+
+    def host(self, host: GraphHost, settings: tuple[Setting, ...], tools: Tools) -> _Host:
+        """A virtual host of a chain with these settings as it was translated, if nothing has changed for it."""
+        known = self._last.get(id(host))  # which keeps its host alive, so nothing else has this identity
+        if known is None or not known.fits(settings, None if self._same_clusters else tools.clusters):
+            known = _translate_host(host, settings, tools)
+        self._now[id(host)] = known
+        return known
+
+
+def _translate_host(host: GraphHost, settings: tuple[Setting, ...], tools: Tools) -> _Host:
     built = VirtualHost(name=host.hostname, domains=[host.hostname, *host.aliases])
     origins: dict[Origin, None] = {}
     clusters: set[str] = set()
+    problems = []
     for route in host.routes:
         message, problem = translate_route(route, tools)
         if problem is not None:
@@ -113,7 +147,24 @@ def _translate_host(host: GraphHost, tools: Tools, problems: list[Diagnostic]) -
             built.routes.append(message)
             clusters.update(_clusters_of(message))
         origins.update(dict.fromkeys(route.origins))
-    return _Host(built, tuple(origins), tuple((CLUSTER, name) for name in sorted(clusters & tools.clusters)))
+    for feature in tools.features:
+        for setting in settings:
+            if setting.feature == feature.name:
+                feature.virtual_host(setting.value, built)
+    asks = frozenset(one for route in host.routes for one in _asked(route))
+    needs = tuple((CLUSTER, name) for name in sorted(clusters & tools.clusters))
+    field = RouteConfiguration(virtual_hosts=[built]).SerializeToString(deterministic=True)
+    digest = blake2b(field, digest_size=16).digest()
+    violation = tools.check(built) or ""
+    return _Host(host, settings, asks, asks & tools.clusters, field, digest, origins, needs, tuple(problems), violation)
+
+
+def _asked(route: GraphRoute) -> list[str]:
+    """The clusters that a route names."""
+    action = route.action
+    if not isinstance(action, Forward):
+        return []
+    return [*(one.cluster for one in action.destinations), *(one.cluster for one in action.mirrors)]
 
 
 def _on_demand(table: str, hosts: list[_Host], chain: HttpChain) -> Iterator[Translated]:
@@ -121,9 +172,10 @@ def _on_demand(table: str, hosts: list[_Host], chain: HttpChain) -> Iterator[Tra
     first = f"{table}/{_FIRST_HOST}"
     yield Translated(first, VirtualHost(name=first, domains=[_FIRST_HOST]), chain.origins)
     for host in hosts:
-        names = tuple(f"{table}/{domain}" for domain in host.message.domains)
-        host.message.name = names[0]
-        yield Translated(names[0], host.message, host.origins, host.needs, on_demand=True, aliases=names[1:])
+        message = RouteConfiguration.FromString(host.field).virtual_hosts[0]
+        names = tuple(f"{table}/{domain}" for domain in message.domains)
+        message.name = names[0]
+        yield Translated(names[0], message, tuple(host.origins), host.needs, on_demand=True, aliases=names[1:])
 
 
 def translate_route(route: GraphRoute, tools: Tools) -> tuple[Route | None, Diagnostic | None]:

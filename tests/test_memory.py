@@ -1,0 +1,171 @@
+"""Compiling with a memory gives what compiling without one gives, whatever was compiled before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.cases.reading import read_cases
+from tests.docs.pages import PAGES, blocks
+from tests.documents import objects_of, parse
+from tests.test_properties import FOLDERS, ROOT, files_of
+from xds_server.attach.hostnames import intersect
+from xds_server.compile import Compiled, Memory, Options, compile_objects
+from xds_server.memory import Ranking, difference
+from xds_server.model.object import Object
+
+Files = dict[str, list[str]]
+_CUT = re.compile(r"^---\s*?\n", re.MULTILINE)
+
+
+def documents(text: str) -> list[str]:
+    return [one for one in _CUT.split(text.replace("ADDR", "127.0.1")) if one.strip()]
+
+
+WORLD = documents((ROOT / "tests" / "cases" / "world" / "objects.yaml").read_text(encoding="utf-8"))
+GROUPS = [documents(case.given) for _, case in read_cases() if case.given]
+GROUPS += [documents(text) for page in PAGES for text in blocks(page, "yaml") if "kind:" in text]
+GROUPS += [documents(text) for folder in FOLDERS for _, text in files_of(folder)]
+NAMES = ("edge", "web", "shop", "echo-1", "default", "shop.example", "a.example", "*.example", "Exact", "PathPrefix")
+
+
+def changed(text: str, random: Random) -> str:
+    """A document with a small change, which may break it."""
+    lines = text.splitlines()
+    at = random.randrange(len(lines))
+    what = random.randrange(6)
+    if what == 0:
+        lines[at] = re.sub(r"\d", lambda _: str(random.randrange(10)), lines[at])
+    elif what == 1:
+        del lines[at]
+    elif what == 2:
+        lines.insert(0, "# moved")
+    elif what == 3:
+        lines[at] = re.sub(r"\b(edge|web|shop|echo-\d|default)\b", lambda _: random.choice(NAMES), lines[at], count=1)
+    elif what == 4:
+        lines = [line.replace("name: web", f"name: web-{random.randrange(3)}", 1) for line in lines]
+    else:
+        lines = [line.replace("HTTPRoute", "GRPCRoute") for line in lines]
+    return "\n".join(lines) + "\n"
+
+
+def step(files: Files, random: Random) -> None:
+    """One thing that people do to a set of files."""
+    name = random.choice(list(files))
+    what, texts = random.randrange(8), files[name]
+    if what < 4 and texts:
+        at = random.randrange(len(texts))
+        texts[at] = changed(texts[at], random)
+    elif what == 4 and texts:
+        del texts[random.randrange(len(texts))]
+    elif what == 5 and texts:
+        random.choice(list(files.values())).append(random.choice(texts))
+    elif what == 6:
+        files[f"file-{random.randrange(4)}.yaml"] = list(random.choice(GROUPS))
+    else:
+        random.shuffle(texts)
+
+
+class Reader:
+    """Objects of files: the very same ones again for a text in the same place."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[Object, ...]] = {}
+
+    def read(self, files: Files) -> list[Object]:
+        found: list[Object] = []
+        for name, texts in sorted(files.items()):
+            above = ""
+            for text in texts:
+                place = (name, "\n" * above.count("\n") + text)
+                if place not in self._known:
+                    self._known[place] = parse(place[1], name)[0]
+                found += self._known[place]
+                above += text + "---\n"
+        return found
+
+
+def shown(compiled: Compiled) -> Any:
+    """All that follows from a compilation, as values that can be compared."""
+    resources = {
+        (gateway, one.type_url, one.name): (one, one.origins)
+        for gateway, snapshot in compiled.snapshots.items()
+        for named in snapshot.resources.values()
+        for one in named.values()
+    }
+    versions = {name: (snapshot.versions, snapshot.hosts) for name, snapshot in compiled.snapshots.items()}
+    lowered = [(item.key, item.origins) for item in compiled.lowered]
+    return {
+        "resources": resources,
+        "versions": versions,
+        "statuses": compiled.statuses,
+        "diagnostics": compiled.diagnostics,
+        "wanted": sorted(compiled.wanted),
+        "gateways": compiled.gateways,
+        "lowered": lowered,
+        "objects": [id(item) for item in compiled.objects],
+    }
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 6))
+def test_a_memory_changes_nothing(random: Random, steps: int) -> None:
+    files: Files = {"world.yaml": list(WORLD)}
+    files |= {f"file-{number}.yaml": list(random.choice(GROUPS)) for number in range(random.randrange(1, 4))}
+    memory, reader, options = Memory(), Reader(), Options()
+    for _ in range(steps):
+        objects = reader.read(files)
+        warm, cold = shown(compile_objects(objects, options, memory=memory)), shown(compile_objects(objects, options))
+        for name, value in cold.items():
+            assert warm[name] == value, name
+        for _ in range(random.randrange(1, 3)):
+            step(files, random)
+
+
+HOSTS = st.sampled_from(["*", "*.example", "*.a.example", "a.example", "b.a.example", "*.b.a.example", "other"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.lists(HOSTS, min_size=1, max_size=2, unique=True)), max_size=6))
+def test_hosts_belong_to_the_kind_of_the_oldest_route(routes: list[tuple[bool, list[str]]]) -> None:
+    compiled = compile_objects(objects_of(_shared(routes)), Options())
+    kept: list[tuple[str, list[str]]] = []
+    for number, (grpc, hosts) in enumerate(routes):
+        kind = "GRPCRoute" if grpc else "HTTPRoute"
+        free = not any(kind != other and intersect(a, b) for other, taken in kept for a in taken for b in hosts)
+        kept += [(kind, hosts)] if free else []
+        status = next(one for key, one in compiled.statuses.items() if (key.kind, key.name) == (kind, f"r{number}"))
+        assert status.parents[0].conditions[0].status == free
+
+
+def _shared(routes: Iterable[tuple[bool, list[str]]]) -> str:
+    gateway = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge}\n"
+        "spec: {gatewayClassName: cellway, listeners: [{name: http, protocol: HTTP, port: 8080}]}\n"
+    )
+    texts = [gateway]
+    for number, (grpc, hosts) in enumerate(routes):
+        names = f"hostnames: {hosts}".replace("'", '"') if "*" not in hosts else "hostnames: []"
+        texts.append(
+            f"apiVersion: gateway.networking.k8s.io/v1\nkind: {'GRPCRoute' if grpc else 'HTTPRoute'}\n"
+            f"metadata: {{name: r{number}}}\nspec: {{parentRefs: [{{name: edge}}], {names}, rules: [{{}}]}}\n"
+        )
+    return "---\n".join(texts)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 12), unique=True), st.lists(st.integers(0, 12), unique=True))
+def test_what_is_different_is_what_has_gone_and_what_has_come(last: list[int], now: list[int]) -> None:
+    made = {number: [number] for number in {*last, *now}}  # lists, which are told apart by identity alone
+    found = difference([made[one] for one in last], [made[one] for one in now])
+    assert sorted(found.gone) == [[one] for one in sorted({*last} - {*now})]
+    assert sorted(found.came) == [[one] for one in sorted({*now} - {*last})]
+    ranking: Ranking[list[int]] = Ranking(lambda one: one[0])
+    ranking.fill(made[one] for one in last)
+    ranking.change(found.gone, found.came)
+    assert ranking.items == tuple([one] for one in sorted(now))
