@@ -112,8 +112,15 @@ lock: ## Choose the newest versions anew: requirements.lock, envoy.lock, fuzz.lo
 	@echo "lock: done; now \`make setup\`"
 
 .PHONY: wheel
-wheel: setup ## Build the wheel and the source distribution into dist/
+wheel: setup ## Build the wheel and the source distribution into dist/, and a bill of all that comes with it (CycloneDX)
 	@$(BIN)/python -m hatchling build
+	@rm -rf build/bill && $(BIN)/uv venv --quiet --python $(BIN)/python build/bill
+	@$(BIN)/uv pip compile --quiet --system-certs --no-header --generate-hashes -c requirements.lock -o build/bill.lock pyproject.toml
+	@$(BIN)/uv pip install --quiet --system-certs --python build/bill --require-hashes -r build/bill.lock
+	@$(BIN)/uv pip install --quiet --python build/bill --no-deps dist/*.whl
+	@$(BIN)/uv tool run --quiet --system-certs --from cyclonedx-bom==7.5.0 cyclonedx-py environment build/bill \
+		--pyproject pyproject.toml --output-reproducible -o dist/cellway.cdx.json
+	@ls dist
 
 .PHONY: clean
 clean: ## Remove everything that setup and the tests made

@@ -8,14 +8,19 @@ import pytest
 
 from tests.docs.pages import ROOT
 
-PAGES = {"xds.md": (88, {11, 81}), "cells-behaviours.md": (48, set[int]())}
+PAGES = {
+    "xds.md": (88, {11, 81}),
+    "cells-behaviours.md": (48, set[int]()),
+    "reliability.md": (52, {34, *range(39, 45), 47, 51, 52}),
+    "threat-model.md": (30, {4, 9, 16, 27, 29}),
+}
 """How many behaviours there are, and those that are said, with the reason, to have no test."""
 
 
 def rows(page: str) -> list[tuple[str, str]]:
     """The numbers and the test of every row."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    return re.findall(r"^\| ([\d, to]*) \| [^|]+ \| `(test_\w+)` \|$", text, re.MULTILINE)
+    return re.findall(r"^\| ([\d, to]*) \|(?: [^|]+ \|){1,2} `(test_\w+)` \|$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -23,7 +28,7 @@ def test_every_behaviour_has_its_test(page: str) -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     there = set(re.findall(r"^(?:async )?def (test_\w+)\(", code, re.MULTILINE))
     named = {name for _, name in rows(page)}
-    assert len(named) > 30
+    assert len(named) > 20
     assert not named - there
 
 
