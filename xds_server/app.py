@@ -30,6 +30,7 @@ from xds_server.compile import Compiled, Options
 from xds_server.diagnostics import Severity
 from xds_server.fetch.loop import Fetcher, Web
 from xds_server.fetch.web import fetch_description
+from xds_server.graph import Process
 from xds_server.listening import (
     XdsPorts,
     XdsSettings,
@@ -345,9 +346,10 @@ class Server:
             for event, words in alarms.look(records, steady, self._valid, self._clocks.wall()):
                 _LOG.error(event, **words)
 
-    def _expected(self) -> tuple[str, ...]:
-        """The gateways that have an Envoy on this machine."""
-        return tuple(gateway.name for gateway in self._policies.compiled.gateways_of(self._settings.stages))
+    def _expected(self) -> dict[str, Process | None]:
+        """The gateways that have an Envoy on this machine, and how it is run."""
+        chosen = self._policies.compiled.gateways_of(self._settings.stages)
+        return {gateway.name: gateway.process for gateway in chosen}
 
     async def move(self, kind: Kind, body: Any) -> tuple[int, dict[str, Any]]:
         """Promote cells or roll them back: an HTTP status and an answer. What is done is in force on return."""
@@ -439,8 +441,9 @@ class Server:
 
     def _fleet(self) -> Fleet:
         local = self._envoys.running if self._envoys is not None else ()
-        expected = self._expected() if self._envoys is not None else ()
-        return Fleet(self._xds.proxies(), local, expected, self._moment)
+        expected = tuple(self._expected()) if self._envoys is not None else ()
+        replacing = self._envoys.replacing() if self._envoys is not None else ()
+        return Fleet(self._xds.proxies(), local, expected, self._moment, replacing)
 
     def _moment(self, steady: float) -> str:
         """A time of the steady clock, as people write times."""

@@ -361,6 +361,24 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """How the Envoys of a gateway are run where Cellway runs them.
+
+    `levels`: how much a component of Envoy logs, where that is not `level`. `drain`: seconds that requests under way are
+    given when an Envoy is replaced or stopped; None: the usual. `quiet`: seconds for which it goes on at least.
+    `delay`: seconds before it begins to say that it is about to go. `arguments` are more words of its command line.
+    """
+
+    concurrency: int = 1
+    level: str = "warning"
+    levels: tuple[tuple[str, str], ...] = ()
+    drain: float | None = None
+    quiet: float = 1.0
+    delay: float = 0.0
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """All that one gateway does. `groups` are further names that an Envoy may ask by to serve several gateways.
 
@@ -375,6 +393,8 @@ class Gateway:
     origins: tuple[Origin, ...] = field(default=(), compare=False)
     client: Certificate | None = None
     marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    process: Process | None = Process()
+    """How its Envoys are run; None: as they are, because what is written about it has errors."""
     called: str = ""
     """Its name, if that is not `NAMESPACE/NAME`: a cell's gateway is there once in every stage."""
     settings: tuple[Setting, ...] = ()

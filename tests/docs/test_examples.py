@@ -24,6 +24,7 @@ from xds_server.model.grpc_route import GrpcRouteSpec
 from xds_server.model.kinds import KINDS
 from xds_server.model.namespaces import ReferenceGrantSpec
 from xds_server.model.policies import MergingTargets
+from xds_server.model.proxies import EnvoyProxySpec
 from xds_server.model.route_filters import HttpRouteFilter
 from xds_server.model.stream_routes import TlsRouteSpec
 
@@ -149,6 +150,8 @@ def fields_on(page: Path) -> list[Field]:
         return list(fields_of(BackendSpec, "", frozenset()))
     if page.name == "grpc.md":
         return list(fields_of(GrpcRouteSpec, "", _ELSEWHERE))
+    if page.name == "envoy-process.md":
+        return list(fields_of(EnvoyProxySpec, "", frozenset({"telemetry"})))
     if page.name == "l4-routes.md":
         return list(fields_of(TlsRouteSpec, "", frozenset()))
     if page.name == "gateways.md":
@@ -166,7 +169,10 @@ TABLES = [
     pytest.param(page, id=page.name)
     for page in (
         *sorted(POLICIES.glob("*.md")),
-        *(ROOT / "docs" / name for name in (*_ROUTES, "backends.md", "gateways.md", "l4-routes.md")),
+        *(
+            ROOT / "docs" / name
+            for name in (*_ROUTES, "backends.md", "gateways.md", "l4-routes.md", "envoy-process.md")
+        ),
     )
 ]
 

@@ -1,4 +1,4 @@
-"""A steady load from several keep-alive connections, and what became of every request."""
+"""A steady load from several connections, and what became of every request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Load:
-    """`rate` requests a second to one address, over `connections` connections, until `stop`."""
+    """`rate` requests a second to one address, over `connections` connections, until `stop`.
+
+    Not `kept`: each request has a connection of its own.
+    """
 
     address: str
     port: int
@@ -19,6 +22,7 @@ class Load:
     path: str = "/"
     rate: float = 200.0
     connections: int = 4
+    kept: bool = True
     outcomes: Counter[str] = field(default_factory=Counter)
     timeline: list[tuple[float, str]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -53,6 +57,8 @@ class Load:
         while not self._stop.is_set():
             due += pause
             outcome = self._one(connection)
+            if not self.kept:
+                connection.close()
             with self._lock:
                 self.outcomes[outcome] += 1
                 self.timeline.append((time.monotonic(), outcome))

@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
+from xds_server.graph import Process
 from xds_server.supervise.bootstrap import Address
 from xds_server.supervise.envoys import Envoys, LocalEnvoy
 from xds_server.supervise.process import ask_admin
@@ -20,6 +21,11 @@ from xds_server.supervise.records import StateFolder, StateInUseError, start_tim
 
 BINARY = Path(os.environ.get("CELLWAY_ENVOY") or Path(__file__).parents[2] / ".envoy" / "bin" / "envoy").resolve()
 NOWHERE = Address("127.0.0.1", 1)
+
+
+def usual(names: Iterable[str]) -> dict[str, Process | None]:
+    """These gateways, with nothing said about how their Envoys run."""
+    return dict.fromkeys(names, Process())
 
 
 @pytest_asyncio.fixture
@@ -67,29 +73,29 @@ async def forget(envoys: Envoys) -> None:
 async def test_names_of_gateways_may_be_as_long_as_gateway_api_lets_them(supervise: Callable[..., Envoys]) -> None:
     names = [f"{'n' * 63}/{'g' * 252}{last}" for last in "ab"]
     envoys = supervise()
-    envoys.apply(names, 0)
+    envoys.apply(usual(names), 0)
     running = await until(envoys, 2)
     assert [one.gateway for one in running] == names
     await forget(envoys)
     after = supervise()
-    after.apply(names, 0)
+    after.apply(usual(names), 0)
     assert [(one.gateway, one.pid) for one in await until(after, 2)] == [(one.gateway, one.pid) for one in running]
 
 
 async def test_one_envoy_for_each_gateway(supervise: Callable[..., Envoys]) -> None:
     envoys = supervise()
-    envoys.apply(["default/edge", "shop/west"], 0)
+    envoys.apply(usual(["default/edge", "shop/west"]), 0)
     running = await until(envoys, 2)
     assert [one.gateway for one in running] == ["default/edge", "shop/west"]
     assert running[0].node_id == "here/default/edge"
     assert '"cluster": "default/edge"' in await ask_admin(running[0].admin, "GET", "/server_info")
-    envoys.apply(["shop/west"], 0)
+    envoys.apply(usual(["shop/west"]), 0)
     assert (await until(envoys, 1))[0].pid == running[1].pid
 
 
 async def test_a_dead_envoy_is_started_again(supervise: Callable[..., Envoys]) -> None:
     envoys = supervise()
-    envoys.apply(["default/edge"], 0)
+    envoys.apply(usual(["default/edge"]), 0)
     (first,) = await until(envoys, 1)
     os.kill(first.pid, signal.SIGKILL)
     await until(envoys, 1, beside=first.pid)
@@ -97,11 +103,11 @@ async def test_a_dead_envoy_is_started_again(supervise: Callable[..., Envoys]) -
 
 async def test_a_later_server_keeps_what_runs(supervise: Callable[..., Envoys]) -> None:
     envoys = supervise()
-    envoys.apply(["default/edge", "default/gone"], 0)
+    envoys.apply(usual(["default/edge", "default/gone"]), 0)
     before = await until(envoys, 2)
     await forget(envoys)
     envoys = supervise()
-    envoys.apply(["default/edge"], 0)
+    envoys.apply(usual(["default/edge"]), 0)
     (kept,) = await until(envoys, 1)
     assert kept == before[0]
     async with asyncio.timeout(10):
@@ -111,21 +117,21 @@ async def test_a_later_server_keeps_what_runs(supervise: Callable[..., Envoys]) 
 
 async def test_an_envoy_with_another_bootstrap_is_replaced(supervise: Callable[..., Envoys]) -> None:
     envoys = supervise()
-    envoys.apply(["default/edge"], 0)
+    envoys.apply(usual(["default/edge"]), 0)
     (first,) = await until(envoys, 1)
     await forget(envoys)
     envoys = supervise(Address("127.0.0.1", 2))
-    envoys.apply(["default/edge"], 0)
+    envoys.apply(usual(["default/edge"]), 0)
     await until(envoys, 1, beside=first.pid)
     assert start_time(first.pid) is None
 
 
 async def test_a_gateway_that_comes_back_at_once_gets_a_new_envoy(supervise: Callable[..., Envoys]) -> None:
     envoys = supervise()
-    envoys.apply(["default/edge"], 0)
+    envoys.apply(usual(["default/edge"]), 0)
     (first,) = await until(envoys, 1)
-    envoys.apply([], 0)
-    envoys.apply(["default/edge"], 0)
+    envoys.apply(usual([]), 0)
+    envoys.apply(usual(["default/edge"]), 0)
     await until(envoys, 1, beside=first.pid)
     assert start_time(first.pid) is None
 
@@ -145,7 +151,7 @@ async def test_another_process_with_a_remembered_id_is_left_alone(
 
 async def test_nothing_is_readable_for_others(supervise: Callable[..., Envoys], tmp_path: Path) -> None:
     envoys = supervise()
-    envoys.apply(["default/edge"], 0)
+    envoys.apply(usual(["default/edge"]), 0)
     await until(envoys, 1)
     state = tmp_path / "state"
     own = [path for path in (state, *state.rglob("*")) if path.name not in ("admin-address", "envoy.log")]
@@ -168,7 +174,7 @@ async def test_an_envoy_that_nobody_can_look_after_is_told_of(
 
     monkeypatch.setattr(Envoys, "_bootstrap", broken)
     with capture_logs() as said:
-        supervise().apply(["default/edge"], 0)
+        supervise().apply(usual(["default/edge"]), 0)
         (keeper,) = (task for task in asyncio.all_tasks() if task.get_name() == "envoy of default/edge")
         await asyncio.wait([keeper])
         await asyncio.sleep(0)  # callbacks come after those who wait

@@ -171,6 +171,7 @@ def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
         client=state.client,
         settings=state.proxy,
         marks={"labels": dict(above.labels), "annotations": dict(above.annotations)} if above else {},
+        process=state.process,
     )
 
 

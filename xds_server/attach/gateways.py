@@ -20,7 +20,7 @@ from xds_server.attach.listeners import Entry, ListenerState, read_certificate, 
 from xds_server.attach.proxies import read_proxy
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Certificate, Setting
+from xds_server.graph import Certificate, Process, Setting
 from xds_server.model.gateways import GatewayAddress, GatewayClassSpec, GatewaySpec
 from xds_server.model.object import Object
 from xds_server.types import GATEWAY_GROUP, Condition, Key
@@ -37,7 +37,8 @@ _NOBODYS = tuple(
 class GatewayState:
     """One Gateway that is ours. `problem` keeps all of it from being served; `notes` are further conditions.
 
-    `edge` is what its annotations set for every listener, `proxy` what its EnvoyProxy does.
+    `edge` is what its annotations set for every listener, `proxy` what its EnvoyProxy does; `process` how its
+    Envoys are run.
     """
 
     item: Object
@@ -51,6 +52,7 @@ class GatewayState:
     delivery: Delivery = Delivery()  # noqa: RUF009 - frozen
     edge: tuple[Setting, ...] = ()
     proxy: tuple[Setting, ...] = ()
+    process: Process | None = Process()  # noqa: RUF009 - frozen
 
     @property
     def key(self) -> Key:
@@ -123,6 +125,7 @@ def _read(
         delivery=delivery,
         edge=edge,
         proxy=proxy.settings,
+        process=proxy.process,
     )
 
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xds_server.attach.index import Index
+from xds_server.attach.processes import read_process
 from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Setting
+from xds_server.graph import Process, Setting
 from xds_server.model.gateways import GatewayClassSpec, GatewaySpec
 from xds_server.model.object import Object
 from xds_server.types import ENVOY_GATEWAY_GROUP, Key
@@ -23,9 +24,10 @@ KIND = "EnvoyProxy"
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """The settings, or a `problem` that keeps the Gateway from being served."""
+    """The settings, and how its Envoys are run; or a `problem` that keeps the Gateway from being served."""
 
     settings: tuple[Setting, ...] = ()
+    process: Process | None = Process()  # noqa: RUF009 - frozen
     problem: str = ""
 
 
@@ -61,8 +63,9 @@ def _followed(
     else:
         settings, wrong, failed = settings_of(found, KIND, found.spec, (), features, index)
         problems += [one for one in wrong if one not in problems]
-        if not failed:
-            return Proxy(settings)
-        return Proxy(problem=f"{target} has errors")
+        process = read_process(found, problems)
+        if not failed and process is not None:
+            return Proxy(settings, process)
+        return Proxy(process=None, problem=f"{target} has errors")
     problems.append(item.diagnose("A105", *path, reason=message))
-    return Proxy(problem=message)
+    return Proxy(process=None, problem=message)

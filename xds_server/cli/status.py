@@ -43,8 +43,8 @@ def status(
 def _print(answer: Mapping[str, Any], out: Console) -> None:
     from rich.table import Table
 
-    for line in answer["missing"]:
-        out.print(line)
+    for line in (*answer["missing"], *answer["changing"]):
+        out.print(line, markup=False)
     if not answer["items"]:
         out.print("no Envoy is connected")
         return

@@ -1,16 +1,39 @@
 """EnvoyProxy as it is written: settings of the Envoys of a Gateway, or of all Gateways of a class.
 
-Follows gateway.envoyproxy.io/v1alpha1. Fields that say how Envoys are run are not declared: Cellway runs none but its
-own.
+Follows gateway.envoyproxy.io/v1alpha1. Fields that only mean something in Kubernetes are not declared.
 """
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
-from xds_server.spec import Spec
+from xds_server.spec import Duration, Spec, Text
+
+LogLevel = Literal["trace", "debug", "info", "warn", "error", "critical", "off"]
+
+
+class ProxyLoggingSpec(Spec):
+    """How much an Envoy says of itself, by component; `default` stands for all others."""
+
+    level: dict[str, LogLevel] | None = None
+
+
+class ShutdownSpec(Spec):
+    """How an Envoy ends that is stopped or replaced."""
+
+    drain_timeout: Duration | None = None
+    min_drain_duration: Duration | None = None
+    health_check_failure_delay: Duration | None = None
 
 
 class EnvoyProxySpec(Spec):
     """What a Gateway or a GatewayClass refers to by `parametersRef`."""
 
     telemetry: ProxyTelemetrySpec | None = None
+    logging: ProxyLoggingSpec | None = None
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=512)] | None = None
+    shutdown: ShutdownSpec | None = None
+    extra_args: Annotated[tuple[Text, ...] | None, Field(max_length=64)] = None

@@ -28,13 +28,25 @@ _MESSAGE_LENGTH = 2000
 class Fleet:
     """All Envoys. `local` run on this machine, and there should be one of each gateway in `expected`.
 
-    `moment` writes a time of the records as RFC 3339.
+    `moment` writes a time of the records as RFC 3339. `replacing` are gateways whose local Envoys do not run as they should,
+    yet.
     """
 
     records: tuple[ProxyRecord, ...]
     local: tuple[LocalEnvoy, ...]
     expected: tuple[str, ...]
     moment: Callable[[float], str]
+    replacing: tuple[str, ...] = ()
+
+    def changing(self) -> list[str]:
+        """Sentences about local Envoys that others are to replace."""
+        problems = {one.gateway: one.problem for one in self.local}
+        return [
+            f"the new Envoy of {name} does not come up, the one before goes on: {problem}"
+            if (problem := problems.get(name))
+            else f"the Envoy of {name} is being replaced"
+            for name in self.replacing
+        ]
 
     def missing(self) -> list[str]:
         """Sentences about local Envoys that should be connected and are not."""
@@ -48,7 +60,7 @@ class Fleet:
 
     def unsettled(self) -> list[str]:
         """Sentences about everything that is not in sync."""
-        return self.missing() + [
+        return [*self.missing(), *self.changing()] + [
             f"{record.node_id} {_what(record, one)}"
             for record in self.records
             for one in record.types
@@ -68,7 +80,7 @@ class Fleet:
         """The admin API's answer. `wanted` finds what a gateway's Envoys should have."""
         local = {one.node_id: one for one in self.local}
         items = [self._proxy(record, local.get(record.node_id), wanted) for record in self.records]
-        return {"synced": not self.unsettled(), "missing": self.missing(), "items": items}
+        return {"synced": not self.unsettled(), "missing": self.missing(), "changing": self.changing(), "items": items}
 
     def _proxy(self, record: ProxyRecord, local: LocalEnvoy | None, wanted: Callable[[str], Snapshot | None]) -> Json:
         snapshot = wanted(record.gateway)

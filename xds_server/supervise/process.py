@@ -1,8 +1,8 @@
 """One local Envoy process: start, look, drain, stop.
 
-In: a binary, a gateway's folder and its bootstrap. Out: a process in a session of its own, so that neither the end
-of the server nor a Ctrl-C in its terminal reaches it. Whether it was started by this server or by one before makes
-no difference afterwards.
+In: a binary, a gateway's folder, a seat in it and what is to run there. Out: a process in a session of its own, so that
+neither the end of the server nor a Ctrl-C in its terminal reaches it. Whether it was started by this server or by one
+before makes no difference afterwards.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -20,32 +21,39 @@ from urllib.parse import quote
 import structlog
 
 from xds_server.files import write_file
-from xds_server.supervise.records import Record, digest_of, start_time
+from xds_server.graph import Process
+from xds_server.supervise.command import SHELL, Launch, Seat, command_of, handover_version
+from xds_server.supervise.records import Record, start_time
 
 _LOG = structlog.get_logger("cellway.envoy")
 _POLL = 0.1
+_PATIENCE = 5.0
+_KILLED = 128
+_USUAL = Process()
 _SETTLED = {
     "cluster_manager.warming_clusters": "0",
     "listener_manager.total_listeners_warming": "0",
     "listener_manager.workers_started": "1",
 }
-_OPTIONS = (
-    "--disable-hot-restart",
-    *("--concurrency", "1"),
-    *("--log-level", "warning"),
-    # What a removed or changed listener, and a stopping Envoy, gives to requests that are under way.
-    *("--drain-time-s", "15"),
-    *("--drain-strategy", "immediate"),
-)
 
 
 @dataclass(slots=True)
 class Envoy:
-    """A running Envoy. `child` is there if this server started it."""
+    """A running Envoy. `home` is its gateway's folder. `child`, which ends with it, is there if this server started it."""
 
     record: Record
-    folder: Path
+    home: Path
     child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """The files of this process alone."""
+        return self.home / self.record.run
+
+    @property
+    def seat(self) -> Seat:
+        """Where it sits."""
+        return Seat(self.record.run, self.record.family, self.record.epoch)
 
     @property
     def admin(self) -> str:
@@ -69,61 +77,86 @@ class Envoy:
 
     def why(self) -> str:
         """How it ended: a signal or exit code where that is known, and the last line of its log."""
-        code = self.child.returncode if self.child is not None else None
-        how = "" if code is None else f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        code = None
+        if self.child is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self.child.wait(_POLL)
+        how = (
+            ""
+            if code is None
+            else f"killed by signal {abs(code) % _KILLED}"
+            if code < 0 or code > _KILLED
+            else f"exit code {code}"
+        )
         return ": ".join(part for part in (how, _last_line(self.folder / "envoy.log")) if part)
 
 
-def command_of(binary: Path, folder: Path) -> list[str]:
-    """The command line of a gateway's Envoy."""
-    return [
-        *(str(binary), "--config-path", str(folder / "bootstrap.yaml")),
-        *("--admin-address-path", str(folder / "admin-address")),
-        *("--log-path", str(folder / "envoy.log")),
-        *_OPTIONS,
-    ]
-
-
-def digest_of_command(binary: Path, folder: Path, bootstrap: str) -> str:
-    """A hash of all that decides how this Envoy runs: a running one with another hash is replaced."""
-    return digest_of(bootstrap, *command_of(binary, folder))
-
-
-def start_envoy(binary: Path, folder: Path, gateway: str, node_id: str, bootstrap: str) -> Envoy:
+def start_envoy(binary: Path, home: Path, seat: Seat, launch: Launch) -> Envoy:
     """Start an Envoy. OSError if the binary cannot be run; a bootstrap that it refuses shows in how it ends."""
-    write_file(folder / "bootstrap.yaml", bootstrap)
+    folder = home / seat.run
+    folder.mkdir(mode=0o700, exist_ok=True)
+    write_file(folder / "bootstrap.yaml", launch.bootstrap)
     (folder / "admin-address").unlink(missing_ok=True)
-    command = command_of(binary, folder)
+    command = command_of(binary, home, seat, launch)
     log = os.open(folder / "envoy.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        child = subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder
-        )
+        child, pid = _spawn(command, log, home, alone=seat.family < 0)
     finally:
         os.close(log)
-    record = Record(gateway, node_id, child.pid, start_time(child.pid) or 0, digest_of(bootstrap, *command))
-    return Envoy(record, folder, child)
+    version = handover_version(binary) if seat.family >= 0 else ""
+    begun, digest = start_time(pid) or 0, launch.digest(binary)
+    record = Record(launch.gateway, launch.node_id, pid, begun, digest, seat.run, seat.family, seat.epoch, version)
+    return Envoy(record, home, child)
 
 
-async def stop_envoy(envoy: Envoy, drain: float) -> None:
+def _spawn(command: list[str], log: int, home: Path, *, alone: bool) -> tuple[subprocess.Popen[bytes], int]:
+    """Start an Envoy: what is to be waited for, and the Envoy's id.
+
+    An Envoy that can hand over asks the kernel to be ended with its parent. So its parent is not this server, whose end must
+    not be theirs, but a shell that does nothing but wait for it.
+    """
+    if alone:
+        child = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=home
+        )
+        return child, child.pid
+    words = [str(SHELL), "-c", '"$@" >&2 & echo $!; exec >&-; wait $!', "cellway", *command]
+    child = subprocess.Popen(  # noqa: S603
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True, cwd=home
+    )
+    assert child.stdout is not None
+    with child.stdout as said:
+        return child, int(said.readline())
+
+
+async def stop_envoy(envoy: Envoy, drain: float, process: Process = _USUAL) -> None:
     """Let requests under way end, at most `drain` seconds, then end the process; it is gone afterwards."""
     if envoy.alive and drain > 0:
-        await _drain(envoy, drain)
-    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        if not envoy.alive:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(envoy.record.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(envoy.ended(), patience)
+        await asyncio.sleep(min(process.delay, drain))
+        await _drain(envoy, drain, process.quiet)
+    await _signal(envoy, signal.SIGTERM)
+    await kill_envoy(envoy)
+
+
+async def kill_envoy(envoy: Envoy) -> None:
+    """End the process at once; it is gone afterwards."""
+    await _signal(envoy, signal.SIGKILL)
     if envoy.alive:
         _LOG.error("this Envoy does not end", gateway=envoy.record.gateway, pid=envoy.record.pid)
 
 
-async def _drain(envoy: Envoy, patience: float) -> None:
+async def _signal(envoy: Envoy, number: signal.Signals) -> None:
+    if envoy.alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(envoy.record.pid, number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(envoy.ended(), _PATIENCE)
+
+
+async def _drain(envoy: Envoy, patience: float, least: float) -> None:
     """Ask clients to go elsewhere and wait until no request, or better no connection, is left."""
     loop = asyncio.get_running_loop()
-    end, quiet = loop.time() + patience, loop.time() + min(1.0, patience)
+    end, quiet = loop.time() + patience, loop.time() + min(least, patience)
     try:
         await ask_admin(envoy.admin, "POST", "/healthcheck/fail")
         await ask_admin(envoy.admin, "POST", "/drain_listeners?graceful")
@@ -145,6 +178,15 @@ def _counts(text: str) -> list[tuple[str, int]]:
         if not name.startswith("http.admin.") and name.endswith("_active") and value.isdecimal():
             total[name.removesuffix("_active")[-2:]] += int(value)
     return list(total.items())
+
+
+async def is_live(admin: str) -> bool:
+    """Whether an Envoy says that it serves: it has had its first configuration."""
+    try:
+        state = json.loads(await ask_admin(admin, "GET", "/server_info")).get("state")
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    return bool(state == "LIVE")
 
 
 async def is_settled(admin: str) -> bool:

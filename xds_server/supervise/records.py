@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +20,7 @@ from urllib.parse import quote
 from xds_server.files import write_file
 
 RECORD = "envoy.json"
+FORMER = "former-{}.json"
 ADDRESSES = "addresses.json"
 _LONGEST_FOLDER = 200
 """Names of gateways may be longer than file systems let a folder's be (255 bytes)."""
@@ -31,13 +32,20 @@ class StateInUseError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One Envoy process. `start_time` tells it from a later process with the same id; `digest` is of its bootstrap."""
+    """One Envoy process. `start_time` tells it from a later process with the same id; `digest` is of all it was told.
+
+    `run`, `family` and `epoch` are its seat; `version` says which Envoys can take over from it.
+    """
 
     gateway: str
     node_id: str
     pid: int
     start_time: int
     digest: str
+    run: str = ""
+    family: int = -1
+    epoch: int = 0
+    version: str = ""
 
 
 def default_state_folder(folders: tuple[Path, ...], environment: Mapping[str, str], home: Path) -> Path:
@@ -83,14 +91,27 @@ class StateFolder:
         """Forget the process of a gateway."""
         (self.gateway(name) / RECORD).unlink(missing_ok=True)
 
+    def remember_former(self, record: Record) -> None:
+        """Remember a process that has been, or is being, replaced and still runs."""
+        write_file(self.gateway(record.gateway) / FORMER.format(record.pid), json.dumps(asdict(record)))
+
+    def forget_former(self, record: Record) -> None:
+        """Forget a replaced process."""
+        (self.gateway(record.gateway) / FORMER.format(record.pid)).unlink(missing_ok=True)
+
     def records(self) -> dict[str, Record]:
         """The processes that still run, by gateway. A record that cannot be read is none."""
-        found = {}
-        for path in sorted((self.path / "gateways").glob(f"*/{RECORD}")):
+        return {record.gateway: record for record in self._running(RECORD)}
+
+    def formers(self) -> tuple[Record, ...]:
+        """The replaced processes that still run."""
+        return tuple(self._running(FORMER.format("*")))
+
+    def _running(self, pattern: str) -> Iterator[Record]:
+        for path in sorted((self.path / "gateways").glob(f"*/{pattern}")):
             record = _read_record(path)
             if record is not None and is_running(record, path.parent):
-                found[record.gateway] = record
-        return found
+                yield record
 
     def addresses(self) -> dict[str, Any]:
         """What `remember_addresses` wrote last, by this server or one before it; empty if nothing."""
@@ -113,7 +134,7 @@ def is_running(record: Record, folder: Path) -> bool:
         words = Path(f"/proc/{record.pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return str(folder / "bootstrap.yaml").encode() in words
+    return str(folder / record.run / "bootstrap.yaml").encode() in words
 
 
 def start_time(pid: int) -> int | None:
