@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import stat
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +21,7 @@ from tests.e2e import peers, shop
 from tests.e2e.load import Load
 from tests.e2e.peers import context, gateway, hand_made_east, hand_made_west_of_placeholders, issuer_of, stranger
 from tests.e2e.running import Cellway
-from tests.e2e.shop import EAST, NORTH, WEST
+from tests.e2e.shop import EAST, NORTH, SOUTH, WEST
 from tests.e2e.test_cells import ORDERS, ask, seen_by
 from tests.e2e.tokens import bearer, jwks
 from xds_server.automation.authority import Issuer, make_root
@@ -40,6 +43,8 @@ def cells(shared: Callable[..., Cellway]) -> Cellway:
     running = shared()
     shop.write_shop(running, quota=False)
     running.write("cells/orders.yaml", chain_of_calls())
+    logging = shop.ORGANIZATION.replace("defaultClass", "accessLog: {}\n  defaultClass", 1)
+    running.write("organization.yaml", logging.replace("KEYSET", jwks()))
     shop.start_servers(running)
     running.start()
     return running
@@ -273,6 +278,52 @@ def test_a_request_through_three_cells_keeps_its_token_and_changes_its_caller(ce
     assert (second["x-cell-caller"], third["x-cell-caller"]) == (gateway("storefront"), gateway("orders"))
     assert third["authorization"] == token["Authorization"]
     assert first["x-request-id"] == second["x-request-id"] == third["x-request-id"]
+
+
+def entries(cells: Cellway, cell: str, direction: str, **wanted: str) -> list[dict[str, Any]]:
+    """What a gateway has logged of certain requests, once it is there: Envoy writes from time to time."""
+    (proxy,) = [one for one in cells.api("proxies")["items"] if one["gateway"] == f"acme/dev/{cell}/{direction}"]
+    (folder,) = [one.parent for one in cells.state.rglob("admin-address") if one.read_text() == proxy["admin"]]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        lines = (folder / "envoy.log").read_text().splitlines()
+        objects = [json.loads(line) for line in lines if line.startswith("{")]
+        if found := [one for one in objects if all(one[name] == value for name, value in wanted.items())]:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{cell} {direction} logged no {wanted}: {lines}")
+
+
+def test_all_gateways_log_in_one_form_what_they_decided(cells: Cellway) -> None:
+    first = ask(cells, "storefront", NORTH, "shop.example.com", "/api/x", **bearer(sub="ann")).json()["headers"]
+    second = ask(cells, "storefront", EAST, ORDERS, **passed_on(first)).json()["headers"]
+    ask(cells, "orders", EAST, PAYMENTS, **passed_on(second))
+    ask(cells, "orders", SOUTH, "nobody.example", **passed_on(second))
+    way = (
+        ("storefront", "north", None), ("storefront", "east", None), ("orders", "west", gateway("storefront")),
+        ("orders", "east", None), ("payments", "west", gateway("orders")), ("orders", "south", None),
+    )  # fmt: skip
+    passed = []
+    for cell, direction, caller in way:
+        (entry,) = entries(cells, cell, direction, request_id=first["x-request-id"])
+        assert (entry["stage"], entry["cell"], entry["direction"]) == ("dev", cell, direction)
+        assert entry["caller"] == caller
+        passed.append((set(entry), entry["decision"]))
+    assert [decision for _, decision in passed] == ["allowed"] * 5 + ["external-not-allowed"]
+    assert all(fields == passed[0][0] for fields, _ in passed), "one form"
+
+
+def test_who_refused_what_is_logged(cells: Cellway, west: tuple[str, int], authority: Issuer, tmp_path: Path) -> None:
+    ask(cells, "storefront", EAST, PAYMENTS, "/why")
+    ask(cells, "storefront", NORTH, "elsewhere.example.com", "/why")
+    tls, number = context(tmp_path, authority.trusted, authority, gateway("payments")), str(uuid.uuid4())
+    peers.ask(west, tls, ORDERS, **{"x-request-id": number})
+    found = {
+        place: entries(cells, *place, path="/why")[0] for place in (("storefront", "east"), ("storefront", "north"))
+    }
+    assert [one["decision"] for one in found.values()] == ["undeclared-dependency", "not-found"]
+    (refused,) = entries(cells, "orders", "west", request_id=number)
+    assert (refused["decision"], refused["caller"]) == ("not-granted", gateway("payments"))
 
 
 def test_the_state_folder_keeps_keys_from_others(cells: Cellway) -> None:

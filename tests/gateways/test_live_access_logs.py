@@ -73,6 +73,8 @@ def test_lines_of_text_and_json(rig: Rig) -> None:
     assert [one.endswith(" 100%") for one in printed if one.startswith("TEXT GET /logged")] == [True]
     objects = [json.loads(one) for one in printed if one.startswith("{")]
     (asked,) = [one for one in objects if one["agent"] == forged.decode()]
+    assert asked["decision"] == "allowed"
+    assert {one["decision"] for one in objects if one["protocol"] is None} == {"allowed"}, "a connection"
     assert (asked["response_code"], asked["protocol"], asked["route_name"][:10]) == (200, "HTTP/1.1", "httproute/")
 
 

@@ -23,6 +23,7 @@ VERSIONS = {
     "TLSRoute": f"{GATEWAY_GROUP}/v1",
     "TCPRoute": f"{GATEWAY_GROUP}/v1",
     "Backend": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
+    "EnvoyProxy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
     "HTTPRouteFilter": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
     "SecurityPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
     "BackendTrafficPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",

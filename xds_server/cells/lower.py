@@ -16,6 +16,7 @@ from xds_server.cells.derive import Output
 from xds_server.cells.east import add_east
 from xds_server.cells.identities import identity_keys
 from xds_server.cells.ingress import add_north, tls_settings
+from xds_server.cells.logs import log_gateways
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.names import check_names
 from xds_server.cells.origins import SectionSettings
@@ -28,7 +29,7 @@ from xds_server.cells.south import add_south
 from xds_server.cells.statuses import cell_statuses, exits_of
 from xds_server.cells.west import add_west
 from xds_server.diagnostics import Diagnostic
-from xds_server.model.cell_kinds import CellSpec
+from xds_server.model.cell_kinds import CellSpec, OrganizationSpec
 from xds_server.model.gateway_api import RouteSpec
 from xds_server.model.object import Object
 from xds_server.status import Status
@@ -83,6 +84,7 @@ def lower_cells(
     sections = {name: read_sections(cell, plan) for name, cell in plan.cells.items()}
     others = [item for item in ordered if item.key.group != CELLWAY_GROUP and not _is_withheld(item, plan)]
     paths = _add_gateways(sections, plan, output)
+    log_gateways(next((item for item in ordered if isinstance(item.spec, OrganizationSpec)), None), plan, output)
     _check_declared(sections, plan, output)
     output.problems += check_classes(ordered)
     written = frozenset(item.key for item in others if item.key not in output.objects)

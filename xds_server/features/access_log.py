@@ -24,6 +24,7 @@ from xds_server.envoy_api.envoy.config.accesslog.v3.accesslog_pb2 import (
     ResponseFlagFilter,
 )
 from xds_server.envoy_api.envoy.config.core.v3.config_source_pb2 import ApiVersion
+from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from xds_server.envoy_api.envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
 from xds_server.envoy_api.envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
@@ -42,6 +43,7 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
     HttpConnectionManager,
 )
 from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from xds_server.envoy_api.envoy.extensions.formatter.cel.v3.cel_pb2 import Cel
 from xds_server.features.contract import Context, Feature, pack
 from xds_server.features.parts.collectors import (
     Collector,
@@ -54,7 +56,7 @@ from xds_server.features.parts.collectors import (
     resolve_headers,
 )
 from xds_server.features.parts.expressions import parse_log_expression
-from xds_server.features.parts.log_formats import format_problem
+from xds_server.features.parts.log_formats import format_problem, with_decision
 from xds_server.features.parts.log_specs import (
     AlsHttpSpec,
     AlsSpec,
@@ -76,6 +78,7 @@ _FIELDS = (
     ("protocol", "%PROTOCOL%"),
     ("host", "%REQ(:AUTHORITY)%"),
     ("status", "%RESPONSE_CODE%"),
+    ("decision", "%DECISION%"),
     ("details", "%RESPONSE_CODE_DETAILS%"),
     ("flags", "%RESPONSE_FLAGS%"),
     ("client", "%DOWNSTREAM_REMOTE_ADDRESS%"),
@@ -89,7 +92,7 @@ _FIELDS = (
     ("backend", "%UPSTREAM_HOST%"),
     ("failure", "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"),
 )
-
+_EXPRESSIONS = TypedExtensionConfig(name="envoy.formatter.cel", typed_config=pack(Cel()))
 
 Pairs = tuple[tuple[str, str], ...]
 Place = tuple[str | int, ...]
@@ -332,18 +335,24 @@ def _logger(log: Log, gateway: str) -> tuple[str, Message]:
             resource_attributes=attribute_list(sink.resource),
         )
         if log.text:
-            config.body.string_value = log.text
+            config.body.string_value = with_decision(log.text)
         if log.fields:
-            config.attributes.CopyFrom(attribute_list(log.fields))
+            config.attributes.CopyFrom(attribute_list(_fields(log)))
+        config.formatters.append(_EXPRESSIONS)
         return "open_telemetry", config
-    lines = SubstitutionFormatString()
+    lines = SubstitutionFormatString(formatters=[_EXPRESSIONS])
     if log.fields:
-        lines.json_format.update(dict(log.fields))
+        lines.json_format.update(dict(_fields(log)))
     else:
-        lines.text_format_source.inline_string = log.text if log.text.endswith("\n") else log.text + "\n"
+        text = with_decision(log.text)
+        lines.text_format_source.inline_string = text if text.endswith("\n") else text + "\n"
     if isinstance(sink, LogFile):
         return "file", FileAccessLog(path=sink.path, log_format=lines)
     return sink.name, StdoutAccessLog(log_format=lines) if sink.name == "stdout" else StderrAccessLog(log_format=lines)
+
+
+def _fields(log: Log) -> Pairs:
+    return tuple((name, with_decision(text)) for name, text in log.fields)
 
 
 def _als_logger(sink: Als, gateway: str) -> tuple[str, Message]:

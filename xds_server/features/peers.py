@@ -96,7 +96,7 @@ def _matcher(value: Peers) -> Matcher:
     for number, rule in enumerate(value.rules):
         one = matcher.matcher_list.matchers.add(predicate=_predicate(rule))
         one.on_match.action.CopyFrom(_action(str(number), allow=True))
-    matcher.on_no_match.action.CopyFrom(_action("others", allow=False))
+    matcher.on_no_match.action.CopyFrom(_action("not-granted", allow=False))
     return matcher
 
 

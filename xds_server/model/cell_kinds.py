@@ -69,6 +69,12 @@ class Edge(Spec):
     trusted_hops: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
 
 
+class CellLog(Spec):
+    """Where gateways write a line for each request: the output of their own Envoy."""
+
+    path: Literal["/dev/stdout", "/dev/stderr"] = "/dev/stdout"
+
+
 class OrganizationSpec(Spec):
     """What all cells share."""
 
@@ -78,6 +84,7 @@ class OrganizationSpec(Spec):
     identity_providers: tuple[IdentityProvider, ...] = ()
     gateway_aliases: dict[str, Direction] = {}
     edge: Edge | None = None
+    access_log: CellLog | None = None
 
     @model_validator(mode="after")
     def _stages_apart(self) -> OrganizationSpec:

@@ -98,7 +98,7 @@ def start_envoy(binary: Path, home: Path, seat: Seat, launch: Launch) -> Envoy:
     write_file(folder / "bootstrap.yaml", launch.bootstrap)
     (folder / "admin-address").unlink(missing_ok=True)
     command = command_of(binary, home, seat, launch)
-    log = os.open(folder / "envoy.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    log = os.open(folder / "envoy.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     try:
         child, pid = _spawn(command, log, home, alone=seat.family < 0)
     finally:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from xds_server.features.parts.decisions import NAME, decision
+
 PLAIN = frozenset(
     {
         "ACCESS_LOG_TYPE",
@@ -16,6 +18,7 @@ PLAIN = frozenset(
         "BYTES_SENT",
         "CONNECTION_ID",
         "CONNECTION_TERMINATION_DETAILS",
+        "DECISION",
         "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
         "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
         "DOWNSTREAM_LOCAL_ADDRESS",
@@ -64,6 +67,7 @@ PLAIN = frozenset(
 )
 _NAMED = ("REQ", "RESP", "TRAILER")
 _OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\(([^()]*)\))?(?::([0-9]{1,5}))?%")
+_OWN_OPERATOR = re.compile(rf"%%|%{NAME}%")
 _HEADER = re.compile(r":?[A-Za-z0-9!#$&'*+\-.^_|~]+(\?:?[A-Za-z0-9!#$&'*+\-.^_|~]+)?")
 _TIME = re.compile(r"[%A-Za-z0-9:.,/ \-]+")
 
@@ -82,6 +86,11 @@ def format_problem(text: str) -> str:
             return problem
         at = match.end()
     return ""
+
+
+def with_decision(text: str) -> str:
+    """A format as Envoy reads it: the one operator that is Cellway's own is an expression."""
+    return _OWN_OPERATOR.sub(lambda found: found[0] if found[0] == "%%" else f"%CEL({decision()})%", text)
 
 
 def _operator_problem(name: str, argument: str | None, length: str | None) -> str:
