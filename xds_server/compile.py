@@ -31,10 +31,11 @@ from xds_server.rules import Rules
 from xds_server.snapshot.build import Memory as SnapshotMemory
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
-from xds_server.status import Status, join_derived, join_stages
+from xds_server.status import Status, join_derived, join_stages, with_programmed
 from xds_server.translate.gateway import Memory as GatewayMemory
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
+from xds_server.translate.patches import apply_patches
 from xds_server.types import Condition, Fetched, Key
 
 STAGES = ("attach", "translate", "snapshot")
@@ -50,7 +51,8 @@ class Options:
     known of the documents of the web that a compilation before this one `wanted`, by URL. `authorities`: what vouches for
     gateways of cells; None where nothing is served and placeholders will do. `databases`: files on Envoys' machines that
     tell where addresses are. `one_machine`: the Envoys of all gateways run on one. `log_folders`: folders on Envoys' machines
-    in which access logs may be written.
+    in which access logs may be written. `extenders`: namespaces whose policies may run code in Envoys and patch what they
+    are served; `*`: all.
     """
 
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
@@ -61,6 +63,7 @@ class Options:
     databases: Mapping[str, str] = field(default_factory=dict)
     one_machine: bool = False
     log_folders: tuple[str, ...] = ()
+    extenders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ def _compile(
         options.databases,
         options.one_machine,
         options.log_folders,
+        options.extenders,
     )
     attached = [attach_objects(one.objects, FEATURES, given, memory.attached[one.stage]) for one in lowered]
     gateways = [
@@ -175,9 +179,12 @@ def _compile(
     passed("attach")
     check = memory.rules.check
     memory.keep([one.stage for one in lowered], [one.name for one in gateways])
-    translated = [
-        (gateway, *translate_gateway(gateway, FEATURES, check, memory.gateways[gateway.name])) for gateway in gateways
-    ]
+    translated, programmed = [], list[tuple[Key, Condition]]()
+    for gateway in gateways:
+        messages, wrong = translate_gateway(gateway, FEATURES, check, memory.gateways[gateway.name])
+        patched = apply_patches(gateway, messages, check)
+        translated.append((gateway, patched.messages, (*wrong, *patched.problems)))
+        programmed += patched.programmed
     passed("translate")
     snapshots, problems = _snapshots(translated, check, memory.snapshots)
     passed("snapshot")
@@ -195,7 +202,7 @@ def _compile(
         lowered[0].objects,
         tuple(gateways),
         snapshots,
-        statuses,
+        with_programmed(statuses, programmed),
         tuple(reversed(once.values())),
         tuple(one for each in lowered for one in each.settings),
         tuple(dict.fromkeys(url for one in attached for url in one.wanted)),

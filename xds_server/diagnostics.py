@@ -202,6 +202,7 @@ CATALOGUE: Mapping[str, Code] = {
     ),
     "A148": _error("'{field}' goes by certificates, but listener {listener} takes any; it answers 500 there"),
     "A149": _warning("the {feature} of this policy does nothing on {gateway}: {reason}"),
+    "A150": _error("{what} extends Envoys, which namespace {namespace} may not"),
     "A160": _info(
         "it is not in force, as its label cellway.dev/shadow says; cellway diff --shadow shows what it would change"
     ),
@@ -235,5 +236,6 @@ CATALOGUE: Mapping[str, Code] = {
     "T121": _error("the {what} refers to the {missing}, which nothing made: a bug in Cellway"),
     "T123": _error("gateway {gateway} is not served by Envoys of {group}: it means something else by the {what}"),
     "T130": _error("Envoy itself refuses the {what}: {reason}"),
+    "T131": _error("{policy} changes nothing: {reason}"),
     "T122": _error("the {what} is left out, because it refers to what is not there: {missing}"),
 }

@@ -379,10 +379,29 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Patch:
+    """A change of one Envoy resource, by JSON Patch (RFC 6902). `operation` is its JSON; `origin` where it is written."""
+
+    type_url: str
+    name: str
+    operation: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSet:
+    """The changes of one policy: all of them are made, or none."""
+
+    key: Key
+    patches: tuple[Patch, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """All that one gateway does. `groups` are further names that an Envoy may ask by to serve several gateways.
 
-    `client` is the certificate that it shows to backends over TLS. `marks` are labels and annotations, as texts by
+    `client` is the certificate that it shows to backends over TLS. `patches` change what all of this means to Envoy, in
+    order. `marks` are labels and annotations, as texts by
     name, that its Envoy listeners carry as metadata.
     """
 
@@ -395,6 +414,7 @@ class Gateway:
     marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     process: Process | None = Process()
     """How its Envoys are run; None: as they are, because what is written about it has errors."""
+    patches: tuple[PatchSet, ...] = ()
     called: str = ""
     """Its name, if that is not `NAMESPACE/NAME`: a cell's gateway is there once in every stage."""
     settings: tuple[Setting, ...] = ()

@@ -140,3 +140,17 @@ def _outweighs(condition: Condition, known: Condition) -> bool:
 
 def _is_good(condition: Condition) -> bool:
     return condition.type != "Accepted" or condition.status
+
+
+def with_programmed(statuses: Mapping[Key, Status], found: Iterable[tuple[Key, Condition]]) -> dict[Key, Status]:
+    """The statuses, where the Programmed condition of some objects is known; of several for one, a bad one counts."""
+    worst: dict[Key, Condition] = {}
+    for key, condition in found:
+        if key not in worst or worst[key].status:
+            worst[key] = condition
+    joined = dict(statuses)
+    for key, condition in worst.items():
+        if (status := joined.get(key)) is not None:
+            ancestors = (replace(one, conditions=(*one.conditions, condition)) for one in status.ancestors)
+            joined[key] = replace(status, ancestors=tuple(ancestors))
+    return joined

@@ -351,3 +351,32 @@ def test_render_of_a_diagram_is_for_one_stage() -> None:
     done = cellway("render", shop, "--as", "diagram", "--stage", "moon")
     assert (done.returncode, "there is no stage moon" in done.stderr) == (2, True)
     assert cellway("render", shop, "--as", "diagram", "-o", "json").returncode == 2
+
+
+def test_namespaces_that_may_extend_envoys_are_named_by_the_operator() -> None:
+    given = GATEWAY_AND_PATCH
+    without = cellway("validate", "-", given=given)
+    assert (without.returncode, "A150" in without.stdout, "--allow-extensions" in without.stdout) == (1, True, True)
+    assert cellway("validate", "-", "--allow-extensions", "default", given=given).returncode == 0
+    rendered = cellway("render", "-", "--allow-extensions", "*", "--as", "resources", given=given)
+    assert (rendered.returncode, "patched-prefix" in rendered.stdout) == (0, True)
+    assert cellway("validate", "-", "--allow-extensions", "No Name", given=given).returncode == 2
+
+
+GATEWAY_AND_PATCH = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {listeners: [{name: http, protocol: HTTP, port: 8080}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyPatchPolicy
+metadata: {name: edge}
+spec:
+  type: JSONPatch
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
+  jsonPatches:
+  - type: type.googleapis.com/envoy.config.listener.v3.Listener
+    name: default/edge/http-8080
+    operation: {op: add, path: /stat_prefix, value: patched-prefix}
+"""

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from tests.docs.pages import PAGES, ROOT, Field, blocks, fields_of, links, rows
 from tests.documents import compiled, parse
+from xds_server.compile import Options
 from xds_server.diagnostics import Severity
 from xds_server.features import FEATURES
 from xds_server.load.suppress import suppressed
@@ -112,6 +113,7 @@ CARRIERS = {
         ("HTTPRoute.filter", "urlRewrite"),
         ("HTTPRouteFilter", "urlRewrite"),
     ],
+    "patches.md": [("EnvoyPatchPolicy", name) for name in ("type", "targetRef", "priority", "jsonPatches")],
     "direct-response.md": [("HTTPRouteFilter", "directResponse")],
 }
 """What each page under docs/policies is about: fields of policies, of filters and of rules."""
@@ -181,7 +183,9 @@ TABLES = [
 def test_an_example_compiles_without_a_diagnostic(page: Path, text: str) -> None:
     _, problems = parse(text, page.name)
     assert [str(problem) for problem in problems] == []
-    found = suppressed(compiled(text).diagnostics, parse_documents("test.yaml", text.encode())[0])
+    found = suppressed(
+        compiled(text, Options(extenders=("default",))).diagnostics, parse_documents("test.yaml", text.encode())[0]
+    )
     assert [str(one) for one in found if one.severity != Severity.INFO] == []
 
 

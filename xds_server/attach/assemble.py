@@ -22,6 +22,7 @@ from xds_server.attach.listener_sets import SetState
 from xds_server.attach.listeners import ListenerState
 from xds_server.attach.memory import Remembered
 from xds_server.attach.names import dns_port
+from xds_server.attach.patches import read_patches
 from xds_server.attach.placing import Around, Placing
 from xds_server.attach.policies import Policies
 from xds_server.attach.protocols import DNS, family_of, transport_of
@@ -55,7 +56,8 @@ class Attached:
 class Given:
     """What is given beside objects: whose Gateways are ours, addresses for those without, documents of the web.
 
-    `one_machine`: the Envoys of all Gateways run there. `log_folders`: where access logs may be written.
+    `one_machine`: the Envoys of all Gateways run there. `log_folders`: where access logs may be written. `extenders`:
+    namespaces that may extend Envoys.
     """
 
     controllers: tuple[str, ...]
@@ -64,6 +66,7 @@ class Given:
     databases: Mapping[str, str]
     one_machine: bool = False
     log_folders: tuple[str, ...] = ()
+    extenders: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -100,7 +103,7 @@ def attach_objects(
     _begin(memory, features, given)
     known = memory.known
     chosen, problems = known.chosen.update(objects)
-    known.begin(chosen, Outside(given.fetched, given.databases, given.log_folders))
+    known.begin(chosen, Outside(given.fetched, given.databases, given.log_folders, given.extenders))
     index = known.index
     states, sets, more = known.recall(
         ("gateways",), (), lambda seen: read_gateways(seen, given.controllers, given.pool, features)
@@ -116,12 +119,17 @@ def attach_objects(
     tables.problems += [*problems, *more, *found, *clients.problems.values(), *streams.warnings.values()]
     tables.problems += memory.placing.problems(index)
     tables.problems += [*streams.problems, *table.merging.problems]
-    gateways = tuple(_gateway(state, tables) for state in states)
+    patches = read_patches(index, {state.key for state in states}, memory.foreign)
+    tables.problems += patches.problems
+    gateways = tuple(
+        replace(_gateway(state, tables), patches=tuple(patches.sets.get(state.key, ()))) for state in states
+    )
     tables.problems += shading_problems(tables.shades, index)
     tables.problems += shared_sockets(gateways, index) if given.one_machine else ()
     attached = {**memory.placing.attached, **streams.attached}
     statuses = {**memory.placing.statuses, **streams.statuses, **gateway_statuses(states, sets, attached)}
     statuses |= policy_statuses(table, states, attached)
+    statuses |= patches.statuses
     statuses |= simple_statuses(index, given.controllers)
     tls_statuses, found = tls_policy_statuses(index, statuses)
     return Attached(
@@ -131,7 +139,7 @@ def attach_objects(
 
 def _begin(memory: Memory, features: Sequence[AnyFeature], given: Given) -> None:
     """Nothing is known any more where something else is given than documents."""
-    now = (features, given.controllers, given.pool, given.one_machine, given.log_folders)
+    now = (features, given.controllers, given.pool, given.one_machine, given.log_folders, given.extenders)
     if memory.given != now:
         empty = Memory()
         memory.known, memory.policies, memory.placing = empty.known, empty.policies, empty.placing

@@ -85,6 +85,7 @@ class Outside:
     fetched: Mapping[str, Fetched]
     databases: Mapping[str, str]
     log_folders: tuple[str, ...] = ()
+    extenders: tuple[str, ...] = ()
 
 
 class Namespaces(Protocol):
@@ -112,6 +113,8 @@ class Index:
     """Files that tell where addresses are, by what they tell."""
     log_folders: tuple[str, ...] = ()
     """Folders in which access logs may be written."""
+    extenders: tuple[str, ...] = ()
+    """Namespaces whose policies may run code in Envoys and patch what they are served; `*`: all."""
     wanted: set[str] = field(default_factory=set)
     """The URLs of those that were looked for, known or not: filled while features read their specs."""
 
@@ -122,6 +125,10 @@ class Index:
     def get(self, group: str, kind: str, namespace: str, name: str) -> Object | None:
         """One object."""
         return self.by_key.get(Key(group, kind, namespace, name))
+
+    def may_extend(self, namespace: str) -> bool:
+        """True if policies of this namespace may run code in Envoys, and patch what they are served."""
+        return "*" in self.extenders or namespace in self.extenders
 
     def labels_of_namespace(self, name: str) -> dict[str, str]:
         """A namespace's labels; the one with its name is always there, as in Kubernetes."""
@@ -176,7 +183,8 @@ class Indexed:
             tls_policies = _tls_policies(by_kind[_TLS_POLICIES])
         fetched, databases = (given.fetched, given.databases) if given else ({}, {})
         folders = given.log_folders if given else ()
-        self.index = Index(by_key, by_kind, slices, tls_policies, fetched, databases, folders)
+        extenders = given.extenders if given else ()
+        self.index = Index(by_key, by_kind, slices, tls_policies, fetched, databases, folders, extenders)
         found: set[Read] = {(_OBJECTS, item.key) for item in (*now.gone, *now.came)}
         found |= {(_OBJECTS, EVERY)} if found else set()
         found |= {(_KINDS, kind) for kind in changed}
@@ -200,6 +208,7 @@ def watched(index: Index, reads: set[Read]) -> Index:
         Watched(_FETCHED, index.fetched, reads),
         Watched(_DATABASES, index.databases, reads),
         index.log_folders,
+        index.extenders,
     )
 
 

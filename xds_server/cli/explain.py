@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Geoip, LogFolders
+from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Extenders, Geoip, LogFolders
 from xds_server.cli.output import FOUND, console, trouble
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     log_folder: LogFolders = None,
+    allow_extensions: Extenders = None,
     controller_name: Controllers = None,
 ) -> None:
     """Show the way of a request: listener, host, the routes that lost and why, the one that wins, and where it leads.
@@ -67,7 +68,9 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
         trouble(str(error))
     if paths:
         question = Question(request, gateway, sender, stage)
-        answers: list[Json] = _from_files(paths, question, options_of(controller_name, address_pool, geoip, log_folder))
+        answers: list[Json] = _from_files(
+            paths, question, options_of(controller_name, address_pool, geoip, log_folder, allow_extensions)
+        )
     else:
         query = [("method", method.upper()), ("url", url), *(("header", f"{name}:{value}") for name, value in pairs)]
         narrower = {"gateway": gateway, "from": sender, "stage": stage}

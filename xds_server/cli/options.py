@@ -77,6 +77,17 @@ LogFolders = Annotated[
         show_default=False,
     ),
 ]
+Extenders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-extensions",
+        envvar="CELLWAY_ALLOW_EXTENSIONS",
+        metavar="NAMESPACE",
+        help="Policies of this namespace may run code in Envoys (Lua, Wasm) and patch their configuration; '*': of all; "
+        "may be given more than once.",
+        show_default=False,
+    ),
+]
 Controllers = Annotated[
     list[str] | None,
     typer.Option(

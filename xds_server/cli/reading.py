@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xds_server.cli.extenders import parse_extenders
 from xds_server.cli.geoip import parse_databases
 from xds_server.cli.log_folders import parse_log_folders
 from xds_server.cli.output import trouble
@@ -48,6 +49,7 @@ def options_of(
     address_pool: str | None,
     geoip: Sequence[str] | None = None,
     log_folders: Sequence[str] | None = None,
+    extenders: Sequence[str] | None = None,
 ) -> Options:
     """Compile options from the command line."""
     import ipaddress
@@ -60,10 +62,11 @@ def options_of(
     try:
         databases = parse_databases(geoip)
         folders = parse_log_folders(log_folders)
+        extending = parse_extenders(extenders)
     except ValueError as error:
         trouble(str(error))
     chosen = tuple(controllers or DEFAULT_CONTROLLERS)
-    return Options(chosen, address_pool, databases=databases, log_folders=folders)
+    return Options(chosen, address_pool, databases=databases, log_folders=folders, extenders=extending)
 
 
 def read(paths: Sequence[Path], options: Options) -> Reading:

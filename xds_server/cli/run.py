@@ -15,6 +15,7 @@ from xds_server.cli.options import (
     CertificateLifetime,
     Controllers,
     EnvoyPath,
+    Extenders,
     Folders,
     Geoip,
     LogFolders,
@@ -44,6 +45,7 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     log_folder: LogFolders = None,
+    allow_extensions: Extenders = None,
     envoy: EnvoyPath = None,
     no_envoy: Annotated[bool, typer.Option("--no-envoy", help="Start none, as `serve` does.")] = False,
     stage: Annotated[
@@ -80,6 +82,7 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
         address_pool,
         tuple(geoip or ()),
         tuple(log_folder or ()),
+        tuple(allow_extensions or ()),
         tuple(controller_name or ()),
         state_dir,
         log_format,

@@ -21,6 +21,7 @@ from xds_server.automation.authority import LONGEST, SHORTEST
 from xds_server.automation.certificates import Keeping
 from xds_server.cli.demo import demo_endpoints, things_to_try
 from xds_server.cli.echo import Echo
+from xds_server.cli.extenders import parse_extenders
 from xds_server.cli.geoip import parse_databases
 from xds_server.cli.identities import read_identities
 from xds_server.cli.log_folders import parse_log_folders
@@ -107,6 +108,7 @@ class Choices:
     address_pool: str | None
     geoip: tuple[str, ...]
     log_folders: tuple[str, ...]
+    extenders: tuple[str, ...]
     controllers: tuple[str, ...]
     state: Path | None
     log_format: str | None
@@ -154,6 +156,7 @@ def _settings(choices: Choices, envoy: Path | None, stages: tuple[str, ...]) -> 
         databases=parse_databases(choices.geoip),
         one_machine=envoy is not None,
         log_folders=parse_log_folders(choices.log_folders),
+        extenders=parse_extenders(choices.extenders),
     )
     return Settings(
         choices.folders,

@@ -113,7 +113,10 @@ def _rejected(status: Status, reason: str) -> Status:
     if not status.parents and not status.ancestors:
         return replace(status, conditions=(*status.conditions, refused))
     parents, ancestors = (
-        tuple(replace(one, conditions=(*one.conditions, refused)) for one in places)
+        tuple(
+            replace(one, conditions=(*(each for each in one.conditions if each.type != "Programmed"), refused))
+            for one in places
+        )
         for places in (status.parents, status.ancestors)
     )
     return replace(status, parents=parents, ancestors=ancestors)

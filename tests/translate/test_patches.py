@@ -1,0 +1,232 @@
+"""EnvoyPatchPolicies: what a patch changes, what is refused, and that everything else stays as it was."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+
+from tests.documents import compiled, parse
+from xds_server.compile import Compiled, Options
+from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
+from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
+from xds_server.snapshot.resource import CLUSTER, LISTENER, ROUTES
+from xds_server.types import ENVOY_GATEWAY_GROUP, Key
+
+WORLD = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {listeners: [{name: http, protocol: HTTP, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [a.example, b.example]
+  rules:
+  - {matches: [{path: {value: /x}}], backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: up}]}
+  - {backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: up}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: up}
+spec: {endpoints: [{ip: {address: 127.0.0.1, port: 1}}]}
+"""
+NAMES = {LISTENER: "default/edge/http-80", ROUTES: "default/edge/http-80", CLUSTER: "default/up"}
+MESSAGES: dict[str, Any] = {LISTENER: Listener, ROUTES: RouteConfiguration, CLUSTER: Cluster}
+MANAGER = "/filter_chains/0/filters/0/typed_config"
+ALLOWED = Options(extenders=("default",))
+
+
+def policy(*patches: tuple[str, dict[str, Any]], name: str = "one", more: str = "") -> str:
+    """A policy with a patch a line: (type, operation)."""
+    lines = "".join(
+        f"  - {json.dumps({'type': kind, 'name': operation.pop('of', NAMES.get(kind, 'x')), 'operation': operation})}\n"
+        for kind, operation in patches
+    )
+    return (
+        f"---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyPatchPolicy\nmetadata: {{name: {name}}}\n"
+        "spec:\n  type: JSONPatch\n  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}\n"
+        f"{more}  jsonPatches:\n{lines}"
+    )
+
+
+def resource(found: Compiled, kind: str) -> dict[str, Any]:
+    """A resource as JSON."""
+    one = found.snapshots["default/edge"].get(kind)[NAMES[kind]]
+    message = MESSAGES[kind].FromString(one.body)
+    return json_format.MessageToDict(message, preserving_proto_field_name=True)
+
+
+def conditions(found: Compiled, name: str = "one") -> dict[str, tuple[bool, str]]:
+    (place,) = found.statuses[Key(ENVOY_GATEWAY_GROUP, "EnvoyPatchPolicy", "default", name)].ancestors
+    return {one.type: (one.status, one.reason) for one in place.conditions}
+
+
+def bodies(found: Compiled) -> dict[tuple[str, str], bytes]:
+    snapshot = found.snapshots["default/edge"]
+    return {(kind, one.name): one.body for kind, named in snapshot.resources.items() for one in named.values()}
+
+
+def test_operations_change_what_they_name() -> None:
+    text = WORLD + policy(
+        (LISTENER, {"op": "replace", "path": f"{MANAGER}/stream_idle_timeout", "value": "7s"}),
+        (LISTENER, {"op": "add", "path": f"{MANAGER}/local_reply_config/body_format/text_format", "value": "no"}),
+        (LISTENER, {"op": "test", "path": "/name", "value": "default/edge/http-80"}),
+        (CLUSTER, {"op": "copy", "from": "/connect_timeout", "path": "/cleanup_interval"}),
+        (CLUSTER, {"op": "move", "from": "/cleanup_interval", "path": "/dns_refresh_rate"}),
+        (ROUTES, {"op": "remove", "jsonPath": "$.virtual_hosts[*].routes[?@.match.path_separated_prefix == '/x']"}),
+        (ROUTES, {"op": "add", "jsonPath": "$.virtual_hosts[*].routes[*]", "path": "/response_headers_to_add/-",
+                  "value": {"header": {"key": "x-a", "value": "1"}}}),
+    )  # fmt: skip
+    found = compiled(text, ALLOWED)
+    assert found.diagnostics == ()
+    manager = resource(found, LISTENER)["filter_chains"][0]["filters"][0]["typed_config"]
+    assert manager["stream_idle_timeout"] == "7s"
+    assert manager["local_reply_config"]["body_format"] == {"text_format": "no"}
+    cluster = resource(found, CLUSTER)
+    assert cluster["dns_refresh_rate"] == cluster["connect_timeout"]
+    (host,) = resource(found, ROUTES)["virtual_hosts"]
+    assert [route["response_headers_to_add"] for route in host["routes"]] == [
+        [{"header": {"key": "x-a", "value": "1"}}]
+    ]
+    assert conditions(found) == {"Accepted": (True, "Accepted"), "Programmed": (True, "Programmed")}
+    listener = found.snapshots["default/edge"].get(LISTENER)[NAMES[LISTENER]]
+    assert [str(one) for one in listener.origins if one.key.kind == "EnvoyPatchPolicy"] == [
+        f"EnvoyPatchPolicy default/one (test.yaml:{line}:{column})"
+        for line, column in ((29, 116), (30, 116), (31, 116))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "operation", "reason", "words"),
+    [
+        (LISTENER, {"op": "replace", "path": "/nope/0", "value": 1}, "Invalid", "no such place"),
+        (LISTENER, {"op": "remove", "path": "/filter_chains/7"}, "Invalid", "no such place"),
+        (LISTENER, {"op": "test", "path": "/name", "value": "other"}, "Invalid", "something else"),
+        (LISTENER, {"op": "remove", "jsonPath": "$.nope"}, "Invalid", "nowhere"),
+        (LISTENER, {"op": "remove", "jsonPath": "$.[["}, "Invalid", "cannot be read"),
+        (LISTENER, {"op": "remove", "jsonPath": "$[?match(@, '(a+)+$')]"}, "Invalid", "cannot be read"),
+        (LISTENER, {"op": "add", "path": "/nope", "value": 1}, "Invalid", "no Listener"),
+        (LISTENER, {"op": "add", "path": "/stat_prefix", "value": {"a": 1}}, "Invalid", "no Listener"),
+        (LISTENER, {"op": "add", "path": "/filter_chains/0/filters/0/typed_config/route_config", "value": {}}, "Invalid", ""),
+        (LISTENER, {"op": "replace", "path": f"{MANAGER}/stat_prefix", "value": ""}, "Invalid", "would refuse"),
+        (LISTENER, {"op": "replace", "path": f"{MANAGER}/@type", "value": "type.googleapis.com/no.Such"}, "Invalid", ""),
+        (LISTENER, {"op": "add", "path": "", "of": "new", "value": {"name": "new"}}, "Invalid", "cannot be added"),
+        (LISTENER, {"op": "remove", "path": ""}, "Invalid", "as a whole"),
+        (LISTENER, {"op": "replace", "path": "/name", "value": "other"}, "Invalid", "another name"),
+        (LISTENER, {"op": "replace", "path": "/address/socket_address/port_value", "value": 81}, "Invalid", "keeps its address"),
+        (LISTENER, {"op": "replace", "path": f"{MANAGER}/rds/route_config_name", "value": "x"}, "Invalid", "not there"),
+        (CLUSTER, {"op": "remove", "path": "/type", "of": "nope"}, "ResourceNotFound", "no Cluster 'nope'"),
+        (CLUSTER, {"op": "add", "path": "", "of": "new", "value": {"name": "other"}}, "Invalid", "another name"),
+    ],
+)  # fmt: skip
+def test_a_set_with_a_bad_patch_changes_nothing_and_the_next_one_counts(
+    kind: str, operation: dict[str, Any], reason: str, words: str
+) -> None:
+    good = (CLUSTER, {"op": "replace", "path": "/connect_timeout", "value": "7s"})
+    other = policy((CLUSTER, {"op": "add", "path": "/alt_stat_name", "value": "up"}), name="two")
+    found = compiled(WORLD + policy(good, (kind, operation)) + other, ALLOWED)
+    (problem,) = found.diagnostics
+    assert problem.code == "T131"
+    assert words in problem.message
+    assert problem.span is not None
+    assert problem.span.line == 30
+    assert conditions(found)["Programmed"] == (False, reason)
+    assert conditions(found, "two")["Programmed"] == (True, "Programmed")
+    assert bodies(found) == bodies(compiled(WORLD + other, ALLOWED))
+
+
+@pytest.mark.parametrize("source", [{"filename": "/etc/passwd"}, {"environment_variable": "HOME"}])
+def test_files_and_the_environment_are_out_of_reach(source: dict[str, str]) -> None:
+    remove = {"op": "remove", "path": "/virtual_hosts/0/routes/0/route"}
+    answer = {"status": 200, "body": source}
+    first = {"op": "add", "path": "/virtual_hosts/0/routes/0/direct_response", "value": answer}
+    found = compiled(WORLD + policy((ROUTES, remove), (ROUTES, first)), ALLOWED)
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert "files or to the environment" in found.diagnostics[0].message
+    assert bodies(found) == bodies(compiled(WORLD))
+
+
+def test_no_operator_tells_of_the_environment() -> None:
+    header = {"header": {"key": "x-a", "value": "%ENVIRONMENT(HOME)%"}}
+    add = {"op": "add", "path": "/virtual_hosts/0/routes/0/response_headers_to_add/-", "value": header}
+    found = compiled(WORLD + policy((ROUTES, add)), ALLOWED)
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert bodies(found) == bodies(compiled(WORLD))
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": "/tmp/x"}, "path"),
+        ({"@type": "type.googleapis.com/envoy.extensions.access_loggers.wasm.v3.WasmAccessLog",
+          "config": {"vm_config": {"code": {"local": {"filename": "/x"}}}}}, "filename"),
+    ],
+)  # fmt: skip
+def test_nothing_that_is_packed_reaches_a_file_either(config: dict[str, Any], word: str) -> None:
+    log = {"op": "add", "path": f"{MANAGER}/access_log/-", "value": {"name": "x", "typed_config": config}}
+    found = compiled(WORLD + policy((LISTENER, log)), ALLOWED)
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert word in found.diagnostics[0].message
+
+
+def test_a_namespace_must_be_permitted() -> None:
+    text = WORLD + policy((CLUSTER, {"op": "replace", "path": "/connect_timeout", "value": "7s"}))
+    for options in (Options(), Options(extenders=("other",))):
+        found = compiled(text, options)
+        assert [one.code for one in found.diagnostics] == ["A150"]
+        assert conditions(found) == {"Accepted": (False, "Disabled")}
+        assert bodies(found) == bodies(compiled(WORLD))
+    assert compiled(text, Options(extenders=("*",))).diagnostics == ()
+
+
+def test_only_a_gateway_of_its_own_namespace_is_patched() -> None:
+    patch = (CLUSTER, {"op": "replace", "path": "/connect_timeout", "value": "7s"})
+    foreign = policy(patch).replace("{name: one}", "{name: one, namespace: other}")
+    found = compiled(WORLD + foreign, Options(extenders=("*",)))
+    assert [one.code for one in found.diagnostics] == ["A120"]
+    part = compiled(WORLD + policy(patch).replace("name: edge}", "name: edge, sectionName: http}"), ALLOWED)
+    assert [one.code for one in part.diagnostics] == ["A120"]
+    assert bodies(found) == bodies(part) == bodies(compiled(WORLD))
+
+
+def test_the_lowest_priority_comes_first() -> None:
+    def named(value: str, priority: int) -> str:
+        patch = (CLUSTER, {"op": "replace", "path": "/connect_timeout", "value": value})
+        return policy(patch, name=f"p{value}", more=f"  priority: {priority}\n")
+
+    found = compiled(WORLD + named("7s", 5) + named("8s", -5) + named("9s", 0), ALLOWED)
+    assert resource(found, CLUSTER)["connect_timeout"] == "7s"
+
+
+def test_a_cluster_can_be_added_and_equal_patches_have_equal_bytes() -> None:
+    value = {"name": "new", "connect_timeout": "1s", "metadata": {"filter_metadata": {f"k{n}": {} for n in range(20)}}}
+    text = WORLD + policy((CLUSTER, {"op": "add", "path": "", "of": "new", "value": value}))
+    turned = text.replace(json.dumps(value), json.dumps(dict(reversed(list(value.items())))))
+    first, second = compiled(text, ALLOWED), compiled(turned, ALLOWED)
+    assert first.diagnostics == ()
+    assert (CLUSTER, "new") in bodies(first)
+    assert bodies(first) == bodies(second)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "add", "path": "/a"},
+        {"op": "remove", "path": "/a", "value": 1},
+        {"op": "remove"},
+        {"op": "move", "path": "/a"},
+        {"op": "remove", "path": "/a", "from": "/b"},
+        {"op": "remove", "path": "a"},
+        {"op": "merge", "path": "/a"},
+    ],
+)
+def test_an_operation_has_what_it_needs_and_no_more(operation: dict[str, Any]) -> None:
+    _, problems = parse(WORLD + policy((CLUSTER, operation)))
+    assert [one.code for one in problems] == ["M112"]

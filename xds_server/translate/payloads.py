@@ -1,0 +1,151 @@
+"""What is in a message, with all that is packed in it.
+
+In: a message that was read from JSON. Out: the same with equal bytes for equal contents, and what it leads to: secrets and
+route tables by name, and whatever is outside of Envoy's own configuration: files, sockets, environment, native code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+
+_API = "xds_server.envoy_api"
+_OUTSIDE = {
+    "envoy.config.core.v3.DataSource": ("filename", "environment_variable", "watched_directory"),
+    "envoy.config.core.v3.ConfigSource": ("path", "path_config_source"),
+    "envoy.config.core.v3.Pipe": ("path",),
+    "envoy.config.core.v3.SocketAddress": ("network_namespace_filepath",),
+    "envoy.config.core.v3.HealthCheck": ("event_log_path",),
+    "envoy.config.core.v3.GrpcService.GoogleGrpc": ("credentials_factory_name", "call_credentials", "channel_credentials"),
+    "envoy.config.tap.v3.FilePerTapSink": ("path_prefix",),
+    "envoy.config.trace.v3.DynamicOtConfig": ("library",),
+    "envoy.config.trace.v3.LightstepConfig": ("access_token_file",),
+    "envoy.extensions.access_loggers.file.v3.FileAccessLog": ("path",),
+    "envoy.extensions.common.aws.v3.CredentialsFileCredentialProvider": ("profile", "credentials_data_source"),
+    "envoy.extensions.dynamic_modules.v3.DynamicModuleConfig": ("name", "module"),
+    "envoy.extensions.filters.http.file_server.v3.FileServerConfig": ("path_mappings",),
+    "envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig": ("manager_config",),
+    "envoy.extensions.filters.http.grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder": ("descriptor_path",),
+    "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder": ("proto_descriptor",),
+    "envoy.extensions.filters.http.lua.v3.Lua": ("package_paths", "package_cpaths"),
+    "envoy.extensions.filters.http.lua.v3.LuaPerRoute": ("package_paths", "package_cpaths"),
+    "envoy.extensions.geoip_providers.maxmind.v3.MaxMindConfig": (
+        "city_db_path", "asn_db_path", "anon_db_path", "isp_db_path", "country_db_path",
+    ),
+    "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink": ("event_log_path",),
+    "envoy.extensions.http.cache.file_system_http_cache.v3.FileSystemHttpCacheConfig": ("cache_path",),
+    "envoy.extensions.http.cache_v2.file_system_http_cache.v3.FileSystemHttpCacheV2Config": ("cache_path",),
+    "envoy.extensions.key_value.file_based.v3.FileBasedKeyValueStoreConfig": ("filename",),
+    "envoy.extensions.transport_sockets.tls.v3.TlsKeyLog": ("path",),
+    "envoy.extensions.wasm.v3.EnvironmentVariables": ("host_env_keys",),
+}  # fmt: skip
+_OPERATORS = ("%ENVIRONMENT(", "%FILE_CONTENT(")
+_NAMES = {
+    "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig": ("secrets", "name"),
+    "envoy.extensions.filters.network.http_connection_manager.v3.Rds": ("tables", "route_config_name"),
+}
+
+
+@dataclass(slots=True)
+class Contents:
+    """Names of secrets and of route tables, and words for what leads outside."""
+
+    secrets: set[str] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
+    outside: set[str] = field(default_factory=set)
+
+
+def message_type(url: str) -> type[Message]:
+    """The class of a message. KeyError for a type that Envoy does not have."""
+    name = url.rpartition("/")[2]
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
+
+
+def load_types(document: Any) -> None:
+    """Make the types known that a document names by `@type`, if Envoy has them."""
+    if isinstance(document, dict):
+        url = document.get("@type")
+        if isinstance(url, str):
+            _load(url.rpartition("/")[2])
+        document = list(document.values())
+    if isinstance(document, list):
+        for one in document:
+            load_types(one)
+
+
+def _load(name: str) -> None:
+    """Import the modules of the package that a type is in: Envoy's packages are folders."""
+    try:
+        descriptor_pool.Default().FindMessageTypeByName(name)
+    except KeyError:
+        package, _, _ = name.rpartition(".")
+        if package.replace(".", "").replace("_", "").isalnum() and package.startswith(("envoy.", "xds.")):
+            for module in _modules(f"{_API}.{package}"):
+                importlib.import_module(module)
+
+
+def _modules(package: str) -> Iterator[str]:
+    try:
+        found = importlib.import_module(package)
+    except ImportError:
+        return
+    for one in pkgutil.iter_modules(getattr(found, "__path__", ())):
+        if one.name.endswith("_pb2"):
+            yield f"{package}.{one.name}"
+
+
+def settle(message: Message) -> Contents:
+    """Pack what is packed in a message in the one way that gives equal bytes, and tell what the message leads to."""
+    contents = Contents()
+    _settle(message, contents)
+    return contents
+
+
+def _settle(message: Any, contents: Contents) -> None:
+    if isinstance(message, AnyMessage):
+        _settle_payload(message, contents)
+        return
+    name = message.DESCRIPTOR.full_name
+    told = _NAMES.get(name)
+    if told is not None and (value := getattr(message, told[1])):
+        getattr(contents, told[0]).add(value)
+    for descriptor, value in message.ListFields():
+        if descriptor.name in _OUTSIDE.get(name, ()):
+            contents.outside.add(f"{name.rpartition('.')[2]}.{descriptor.name} {_shown(value)}".strip())
+        for one in _items(descriptor, value):
+            if isinstance(one, Message):
+                _settle(one, contents)
+            elif isinstance(one, str):
+                contents.outside.update(f"{operator}...)%" for operator in _OPERATORS if operator in one)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _items(descriptor: Any, value: Any) -> Iterator[Any]:
+    """The values of a field."""
+    if not descriptor.is_repeated:
+        yield value
+    elif descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
+        yield from value.values()
+    else:
+        yield from value
+
+
+def _settle_payload(packed: AnyMessage, contents: Contents) -> None:
+    _load(packed.type_url.rpartition("/")[2])
+    try:
+        payload = message_type(packed.type_url).FromString(packed.value)
+    except (KeyError, DecodeError):
+        contents.outside.add(f"a payload of the unknown type {packed.type_url}")
+        return
+    _settle(payload, contents)
+    packed.value = payload.SerializeToString(deterministic=True)
