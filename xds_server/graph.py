@@ -366,7 +366,8 @@ class Process:
 
     `levels`: how much a component of Envoy logs, where that is not `level`. `drain`: seconds that requests under way are
     given when an Envoy is replaced or stopped; None: the usual. `quiet`: seconds for which it goes on at least.
-    `delay`: seconds before it begins to say that it is about to go. `arguments` are more words of its command line.
+    `delay`: seconds before it begins to say that it is about to go. `arguments` are more words of its command line;
+    `bootstrap` is a JSON list of changes of its bootstrap.
     """
 
     concurrency: int = 1
@@ -376,6 +377,7 @@ class Process:
     quiet: float = 1.0
     delay: float = 0.0
     arguments: tuple[str, ...] = ()
+    bootstrap: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,51 @@ def test_what_is_refused_keeps_one_gateway_alone_from_being_served(body: str, pl
     assert {gateway.key.name: len(gateway.ports) for gateway in result.gateways} == {"edge": 0, "other": 1}
 
 
+CLASS = GATEWAY.replace("{parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: how}}", "{}").replace(
+    "spec:\n  infra", "spec:\n  gatewayClassName: c\n  infra"
+)
+CLASS = (
+    "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: c}\nspec:\n"
+    "  controllerName: cellway.dev/gateway-controller\n"
+    "  parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: how, namespace: default}\n---" + CLASS
+)
+
+
+def test_a_class_changes_bootstraps() -> None:
+    merge = "bootstrap: {type: Merge, value: 'stats_flush_interval: 1s'}"
+    patch = "bootstrap: {type: JSONPatch, jsonPatches: [{op: remove, path: /overload_manager}]}"
+    for body, expected in (
+        (merge, '[{"merge": {"stats_flush_interval": "1s"}}]'),
+        (patch, '[{"op": "remove", "path": "/overload_manager"}]'),
+    ):
+        result = compiled(f"{CLASS}  {body}\n")
+        assert [str(one) for one in result.diagnostics] == []
+        assert processes(result) == {"edge": Process(bootstrap=expected), "other": Process()}
+
+
+@pytest.mark.parametrize(
+    ("text", "body", "words"),
+    [
+        (GATEWAY, "{type: Merge, value: 'stats_flush_interval: 1s'}", "that a GatewayClass refers to"),
+        (CLASS, "{type: Merge}", "Merge needs a value"),
+        (CLASS, "{type: Merge, value: 'a: &x 1, b: *x'}", "no plain YAML"),
+        (CLASS, '{type: Merge, value: "stats_sinks: &x [{}]\\nb: *x"}', "aliases"),
+        (CLASS, "{type: Merge, value: 'admin: {}'}", "admin stays as it is"),
+        (CLASS, "{type: Merge, value: 'a: 1', jsonPatches: [{op: add, path: /x}]}", "type JSONPatch"),
+        (CLASS, "{type: JSONPatch}", "needs jsonPatches"),
+        (CLASS, "{type: JSONPatch, value: x}", "type Merge"),
+        (CLASS, "{type: JSONPatch, jsonPatches: [{op: add, path: /stats_config}]}", "add needs a value"),
+        (CLASS, "{type: JSONPatch, jsonPatches: [{op: move, path: /stats_config}]}", "needs 'from'"),
+        (CLASS, "{type: JSONPatch, jsonPatches: [{op: remove, path: /admin}]}", "'admin' stays as it is"),
+        (CLASS, "{type: JSONPatch, jsonPatches: [{op: copy, path: /stats_config, from: /node}]}", "'node' stays"),
+    ],
+)
+def test_changes_that_are_refused(text: str, body: str, words: str) -> None:
+    result = compiled(f"{text}  bootstrap: {body}\n")
+    assert any(words in str(one) for one in result.diagnostics), [str(one) for one in result.diagnostics]
+    assert processes(result)["edge"] is None
+
+
 @pytest.mark.parametrize(
     ("body", "place"),
     [("concurrency: 0", "19:16"), ("concurrency: 513", "19:16"), ("logging: {level: {http: loud}}", "19:27")],

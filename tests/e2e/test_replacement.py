@@ -50,6 +50,14 @@ spec:
 """
 
 
+LESS_MEMORY = """
+  bootstrap:
+    type: JSONPatch
+    jsonPatches:
+    - {op: replace, path: /overload_manager/WHERE/typed_config/max_heap_size_bytes, value: 536870912}
+"""
+
+
 def the_envoy(cellway: Cellway) -> dict[str, Any]:
     """The gateway's Envoy, once there is one alone."""
     deadline = time.monotonic() + 60
@@ -112,6 +120,14 @@ def test_another_way_to_run_costs_no_request(cellway: Cellway) -> None:
     assert "the new Envoy of default/edge does not come up, the one before goes on" in problem
     assert httpx.get(f"http://{address}:8080/", timeout=10).status_code == 200
     assert cellway.api("proxies")["items"][0]["pid"] == second["pid"]
-    cellway.write("proxy.yaml", PROXY)
+    cellway.write("proxy.yaml", PROXY + LESS_MEMORY.replace("WHERE", "resource_monitors/7"))
+    deadline = time.monotonic() + 60
+    while "/overload_manager/resource_monitors/7" not in problem and time.monotonic() < deadline:
+        problem = " ".join(cellway.api("proxies")["changing"])
+    assert "its bootstrap cannot be changed so: there is nothing at" in problem
+    cellway.write("proxy.yaml", PROXY + LESS_MEMORY.replace("WHERE", "resource_monitors/0"))
     cellway.wait()
+    third = the_envoy(cellway)
+    assert "536870912" in httpx.get(f"http://{third['admin']}/config_dump", timeout=10).text
+    assert httpx.get(f"http://{address}:8080/", timeout=10).status_code == 200
     assert cellway.stop() == 0

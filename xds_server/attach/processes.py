@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from xds_server.attach.bootstraps import read_changes
 from xds_server.diagnostics import Diagnostic
 from xds_server.graph import Process
 from xds_server.model.object import Object
@@ -41,10 +42,12 @@ _WITH_NUMBER = frozenset({"--file-flush-interval-msec", "--file-flush-min-size-k
 _WITH_TEXT = frozenset({"--disable-extensions", "--log-format", "--stats-tag"})
 
 
-def read_process(item: Object, problems: list[Diagnostic]) -> Process | None:
-    """What an EnvoyProxy says of processes; None if it has errors there."""
+def read_process(item: Object, of_class: bool, problems: list[Diagnostic]) -> Process | None:
+    """What an EnvoyProxy, of a class or of a Gateway, says of processes; None if it has errors there."""
     assert isinstance(item.spec, EnvoyProxySpec)
+    bootstrap, wrong = read_changes(item, item.spec.bootstrap, of_class)
     found = [
+        *wrong,
         *_wrong_levels(item, item.spec),
         *_wrong_drain(item, item.spec.shutdown),
         *_wrong_arguments(item, item.spec),
@@ -62,6 +65,7 @@ def read_process(item: Object, problems: list[Diagnostic]) -> Process | None:
         quiet=_USUAL.quiet if shutdown.min_drain_duration is None else _seconds(shutdown.min_drain_duration) or 0.0,
         delay=_seconds(shutdown.health_check_failure_delay) or 0.0,
         arguments=spec.extra_args or (),
+        bootstrap=bootstrap,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
 from xds_server.spec import Duration, Spec, Text
@@ -29,6 +29,25 @@ class ShutdownSpec(Spec):
     health_check_failure_delay: Duration | None = None
 
 
+class JsonPatchSpec(Spec):
+    """One operation of RFC 6902."""
+
+    op: Literal["add", "remove", "replace", "move", "copy", "test"]
+    path: Annotated[Text, Field(min_length=1, max_length=512)]
+    from_: Annotated[Annotated[Text, Field(max_length=512)] | None, Field(alias="from")] = None
+    value: JsonValue = None
+
+
+class ProxyBootstrapSpec(Spec):
+    """Changes of the bootstrap."""
+
+    type: Literal["Merge", "JSONPatch"]
+    value: Annotated[str, Field(min_length=1, max_length=65536)] | None = None
+    json_patches: Annotated[
+        tuple[JsonPatchSpec, ...] | None, Field(alias="jsonPatches", min_length=1, max_length=64)
+    ] = None
+
+
 class EnvoyProxySpec(Spec):
     """What a Gateway or a GatewayClass refers to by `parametersRef`."""
 
@@ -36,4 +55,5 @@ class EnvoyProxySpec(Spec):
     logging: ProxyLoggingSpec | None = None
     concurrency: Annotated[int, Field(strict=True, ge=1, le=512)] | None = None
     shutdown: ShutdownSpec | None = None
+    bootstrap: ProxyBootstrapSpec | None = None
     extra_args: Annotated[tuple[Text, ...] | None, Field(max_length=64)] = None

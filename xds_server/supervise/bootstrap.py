@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+import yaml
+
+from xds_server.features.parts.bootstraps import changed
+
 _PACKAGED = Path(__file__).parent / "templates"
 _UPSTREAM_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _LOCAL_CLUSTER = """
@@ -114,6 +118,12 @@ def is_ip_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def changed_text(text: str, changes: str) -> str:
+    """A bootstrap after changes, which are a JSON list or nothing. ValueError says why they cannot be made."""
+    steps = json.loads(changes) if changes else []
+    return json.dumps(changed(yaml.safe_load(text), steps), indent=1) + "\n" if steps else text
 
 
 def template(name: str) -> Template:

@@ -27,12 +27,16 @@ _SOCKET = "handover"
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What is to run for a gateway: who it is, what it is told at the start, and how it is run."""
+    """What is to run for a gateway: who it is, what it is told at the start, and how it is run.
+
+    `problem`: why its bootstrap is not changed as it should be.
+    """
 
     gateway: str
     node_id: str
     bootstrap: str
     process: Process
+    problem: str = ""
 
     @property
     def drain(self) -> float:
@@ -46,7 +50,7 @@ class Launch:
 
     def digest(self, binary: Path) -> str:
         """A hash of all that decides how it runs, wherever it sits."""
-        return digest_of(self.bootstrap, str(binary), *options_of(self))
+        return digest_of(self.bootstrap, self.problem, str(binary), *options_of(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from xds_server.graph import Process
-from xds_server.supervise.bootstrap import Address, Bootstrap
+from xds_server.supervise.bootstrap import Address, Bootstrap, changed_text
 from xds_server.supervise.command import Launch, Seat, handover_version, shared_memory
 from xds_server.supervise.handover import can_hand_over, hand_over
 from xds_server.supervise.process import Envoy, is_live, start_envoy, stop_envoy
@@ -69,7 +69,7 @@ class Envoys:
     def running(self) -> tuple[LocalEnvoy, ...]:
         """The Envoys that run now and are to stay."""
         return tuple(
-            LocalEnvoy(name, envoy.record.node_id, envoy.record.pid, envoy.admin, self._problems.get(name, ""))
+            LocalEnvoy(name, envoy.record.node_id, envoy.record.pid, envoy.admin, self._problem(name))
             for name, envoy in sorted(self._running.items())
             if name not in self._leaving
         )
@@ -79,8 +79,12 @@ class Envoys:
         return tuple(
             name
             for name, envoy in sorted(self._running.items())
-            if name not in self._leaving and envoy.record.digest != self._launch(name)[1]
+            if name not in self._leaving
+            and (envoy.record.digest != self._launch(name)[1] or self._launch(name)[0].problem)
         )
+
+    def _problem(self, name: str) -> str:
+        return self._problems.get(name) or (self._launch(name)[0].problem if name in self._wanted else "")
 
     def node_id(self, gateway: str) -> str:
         """The node id of the Envoy of a gateway on this machine."""
@@ -196,6 +200,10 @@ class Envoys:
 
     async def _replace(self, name: str, old: Envoy, launch: Launch) -> None:
         who = {"gateway": name, "pid": old.record.pid}
+        if launch.problem:
+            self._problems[name] = launch.problem
+            _LOG.error("the Envoy goes on as it is", reason=launch.problem, **who)
+            return
         if not can_hand_over(old, self._binary) or (old.admin and not await is_live(old.admin)):
             _LOG.info("an Envoy that is to run in another way is stopped: it has nothing to hand over", **who)
             await stop_envoy(old, 1.0)
@@ -249,9 +257,16 @@ class Envoys:
         """What is to run for a gateway, and its hash."""
         process, known = self._wanted[name], self._launches.get(name)
         if known is None or known[0].process != process:
-            launch = Launch(name, self.node_id(name), self._bootstrap(name).text(), process)
+            launch = self._launch_of(name, process)
             known = self._launches[name] = (launch, launch.digest(self._binary))
         return known
+
+    def _launch_of(self, name: str, process: Process) -> Launch:
+        text = self._bootstrap(name).text()
+        try:
+            return Launch(name, self.node_id(name), changed_text(text, process.bootstrap), process)
+        except ValueError as error:
+            return Launch(name, self.node_id(name), text, process, f"its bootstrap cannot be changed so: {error}")
 
     def _bootstrap(self, name: str) -> Bootstrap:
         return Bootstrap(name, self.node_id(name), self._xds)

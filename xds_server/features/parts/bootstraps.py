@@ -1,0 +1,276 @@
+"""Changes of a bootstrap: what may be changed, and how.
+
+In: a bootstrap as plain data and steps: data to merge (maps key by key, lists appended), or patches of RFC 6902. Out: the
+changed bootstrap, or ValueError with a sentence. Who the Envoy is, whom it asks for its configuration and where its admin
+interface is stay as they are; so do limits that Cellway counts on; nothing reads files or the environment of the Envoy.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from google.protobuf import json_format
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from xds_server.envoy_api.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+
+MERGE = "merge"
+CHANGEABLE = (
+    "application_log_config",
+    "cluster_manager",
+    "layered_runtime",
+    "memory_allocator_manager",
+    "overload_manager",
+    "static_resources",
+    "stats_config",
+    "stats_flush_interval",
+    "stats_flush_on_admin",
+    "stats_sinks",
+    "typed_dns_resolver_config",
+    "watchdogs",
+)
+_OURS = "cellway"
+_API = "xds_server.envoy_api."
+_CLOSED = {
+    "envoy.config.core.v3.ConfigSource": "another source of configuration",
+    "envoy.config.core.v3.ApiConfigSource": "another source of configuration",
+    "envoy.config.core.v3.GrpcService.GoogleGrpc": "a client that reads files",
+    "envoy.config.core.v3.Pipe": "a socket in the file system",
+    "envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer": "a folder of the Envoy",
+    "envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer": "another source of configuration",
+}
+_READING = ("filename", "environment_variable", "watched_directory", "log_path", "access_log_path")
+_COUNTED_ON = "re2."
+
+Json = Any
+Step = Mapping[str, Json]
+
+
+def changed(base: Json, steps: Sequence[Step]) -> Json:
+    """A bootstrap after all steps. ValueError says which of them cannot be, or what they must not touch."""
+    result = copy.deepcopy(base)
+    for step in steps:
+        if MERGE in step:
+            result = _merged(result, step[MERGE])
+        else:
+            _patch(result, step)
+    if steps and (problem := _touched(_message(base), _message(result))):
+        raise ValueError(problem)
+    return result
+
+
+def fragment_problem(fragment: Json) -> str:
+    """What is wrong with data to merge, as far as it shows without the rest; empty if nothing."""
+    if not isinstance(fragment, dict):
+        return "a bootstrap is a map, such as stats_flush_interval: 10s"
+    try:
+        message = _message(fragment)
+    except ValueError as error:
+        return str(error)
+    return _unchangeable(message) or next(_reading(message), "")
+
+
+def path_problem(path: str) -> str:
+    """What is wrong with the path of a patch; empty if nothing."""
+    words = path.split("/")
+    if words[0] or len(words) < 2:
+        return f"'{path}' is not a path such as /overload_manager/refresh_interval"
+    if words[1] not in CHANGEABLE:
+        return f"'{words[1]}' stays as it is; what may be changed: {', '.join(CHANGEABLE)}"
+    return ""
+
+
+def _message(data: Json) -> Bootstrap:
+    for name in _types(data):
+        _import_type(name)
+    try:
+        return json_format.ParseDict(data, Bootstrap())
+    except json_format.ParseError as error:
+        raise ValueError(str(error)) from None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"this is no bootstrap: {error}") from None
+
+
+def _types(data: Json) -> Iterator[str]:
+    if isinstance(data, dict):
+        if isinstance(name := data.get("@type"), str):
+            yield name.rpartition("/")[2]
+        for value in data.values():
+            yield from _types(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _types(value)
+
+
+def _import_type(name: str) -> None:
+    """Have a type of Envoy's known; one that there is not is found out later."""
+    package = name.rpartition(".")[0]
+    if not package.startswith("envoy.") or not all(part.isidentifier() for part in package.split(".")):
+        return
+    try:
+        found = importlib.import_module(_API + package)
+    except ModuleNotFoundError:
+        return
+    for module in pkgutil.iter_modules(found.__path__):
+        if module.name.endswith("_pb2"):
+            importlib.import_module(f"{_API}{package}.{module.name}")
+
+
+def _merged(below: Json, above: Json) -> Json:
+    if isinstance(below, dict) and isinstance(above, dict):
+        both = {name: _merged(value, above[name]) if name in above else value for name, value in below.items()}
+        return both | {name: value for name, value in above.items() if name not in below}
+    if isinstance(below, list) and isinstance(above, list):
+        return [*below, *above]
+    return above
+
+
+def _patch(document: Json, step: Step) -> None:
+    kind, path = step["op"], str(step["path"])
+    if kind in ("move", "copy"):
+        value = copy.deepcopy(_found(document, str(step["from"])))
+        if kind == "move":
+            _removed(document, str(step["from"]))
+        _added(document, path, value)
+    elif kind == "test":
+        if _found(document, path) != step.get("value"):
+            raise ValueError(f"{path} is {json.dumps(_found(document, path))}, not what the test expects")
+    elif kind == "add":
+        _added(document, path, step.get("value"))
+    else:
+        _removed(document, path)
+        if kind == "replace":
+            _added(document, path, step.get("value"))
+
+
+def _found(document: Json, path: str) -> Json:
+    parent, word = _parent(document, path)
+    if isinstance(parent, dict) and word in parent:
+        return parent[word]
+    if isinstance(parent, list) and word.isdecimal() and int(word) < len(parent):
+        return parent[int(word)]
+    raise ValueError(f"there is nothing at {path}")
+
+
+def _parent(document: Json, path: str) -> tuple[Json, str]:
+    *above, last = [word.replace("~1", "/").replace("~0", "~") for word in path.split("/")[1:]]
+    for word in above:
+        if isinstance(document, dict) and word in document:
+            document = document[word]
+        elif isinstance(document, list) and word.isdecimal() and int(word) < len(document):
+            document = document[int(word)]
+        else:
+            raise ValueError(f"there is nothing at {path}: no '{word}'")
+    return document, last
+
+
+def _added(document: Json, path: str, value: Json) -> None:
+    parent, word = _parent(document, path)
+    if isinstance(parent, dict):
+        parent[word] = value
+    elif isinstance(parent, list) and (word == "-" or (word.isdecimal() and int(word) <= len(parent))):
+        parent.insert(len(parent) if word == "-" else int(word), value)
+    else:
+        raise ValueError(f"nothing can be added at {path}")
+
+
+def _removed(document: Json, path: str) -> None:
+    _found(document, path)
+    parent, word = _parent(document, path)
+    del parent[word if isinstance(parent, dict) else int(word)]
+
+
+def _touched(base: Bootstrap, result: Bootstrap) -> str:
+    """What must not be as it is now."""
+    for field in Bootstrap.DESCRIPTOR.fields:
+        name = field.name
+        if name not in CHANGEABLE and getattr(base, name) != getattr(result, name):
+            return f"{name} stays as it is"
+    if [one for one in result.static_resources.clusters if one.name.startswith(_OURS)] != list(
+        base.static_resources.clusters
+    ):
+        return f"clusters whose names begin with {_OURS} stay as they are"
+    if result.static_resources.listeners or result.static_resources.secrets:
+        return _ONLY_CLUSTERS
+    if base.cluster_manager.local_cluster_name != result.cluster_manager.local_cluster_name:
+        return "cluster_manager.local_cluster_name stays as it is: option --zone says it"
+    layers = list(result.layered_runtime.layers)
+    if any(layer not in layers for layer in base.layered_runtime.layers):
+        return "the runtime layers that are there stay as they are: add one"
+    own = Bootstrap()
+    own.CopyFrom(result)
+    for name in ("admin", "dynamic_resources", "node"):
+        own.ClearField(cast(Any, name))
+    for cluster in base.static_resources.clusters:
+        own.static_resources.clusters.remove(cluster)
+    for layer in base.layered_runtime.layers:
+        own.layered_runtime.layers.remove(layer)
+    return _unchangeable(own) or next(_reading(own), "")
+
+
+_ONLY_CLUSTERS = "static_resources has clusters only: listeners and secrets come from policies"
+
+
+def _unchangeable(message: Bootstrap) -> str:
+    for field, _ in message.ListFields():
+        if field.name not in CHANGEABLE:
+            return f"{field.name} stays as it is; what may be changed: {', '.join(CHANGEABLE)}"
+    if message.static_resources.listeners or message.static_resources.secrets:
+        return _ONLY_CLUSTERS
+    for cluster in message.static_resources.clusters:
+        if cluster.name.startswith(_OURS):
+            return f"clusters whose names begin with {_OURS} stay as they are"
+    for layer in message.layered_runtime.layers:
+        if any(name.startswith(_COUNTED_ON) for name in layer.static_layer.fields):
+            return f"{_COUNTED_ON}* stays as it is: Cellway compares regular expressions with the same number"
+    return ""
+
+
+def _reading(message: Message) -> Iterator[str]:
+    """Sentences about all that would read from elsewhere."""
+    name = message.DESCRIPTOR.full_name
+    if name in _CLOSED:
+        yield f"this would be {_CLOSED[name]}"
+    if isinstance(message, AnyMessage):
+        _import_type(message.TypeName())
+        inside = json_format.MessageToDict(message)
+        yield from _texts(inside)
+        return
+    for field, value in message.ListFields():
+        if field.name in _READING:
+            yield f"{field.name} would have the Envoy use its own files or environment"
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            yield from _inside(field, value)
+
+
+def _inside(field: FieldDescriptor, value: Any) -> Iterator[str]:
+    assert field.message_type is not None
+    if field.message_type.GetOptions().map_entry:
+        for one in value.values():
+            if isinstance(one, Message):
+                yield from _reading(one)
+    elif isinstance(value, Message):
+        yield from _reading(value)
+    else:
+        for one in value:
+            yield from _reading(one)
+
+
+def _texts(data: Json) -> Iterator[str]:
+    """The same of extensions, by the names of their fields."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            plain = "".join(f"_{one.lower()}" if one.isupper() else one for one in name)
+            if plain in _READING or plain in ("ads", "api_config_source", "path_config_source", "google_grpc", "pipe"):
+                yield f"{plain} is not for a bootstrap here: it reads files, or asks somebody else"
+            yield from _texts(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _texts(value)
