@@ -46,6 +46,15 @@ class Load:
         """How many requests have ended."""
         return sum(self.outcomes.values())
 
+    def lasts(self, seconds: float) -> None:
+        """Wait until requests have ended over so many seconds from now."""
+        begun = time.monotonic()
+        deadline = begun + seconds + 60
+        while not self.timeline or self.timeline[-1][0] < begun + seconds:
+            if time.monotonic() > deadline:
+                raise AssertionError("no request ends any more")
+            time.sleep(0.05)
+
     def failures(self, *good: str) -> dict[str, int]:
         """Outcomes that are none of the good ones (default 200)."""
         return {outcome: count for outcome, count in self.outcomes.items() if outcome not in (good or ("200",))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import ssl
 import stat
@@ -28,6 +29,8 @@ from xds_server.automation.authority import Issuer, make_root
 from xds_server.model.core import SecretBody
 
 CATALOG, PAYMENTS = "catalog.orders.cell.internal", "api.payments.cell.internal"
+SOAK = float(os.environ.get("CELLWAY_SOAK_SECONDS", "2"))
+"""How long nobody serves the Envoys. The promise is a minute: `make soak`."""
 ALLOW = (
     "allow: {cells: [storefront, admin], methods: {storefront: [GET, POST], admin: [GET, DELETE]}, operators: [ann]}"
 )
@@ -390,11 +393,40 @@ def test_a_restarted_server_keeps_its_authority_and_no_request_fails(cellway: Ce
     cellway.start()
     before = issuer_of(cellway).trusted
     address, port = shop.door(cellway, "storefront", EAST)
-    with Load(address, port, CATALOG, rate=100) as load:
+    fresh = Load(*shop.door(cellway, "storefront", NORTH), "shop.example.com", rate=20, kept=False)
+    with Load(address, port, CATALOG, rate=100) as load, fresh:
         cellway.kill()
+        for one in (load, fresh):
+            one.lasts(SOAK)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{cellway.admin}/livez", timeout=10)
         cellway.start()
+        for one in (load, fresh):
+            one.lasts(1)
     assert issuer_of(cellway).trusted == before
-    assert load.failures() == {}
+    assert (load.failures(), fresh.failures()) == ({}, {})
+
+
+def updates(cells: Cellway, cell: str) -> dict[str, list[str]]:
+    """What the Envoys of a cell have counted of answers from their server."""
+    proxies = [one for one in cells.api("proxies")["items"] if one["gateway"].startswith(f"acme/dev/{cell}/")]
+    names = r"\.(update_success|update_attempt|update_rejected|init_fetch_timeout|version)$"
+    found = {
+        one["gateway"]: httpx.get(f"http://{one['admin']}/stats?filter={names}", timeout=10).text for one in proxies
+    }
+    return {gateway_name: sorted(text.splitlines()) for gateway_name, text in found.items()}
+
+
+def test_an_edit_of_one_cell_sends_nothing_to_the_envoys_of_another(cells: Cellway) -> None:
+    payments, storefront = updates(cells, "payments"), updates(cells, "storefront")
+    assert all("version" in text for text in map(str, payments.values()))
+    cells.write("cells/storefront.yaml", shop.STOREFRONT.replace("basePath: /api", "basePath: /apis"))
+    cells.wait()
+    assert ask(cells, "storefront", NORTH, "shop.example.com", "/apis/x").status_code == 200
+    assert updates(cells, "payments") == payments
+    assert updates(cells, "storefront") != storefront
+    cells.write("cells/storefront.yaml", shop.STOREFRONT)
+    cells.wait()
 
 
 def test_an_authority_that_is_expired_is_told_and_cells_stay_apart(cellway: Cellway, tmp_path: Path) -> None:
