@@ -18,6 +18,7 @@ API := xds_server/envoy_api/__init__.py
 INSTALL := -m pip --quiet --disable-pip-version-check --no-input install
 CODE := $(wildcard xds_server tests protos bench fuzz hatch_build.py)
 FUZZ_SECONDS ?= 600
+SOAK_SECONDS ?= 600
 
 export PYTHONUTF8 := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -96,6 +97,10 @@ fuzz: setup ## Ten minutes of made-up bytes for each target (FUZZ_SECONDS=60: le
 .PHONY: bench
 bench: setup ## Measure: what an edit costs, what a load costs
 	@$(BIN)/python -m bench.edits
+
+.PHONY: soak
+soak: setup ## Goals that take long: edits, kills and faults under load, odd policies (SOAK_SECONDS=60: less of each)
+	@$(BIN)/python -m bench.soak --seconds $(SOAK_SECONDS)
 
 .PHONY: format
 format: setup ## Rewrite the code in the one style

@@ -1,0 +1,54 @@
+"""Starts with 2,000 routes: from the folder, and from what the last server kept when the folder is gone."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from bench.soak.rig import Row
+from bench.world import write_world
+from tests.e2e.running import Cellway, reserve_block
+
+_ROUTES = 2000
+
+
+def starts(_seconds: float) -> Row:
+    """G18: seconds from the start of Python until everything is ready for Envoys."""
+    with TemporaryDirectory(prefix="soak") as folder:
+        root = Path(folder)
+        cellway = Cellway(root / "policies", root / "state", reserve_block(), ("--no-envoy",))
+        (root / "policies").mkdir()
+        write_world(root / "policies", _ROUTES)
+        try:
+            first = _ready(cellway)
+            cellway.kill()
+            again = _ready(cellway)
+            _until_kept(root / "state")
+            cellway.kill()
+            shutil.move(root / "policies", root / "away")
+            saved = _ready(cellway)
+        finally:
+            cellway.close()
+    measured = (
+        f"{_ROUTES:,} routes: ready after {first:.1f} s, after a kill {again:.1f} s, without the folder {saved:.1f} s"
+    )
+    return Row("G18 starts", measured, max(first, again) <= 3 and saved <= 2)
+
+
+def _ready(cellway: Cellway) -> float:
+    began = time.monotonic()
+    cellway.start(wait=False)
+    cellway.until_up()
+    while httpx.get(f"{cellway.admin}/readyz", timeout=30).status_code != 200:
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def _until_kept(state: Path) -> None:
+    index = state / "in-force" / "in-force.json"
+    while not index.exists() or index.read_text(encoding="utf-8").count(".yaml") < _ROUTES // 100:
+        time.sleep(0.05)
