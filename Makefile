@@ -84,10 +84,6 @@ lint: setup ## Style, types and the rules between rooms
 pytest: setup ## Only the tests
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(TESTS)
 
-.PHONY: soak
-soak: setup ## Envoys without a server for a minute under load, then with one again (CELLWAY_SOAK_SECONDS=600: longer)
-	@CELLWAY_SOAK_SECONDS=$${CELLWAY_SOAK_SECONDS:-60} $(BIN)/python -m pytest -q tests/e2e/test_identity.py -k restarted_server
-
 .PHONY: fuzz
 fuzz: setup ## Ten minutes of made-up bytes for each target (FUZZ_SECONDS=60: less); what breaks one stays in fuzz/found
 	@$(BIN)/python $(INSTALL) --require-hashes -r fuzz.lock
@@ -101,6 +97,7 @@ bench: setup ## Measure: what an edit costs, what a load costs
 .PHONY: soak
 soak: setup ## Goals that take long: edits, kills and faults under load, odd policies (SOAK_SECONDS=60: less of each)
 	@$(BIN)/python -m bench.soak --seconds $(SOAK_SECONDS)
+	@CELLWAY_SOAK_SECONDS=60 $(BIN)/python -m pytest -q tests/e2e/test_identity.py -k restarted_server
 
 .PHONY: format
 format: setup ## Rewrite the code in the one style

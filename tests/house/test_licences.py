@@ -26,7 +26,7 @@ def installed_with(name: str, seen: set[str]) -> Iterator[metadata.Distribution]
 
 def licence(distribution: metadata.Distribution) -> str:
     about = distribution.metadata
-    named = [value for key in ("License-Expression", "License") if (value := about.get(key))]
+    named = [value for key in ("License-Expression", "License") for value in about.get_all(key) or ()]
     return " ".join([*named, *(one for one in about.get_all("Classifier") or () if one.startswith("License ::"))])
 
 
