@@ -49,6 +49,7 @@ def test_the_lists_are_those_of_the_kinds() -> None:
     assert set(KNOWN) == {
         *("BackendTrafficPolicy", "ClientTrafficPolicy", "SecurityPolicy", "HTTPRouteFilter", "Backend"),
         "EnvoyPatchPolicy",
+        "EnvoyProxy",
     }
     assert {kind: len(fields) > 12 for kind, fields in KNOWN.items()} == dict.fromkeys(KNOWN, True)
 
