@@ -57,6 +57,7 @@ CARRIERS = {
         ("ClientTrafficPolicy", "grpc"),
         ("ClientTrafficPolicy", "path"),
         ("ClientTrafficPolicy", "scheme"),
+        ("ClientTrafficPolicy", "onInvalidMessage"),
     ],
     "backend-tls.md": [("BackendTLSPolicy", "validation")],
     "api-keys.md": [("SecurityPolicy", "apiKeyAuth")],

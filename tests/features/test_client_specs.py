@@ -155,6 +155,7 @@ SAMPLES: dict[str, Any] = {
     "client_tls": asks(caCertificateRefs=CA),
 }
 PLAIN: dict[str, Any] = {
+    "client_messages": "TerminateStream",
     "client_grpc": ClientGrpcSpec.model_validate({"enableWeb": True}),
     "client_path": ClientPathSpec.model_validate({"escapedSlashesAction": "KeepUnchanged"}),
     "client_proxy_protocol": True,

@@ -202,8 +202,9 @@ def _port(state: GatewayState, listeners: list[ListenerState], tables: _Tables) 
             chains += _stream_chains(state, one, names, name, tables)
     tls, transport = family_of(spec.protocol) == "TLS", transport_of(spec.protocol)
     settings = tables.clients.ports[state.key, (spec.port, transport)]
+    addresses = state.addresses_of(spec.port)
     return Port(
-        name, state.addresses, spec.port, tuple(chains), tls, transport, state.delivery.listener_ttl, settings=settings
+        name, addresses, spec.port, tuple(chains), tls, transport, state.delivery.listener_ttl, settings=settings
     )
 
 

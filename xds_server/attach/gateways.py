@@ -17,6 +17,7 @@ from xds_server.attach.frontend import read_frontend
 from xds_server.attach.index import Index
 from xds_server.attach.listener_sets import SetState, read_sets
 from xds_server.attach.listeners import Entry, ListenerState, read_certificate, read_listeners
+from xds_server.attach.places import read_places
 from xds_server.attach.proxies import read_proxy
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
@@ -38,7 +39,7 @@ class GatewayState:
     """One Gateway that is ours. `problem` keeps all of it from being served; `notes` are further conditions.
 
     `edge` is what its annotations set for every listener, `proxy` what its EnvoyProxy does; `process` how its
-    Envoys are run.
+    Envoys are run; `places` are the addresses of ports that have their own.
     """
 
     item: Object
@@ -53,11 +54,16 @@ class GatewayState:
     edge: tuple[Setting, ...] = ()
     proxy: tuple[Setting, ...] = ()
     process: Process | None = Process()  # noqa: RUF009 - frozen
+    places: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
         """The Gateway's identity."""
         return self.item.key
+
+    def addresses_of(self, port: int) -> tuple[str, ...]:
+        """Where a port listens: on an address of its own, else on those of the Gateway."""
+        return (self.places[port],) if port in self.places else self.addresses
 
     def listeners_of(self, owner: Key) -> tuple[ListenerState, ...]:
         """Its own listeners, or those that a ListenerSet adds."""
@@ -101,6 +107,10 @@ def _read(
     if proxy.problem:
         notes.problem = Condition("Accepted", False, "InvalidParameters", proxy.problem)
     addresses = _addresses(item, item.spec, given, notes, problems)
+    places, misplaced = read_places(item, {one.spec.port for one in entries})
+    if misplaced is not None:
+        problems.append(misplaced)
+        notes.problem = notes.problem or Condition("Accepted", False, "UnsupportedValue", misplaced.message)
     frontend = read_frontend(item, item.spec, index, problems)
     if frontend.insecure:
         message = "clients whom nobody vouches for are let in: AllowInsecureFallback"
@@ -126,6 +136,7 @@ def _read(
         edge=edge,
         proxy=proxy.settings,
         process=proxy.process,
+        places=places,
     )
 
 

@@ -25,14 +25,15 @@ def dns_port(
     for one in state.listeners:
         names.update(hosts.get((state.key, one.number), ()) if one.problem is None else ())
     problem = None
-    if any(ipaddress.ip_address(one).is_unspecified for one in state.addresses):
+    addresses = state.addresses_of(listener.spec.port)
+    if any(ipaddress.ip_address(one).is_unspecified for one in addresses):
         own = listener.owner.key == state.key
         path: Path = ("listeners", listener.number, "protocol") if own else ("listeners",)
         reason = "a DNS listener answers with its Gateway's addresses: give the Gateway spec.addresses"
         problem, names = listener.owner.diagnose("A103", *path, reason=reason), set()
     port = Port(
         name=f"{state.key.namespace}/{state.key.name}/dns-{listener.spec.port}",
-        addresses=state.addresses,
+        addresses=addresses,
         port=listener.spec.port,
         chains=(),
         transport="udp",

@@ -30,6 +30,7 @@ from xds_server.features.client_health_check import CLIENT_HEALTH_CHECK
 from xds_server.features.client_http1 import CLIENT_HTTP1
 from xds_server.features.client_http2 import CLIENT_HTTP2
 from xds_server.features.client_keepalive import CLIENT_KEEPALIVE
+from xds_server.features.client_messages import CLIENT_MESSAGES
 from xds_server.features.client_path import CLIENT_PATH
 from xds_server.features.client_protocol import CLIENT_PROTOCOL
 from xds_server.features.client_proxy_protocol import CLIENT_PROXY_PROTOCOL
@@ -145,6 +146,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     CLIENT_SCHEME,
     CLIENT_HTTP1,
     CLIENT_HTTP2,
+    CLIENT_MESSAGES,
     HTTP3,
     ACCESS_LOG,
     TRACING,

@@ -21,18 +21,31 @@ from xds_server.envoy_api.xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds_server.envoy_api.xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds_server.features.contract import Context, Feature, enable, pack
 from xds_server.features.parts.patterns import check_regex
-from xds_server.features.parts.predicates import Predicate, all_of, any_of, method_is, peer_fits, peer_is
-from xds_server.spec import HttpMethod, Spec, Text
+from xds_server.features.parts.predicates import (
+    Predicate,
+    all_of,
+    any_of,
+    header_exists,
+    method_is,
+    none_of,
+    peer_fits,
+    peer_is,
+)
+from xds_server.spec import HeaderName, HttpMethod, Spec, Text
 
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=r"^[a-z][a-z0-9+.-]*://[^\s,]+$")]
 
 
 class PeerRuleSpec(Spec):
-    """Peers by URI or by an expression for all of it, and the methods that they may use (none: every method)."""
+    """Peers by URI or by an expression for all of it, and the methods that they may use (none: every method).
+
+    A request with one of the headers `withoutHeaders` is not let in by this rule.
+    """
 
     uris: Annotated[tuple[Uri, ...], Field(max_length=1024)] = ()
     pattern: Annotated[Text, Field(min_length=1, max_length=1024)] | None = None
     methods: Annotated[tuple[HttpMethod, ...], Field(max_length=16)] = ()
+    without_headers: Annotated[tuple[HeaderName, ...], Field(max_length=16)] = ()
 
 
 class PeersSpec(Spec):
@@ -43,11 +56,12 @@ class PeersSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class PeerRule:
-    """Whole URIs, an expression for whole URIs (empty: none), methods (empty: all)."""
+    """Whole URIs, an expression for whole URIs (empty: none), methods (empty: all), headers that may not be there."""
 
     uris: tuple[str, ...]
     pattern: str = ""
     methods: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,9 @@ class PeersFeature(Feature[PeersSpec, Peers]):
                 good = check_regex(context, rule.pattern, "allow", number, "pattern") and good
         if not good:
             return None
-        return Peers(tuple(PeerRule(rule.uris, rule.pattern or "", rule.methods) for rule in spec.allow))
+        return Peers(
+            tuple(PeerRule(one.uris, one.pattern or "", one.methods, one.without_headers) for one in spec.allow)
+        )
 
     def believes_certificates(self, value: Peers) -> bool:
         """URIs in certificates are all that counts. Without rules nobody passes, whatever they say."""
@@ -102,7 +118,8 @@ def _matcher(value: Peers) -> Matcher:
 
 def _predicate(rule: PeerRule) -> Predicate:
     names = [peer_is(uri) for uri in rule.uris] + ([peer_fits(rule.pattern)] if rule.pattern else [])
-    return all_of([any_of(names), *([method_is(rule.methods)] if rule.methods else [])])
+    asked = [any_of(names), *([method_is(rule.methods)] if rule.methods else [])]
+    return all_of([*asked, *(none_of(header_exists(name)) for name in rule.without)])
 
 
 def _action(name: str, *, allow: bool) -> TypedExtensionConfig:

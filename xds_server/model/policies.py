@@ -225,6 +225,7 @@ class ClientTrafficPolicySpec(Targets):
     health_check: ClientHealthCheckSpec | None = None
     scheme: Literal["Preserve", "MatchBackend"] | None = None
     peer_header: HeaderName | None = None
+    on_invalid_message: Literal["TerminateConnection", "TerminateStream"] | None = None
 
     def conflicts(self) -> tuple[tuple[Path, str], ...]:
         """Where fields do not fit each other, and why."""

@@ -71,6 +71,11 @@ def header_is(name: str, values: Iterable[str]) -> Predicate:
     return any_of(_header(name, StringMatcher(exact=value)) for value in values)
 
 
+def header_exists(name: str) -> Predicate:
+    """A header is there, whatever its value."""
+    return _header(name, StringMatcher(safe_regex=_regex("(?s).*")))
+
+
 def method_is(methods: Iterable[str]) -> Predicate:
     """The method is one of these."""
     return header_is(":method", methods)
