@@ -213,7 +213,7 @@ def _compile(
 def _called(gateway: graph.Gateway, lowered: Lowered) -> graph.Gateway:
     """A gateway under the name that its Envoys ask by: that of a cell has its stage in it."""
     names = lowered.gateways.get(gateway.key)
-    return replace(gateway, called=names[0], groups=(names[1],)) if names else gateway
+    return replace(gateway, called=names[0], groups=(names[1],) if names[1] else ()) if names else gateway
 
 
 def _snapshots(

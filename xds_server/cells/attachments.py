@@ -68,6 +68,12 @@ def sections_of(target: TargetRef, namespace: str, lowering: Lowering) -> list[s
     return [key.name if section is None else section]
 
 
+def _of_sidecar(target: TargetRef, namespace: str, lowering: Lowering) -> str:
+    """The sidecar whose Gateway or route a target is: no section, so that nothing is attached to it. Empty: none."""
+    key = Key(target.group, target.kind, namespace, target.name)
+    return lowering.output.sidecars.get(key, "")
+
+
 def take_policies(objects: Iterable[Object], lowering: Lowering) -> tuple[list[Object], Attached]:
     """Sort policies into those of cells and the rest; a policy with targets of both is split."""
     rest, attached = [], Attached()

@@ -32,7 +32,10 @@ Chains = Mapping[str, tuple[Object, ...] | None]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A cell in the stage, with its class chain (weakest first) and its binding. `reserved`: hosts it may not have."""
+    """A cell in the stage, with its class chain (weakest first) and its binding. `reserved`: hosts it may not have.
+
+    `domain` is the trust domain of the stage.
+    """
 
     item: Object
     spec: CellSpec
@@ -40,6 +43,13 @@ class Bound:
     bound: CellBindingSpec
     classes: tuple[Object, ...]
     reserved: frozenset[str] = frozenset()
+    domain: str = ""
+
+    @property
+    def sidecars(self) -> tuple[str, ...]:
+        """The components that have a sidecar in the stage."""
+        names = dict.fromkeys(one.name for one in self.spec.components)
+        return tuple(name for name in names if name in self.bound.sidecars)
 
     @property
     def name(self) -> str:
@@ -135,7 +145,8 @@ def bind(
             item = cells[spec.cell]
             assert isinstance(item.spec, CellSpec)
             reserved = _reserved(binding, item.spec, spec, production, problems)
-            bound[spec.cell] = Bound(item, item.spec, binding, spec, chain, reserved)
+            domain = asked.organization.domain_of(asked.stage)
+            bound[spec.cell] = Bound(item, item.spec, binding, spec, chain, reserved, domain)
             _check_endpoints(bound[spec.cell], problems)
     return bound
 

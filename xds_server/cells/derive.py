@@ -42,7 +42,8 @@ class Output:
     """What the room makes: derived objects by identity, diagnostics, and which written object became which.
 
     `routes` are the derived routes that a section of a cell stands for, where they are more than one or not HTTPRoutes;
-    of these, `tunnels` end the tunnels that components open, and `streams` lead bytes to a host and a port.
+    of these, `tunnels` end the tunnels that components open, and `streams` lead bytes to a host and a port. `sidecars` are
+    the Gateways and routes of sidecars, each with what it would be called if it were a section.
     """
 
     objects: dict[Key, Object] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Output:
     routes: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
     tunnels: set[Key] = field(default_factory=set)
     streams: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    sidecars: dict[Key, str] = field(default_factory=dict)
 
     def add(
         self,

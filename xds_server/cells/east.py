@@ -9,34 +9,35 @@ gateway.
 from __future__ import annotations
 
 from xds_server.cells.derive import Output
-from xds_server.cells.exits import add_catch_all, add_exit, free_hosts, refusal
-from xds_server.cells.identities import AUTHORITY, add_identity, gateway_identity, identity_name
-from xds_server.cells.ingress import INTERNAL, Json, add_gateway, backend_ref, strip_headers
+from xds_server.cells.exits import add_catch_all, add_exit, free_hosts, listeners_of, refusal, tell_components
+from xds_server.cells.identities import add_identity, add_trust, client_certificate, gateway_identity
+from xds_server.cells.ingress import INTERNAL, add_gateway, backend_ref, strip_headers, without
 from xds_server.cells.plan import Bound, Plan
 from xds_server.cells.sections import Exit, Sections, logical_names
-from xds_server.types import ENVOY_GATEWAY_GROUP
 
 
 def add_east(sections: Sections, plan: Plan, output: Output) -> None:
     """The east gateway, a route for every dependency on a cell, and the refusal of everything else."""
     cell = sections.cell
     add_identity(cell, "east", plan, output)
-    shown = {"backend": {"clientCertificateRef": {"kind": "Secret", "name": identity_name(cell, "east")}}}
     ports = cell.bound.ports
-    listeners: list[Json] = [{"name": "http", "protocol": "HTTP", "port": ports.east}]
+    listeners = listeners_of(sections, "east", (ports.east, ports.east_sidecars))
     listeners.append({"name": "dns", "protocol": "cellway.dev/DNS", "port": ports.dns})
-    add_gateway(cell, "east", listeners, output, tls=shown)
-    strip_headers(cell, "east", output, INTERNAL, ())
-    add_catch_all(cell, "east", "undeclared-dependency", output)
+    add_gateway(cell, "east", listeners, output, tls={"backend": client_certificate(cell, "east")})
+    strip_headers(cell, "east", output, without(INTERNAL))
+    if cell.sidecars:
+        tell_components(cell, "east", output, without(INTERNAL))
+    add_catch_all(sections, "east", "undeclared-dependency", output)
     taken: dict[str, str] = {}
     for one in sections.exits:
         if one.direction == "east":
-            hosts = free_hosts(cell, one, _east_hosts(one, plan), taken, output)
+            hosts = free_hosts(cell, one, east_hosts(one, plan), taken, output)
             if hosts:
-                _add_dependency(cell, one, hosts, plan, output)
+                _add_dependency(sections, one, hosts, plan, output)
 
 
-def _east_hosts(one: Exit, plan: Plan) -> list[str]:
+def east_hosts(one: Exit, plan: Plan) -> list[str]:
+    """The names by which a dependency on a cell is asked for."""
     domain, dependency = plan.organization.logical_domain, one.dependency
     assert dependency.component is not None
     if one.provider is not None:
@@ -45,15 +46,17 @@ def _east_hosts(one: Exit, plan: Plan) -> list[str]:
     return [f"{dependency.endpoint or 'http'}.{short}", short]
 
 
-def _add_dependency(cell: Bound, one: Exit, hosts: list[str], plan: Plan, output: Output) -> None:
+def _add_dependency(sections: Sections, one: Exit, hosts: list[str], plan: Plan, output: Output) -> None:
+    cell = sections.cell
     if one.refusal or one.provider is None:
-        add_exit(cell, one.route, hosts, [refusal(cell, one.refusal, output)], one, output)
+        add_exit(sections, one.route, hosts, [refusal(cell, one.refusal, output)], one, output)
         return
     provider = one.provider
     name = f"east|{provider.name}.{one.dependency.component}.{one.endpoint}"
     west = {"ip": {"address": provider.address("west"), "port": provider.bound.ports.west}}
     output.add("Backend", cell.name, name, {"endpoints": [west]}, (cell.item, provider.binding))
-    _add_trust(cell, provider, name, hosts[-1], plan, output)
+    uri = gateway_identity(plan.trust_domain, provider.name, "west")
+    add_trust(cell, name, hosts[-1], uri, output, provider.item)
     forward = {"backendRefs": [backend_ref(name)]}
     refused = refusal(cell, "method-not-allowed", output)
     methods = _methods(one, cell)
@@ -61,20 +64,7 @@ def _add_dependency(cell: Bound, one: Exit, hosts: list[str], plan: Plan, output
         rules = [{**forward, "matches": [{"method": method} for method in methods]}, refused]
     else:
         rules = [forward, {**refused, "matches": [{"method": "CONNECT"}]}]
-    add_exit(cell, one.route, hosts, rules, one, output)
-
-
-def _add_trust(cell: Bound, provider: Bound, backend: str, name: str, plan: Plan, output: Output) -> None:
-    """TLS to another cell: its authority is the stage's, and its name that of its west gateway."""
-    uri = gateway_identity(plan.trust_domain, provider.name, "west")
-    validation: Json = {
-        "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": AUTHORITY}],
-        "hostname": name,
-        "subjectAltNames": [{"type": "URI", "uri": uri}],
-    }
-    target = {"group": ENVOY_GATEWAY_GROUP, "kind": "Backend", "name": backend}
-    spec = {"targetRefs": [target], "validation": validation}
-    output.add("BackendTLSPolicy", cell.name, backend, spec, (cell.item, provider.item))
+    add_exit(sections, one.route, hosts, rules, one, output)
 
 
 def _methods(one: Exit, cell: Bound) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import base64
 import datetime
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,7 +29,7 @@ from xds_server.cells.plan import Plan
 from xds_server.diagnostics import Positions
 from xds_server.model.cell_kinds import CellBindingSpec, OrganizationSpec
 from xds_server.model.object import Object
-from xds_server.types import CORE_GROUP, Key, Secret
+from xds_server.types import CORE_GROUP, ENVOY_GATEWAY_GROUP, Key, Secret
 
 AUTHORITY = "cell-authority"
 """The ConfigMap of a cell with the authority of its stage."""
@@ -40,6 +41,16 @@ def gateway_identity(trust_domain: str, cell: str, direction: str) -> str:
     return f"spiffe://{trust_domain}/cell/{cell}/gw/{direction}"
 
 
+def component_identity(trust_domain: str, cell: str, component: str) -> str:
+    """The name of a component of a cell that has a sidecar."""
+    return f"spiffe://{trust_domain}/cell/{cell}/component/{component}"
+
+
+def sidecar_of(component: str) -> str:
+    """What stands for a sidecar where a gateway of a cell has its direction."""
+    return f"component-{component}"
+
+
 _CELL = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -49,7 +60,10 @@ def operator_identity(trust_domain: str, name: str) -> str:
 
 
 def wanted_identities(objects: Iterable[Object]) -> dict[str, tuple[str, ...]]:
-    """The names that certificates are needed for, by trust domain: those of all cells that are bound in its stage."""
+    """The names that certificates are needed for, by trust domain: those of all cells that are bound in its stage.
+
+    North and south speak TLS inside the cell where there are sidecars, and need names there.
+    """
     objects = tuple(objects)
     organizations = [item.spec for item in objects if isinstance(item.spec, OrganizationSpec)]
     found: dict[str, dict[str, None]] = {}
@@ -60,9 +74,14 @@ def wanted_identities(objects: Iterable[Object]) -> dict[str, tuple[str, ...]]:
             for stage in organization.stages:
                 if stage.name == item.spec.stage:
                     domain = organization.domain_of(stage)
-                    names = (gateway_identity(domain, item.spec.cell, one) for one in ("west", "east"))
-                    found.setdefault(domain, {}).update(dict.fromkeys(names))
+                    found.setdefault(domain, {}).update(dict.fromkeys(_names(domain, item.spec)))
     return {domain: tuple(sorted(names)) for domain, names in sorted(found.items())}
+
+
+def _names(domain: str, bound: CellBindingSpec) -> Iterator[str]:
+    inside = ("north", "south") if bound.sidecars else ()
+    yield from (gateway_identity(domain, bound.cell, one) for one in ("west", "east", *inside))
+    yield from (component_identity(domain, bound.cell, one) for one in bound.sidecars)
 
 
 def identity_name(cell: Bound, direction: str) -> str:
@@ -70,15 +89,52 @@ def identity_name(cell: Bound, direction: str) -> str:
     return f"{cell.name}-{direction}-identity"
 
 
-def identity_keys(cell: str) -> tuple[Key, ...]:
+def identity_keys(cell: str, components: Iterable[str]) -> tuple[Key, ...]:
     """What a cell's certificates and their authority are kept in."""
-    secrets = (Key(CORE_GROUP, "Secret", cell, f"{cell}-{one}-identity") for one in ("west", "east"))
+    whose = ("north", "west", "east", "south", *(sidecar_of(one) for one in components))
+    secrets = (Key(CORE_GROUP, "Secret", cell, f"{cell}-{one}-identity") for one in whose)
     return (*secrets, Key(CORE_GROUP, "ConfigMap", cell, AUTHORITY))
 
 
-def add_identity(cell: Bound, direction: str, plan: Plan, output: Output) -> None:
-    """The certificate of one gateway, and the authority that it trusts; nothing where there is none."""
-    authority, name = plan.authority, gateway_identity(plan.trust_domain, cell.name, direction)
+def client_certificate(cell: Bound, direction: str) -> dict[str, Any]:
+    """What a gateway shows to those that it reaches over TLS: `tls.backend` of its Gateway."""
+    return {"clientCertificateRef": {"kind": "Secret", "name": identity_name(cell, direction)}}
+
+
+def server_certificate(cell: Bound, direction: str) -> dict[str, Any]:
+    """What a gateway shows to those that reach it over TLS: `tls` of its listener."""
+    return {"certificateRefs": [{"kind": "Secret", "name": identity_name(cell, direction)}]}
+
+
+def callers_inside(cell: Bound, who: str) -> dict[str, Any]:
+    """Whom a listener lets finish a handshake: owners of certificates of the cell itself whose name fits `who`."""
+    pattern = f"spiffe://{re.escape(cell.domain)}/cell/{re.escape(cell.name)}/{who}"
+    names = {"uris": [{"type": "RegularExpression", "value": pattern}]}
+    return {"clientValidation": {"caCertificateRefs": [_authority()], "subjectAltNames": names}}
+
+
+def add_trust(cell: Bound, backend: str, host: str, uri: str, output: Output, *made_from: Object) -> None:
+    """TLS to a backend inside the stage: its authority is the stage's, and its name exactly this one."""
+    validation = {
+        "caCertificateRefs": [_authority()],
+        "hostname": host,
+        "subjectAltNames": [{"type": "URI", "uri": uri}],
+    }
+    target = {"group": ENVOY_GATEWAY_GROUP, "kind": "Backend", "name": backend}
+    spec = {"targetRefs": [target], "validation": validation}
+    output.add("BackendTLSPolicy", cell.name, backend, spec, (cell.item, *made_from))
+
+
+def _authority() -> dict[str, str]:
+    return {"group": "", "kind": "ConfigMap", "name": AUTHORITY}
+
+
+def add_identity(cell: Bound, direction: str, plan: Plan, output: Output, component: str = "") -> None:
+    """The certificate of one gateway, or of a component, and the authority that it trusts; nothing where there is none."""
+    authority, domain = plan.authority, plan.trust_domain
+    name = gateway_identity(domain, cell.name, direction)
+    if component:
+        name, direction = component_identity(domain, cell.name, component), sidecar_of(component)
     leaf = _placeholder(name) if authority is None else authority.leaves.get(name)
     certificates = _placeholder(plan.trust_domain).chain.decode() if authority is None else authority.certificates
     if leaf is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from xds_server.cells.bindings import Bound, hosts_of
 from xds_server.cells.derive import VERSIONS, Output, origins_of
+from xds_server.cells.identities import add_identity, add_trust, client_certificate, component_identity
 from xds_server.cells.merge import Layer, merge_layers, piece
 from xds_server.cells.origins import SectionSettings, trace
 from xds_server.cells.plan import Plan
@@ -38,6 +39,16 @@ def filter_ref(name: str) -> Json:
     """A rule's filter that answers with a derived HTTPRouteFilter."""
     ref = {"group": ENVOY_GATEWAY_GROUP, "kind": "HTTPRouteFilter", "name": name}
     return {"type": "ExtensionRef", "extensionRef": ref}
+
+
+def add_guard(cell: Bound, name: str, allow: list[Json], output: Output) -> None:
+    """A filter that lets in peers whom one of these rules names."""
+    output.add("HTTPRouteFilter", cell.name, name, {"peers": {"allow": allow}}, (cell.item,))
+
+
+def guarded(rules: list[Json], name: str) -> list[Json]:
+    """Rules that only those pass whom a filter lets in. It stands last in each, and is asked first all the same."""
+    return [{**rule, "filters": [*rule.get("filters", ()), filter_ref(name)]} for rule in rules]
 
 
 def backend_ref(name: str, weight: int = 1) -> Json:
@@ -74,16 +85,17 @@ def add_gateway(
     output.parse(document, Positions(start), origins_of((cell.binding, cell.item)))
 
 
-def strip_headers(
-    cell: Bound, direction: str, output: Output, prefixes: tuple[str, ...], names: tuple[str, ...], peer: str = ""
-) -> None:
+def without(prefixes: Iterable[str], names: Iterable[str] = ()) -> Json:
+    """Headers that go before anything looks at a request."""
+    early: Json = {"removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in prefixes]}
+    return {**early, **({"remove": list(names)} if names else {})}
+
+
+def strip_headers(cell: Bound, direction: str, output: Output, early: Json, peer: str = "") -> None:
     """Remove headers from every request to a gateway before anything looks at them; `peer` then says who the client is.
 
     Inside, a request keeps the id that the edge has given it.
     """
-    early: Json = {"removeOnMatch": [{"type": "Prefix", "value": prefix} for prefix in prefixes]}
-    if names:
-        early["remove"] = list(names)
     target = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": gateway_name(cell, direction)}
     spec: Json = {"targetRefs": [target], "headers": {"earlyRequestHeaders": early, "requestID": "PreserveOrGenerate"}}
     if peer:
@@ -107,6 +119,9 @@ def add_backend(cell: Bound, direction: str, component: str, endpoint: str, outp
         entry: Json = {"ip": {"address": place.address, "port": place.port or spec.port}}
         endpoints.append(entry | ({"zone": place.zone} if place.zone else {}))
     output.add("Backend", cell.name, name, {"endpoints": endpoints}, (cell.item, cell.binding))
+    if component in cell.sidecars:
+        uri = component_identity(cell.domain, cell.name, component)
+        add_trust(cell, name, f"{component}.{cell.name}", uri, output, cell.binding)
     return name
 
 
@@ -167,7 +182,10 @@ def add_north(sections: Sections, plan: Plan, taken: dict[tuple[str, str], str],
     if certificate:
         _redirect_to_https(cell, settings.get("redirect", _REDIRECT), output)
     _guard_headers(cell, settings, output, strict=bool(certificate))
-    add_gateway(cell, "north", listeners, output, _edge(plan))
+    if cell.sidecars:
+        add_identity(cell, "north", plan, output)
+    shown = {"backend": client_certificate(cell, "north")} if cell.sidecars else None
+    add_gateway(cell, "north", listeners, output, _edge(plan), shown)
     hosts = north_hosts(cell)
     for door in sections.doors:
         if door.direction == "north":

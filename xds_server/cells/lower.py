@@ -12,19 +12,21 @@ from dataclasses import dataclass, field, replace
 from xds_server.cells.attachments import add_policies, overridden_fields, policy_statuses, take_policies
 from xds_server.cells.authority import Authorities, Authority
 from xds_server.cells.classes import check_classes
+from xds_server.cells.components import add_inbound, add_sidecars
 from xds_server.cells.derive import Output
 from xds_server.cells.east import add_east
-from xds_server.cells.identities import identity_keys
+from xds_server.cells.identities import identity_keys, sidecar_of
 from xds_server.cells.ingress import add_north, tls_settings
 from xds_server.cells.logs import log_gateways
 from xds_server.cells.lowering import Lowering
-from xds_server.cells.names import check_names
+from xds_server.cells.names import check_names, component_names
 from xds_server.cells.origins import SectionSettings
 from xds_server.cells.plan import Plan, make_plan
 from xds_server.cells.providers import fill_providers
 from xds_server.cells.releases import NO_RELEASES, Releases
 from xds_server.cells.routes import take_routes
 from xds_server.cells.sections import Sections, check_overrides, read_sections
+from xds_server.cells.sidecars import check_sidecars
 from xds_server.cells.south import add_south
 from xds_server.cells.statuses import cell_statuses, exits_of
 from xds_server.cells.west import add_west
@@ -51,7 +53,10 @@ class Lowered:
     settings: tuple[SectionSettings, ...] = ()
     stage: str = ""
     gateways: Mapping[Key, tuple[str, str]] = field(default_factory=dict)
-    """What the Envoys of each derived Gateway ask by, and what those that serve all Gateways of its cell ask by."""
+    """What the Envoys of each derived Gateway ask by, and what those that serve all Gateways of its cell ask by.
+
+    The latter is empty for sidecars.
+    """
     plan: Plan | None = None
     sections: tuple[Sections, ...] = ()
     releases: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +95,8 @@ def lower_cells(
     written = frozenset(item.key for item in others if item.key not in output.objects)
     lowering = Lowering(plan, sections, written, output, {item.key: item for item in others}, paths)
     others = take_routes(others, lowering)
+    for one in sections.values():
+        add_inbound(one, plan, output)
     others, attached = take_policies(others, lowering)
     for one in sections.values():
         add_policies(one, lowering.added.get(one.cell.name, ()), attached, output)
@@ -108,11 +115,21 @@ def lower_cells(
 
 
 def _gateway_names(sections: Mapping[str, Sections], plan: Plan) -> dict[Key, tuple[str, str]]:
-    return {
+    gateways = {
         Key(GATEWAY_GROUP, "Gateway", cell, f"{cell}-{direction}"): (plan.gateway(cell, direction), plan.gateway(cell))
         for cell, one in sections.items()
         for direction in one.directions()
     }
+    # A sidecar runs beside its component: no Envoy that serves a cell's gateways has anything of it.
+    sidecars = {
+        Key(GATEWAY_GROUP, "Gateway", cell, f"{cell}-{sidecar_of(component)}"): (
+            plan.gateway(cell, f"component/{component}"),
+            "",
+        )
+        for cell, one in sections.items()
+        for component in one.cell.sidecars
+    }
+    return gateways | sidecars
 
 
 def _vouched(plan: Plan, objects: Iterable[Object], authorities: Authorities | None, output: Output) -> Plan:
@@ -149,6 +166,7 @@ def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) 
             add_east(one, plan, output)
         if "south" in directions:
             add_south(one, plan, output)
+        add_sidecars(one, plan, output)
     return taken
 
 
@@ -163,6 +181,7 @@ def _check_declared(sections: Mapping[str, Sections], plan: Plan, output: Output
                 output.problems.append(cell.diagnose("C103", *one.path, hint=one.hint, **words))
         if name in sections:
             output.problems.extend(check_overrides(sections[name]))
+            output.problems.extend(check_sidecars(sections[name]))
 
 
 def _off_gateways(item: Object, output: Output) -> Object | None:
@@ -190,7 +209,7 @@ def _without_derived(others: list[Object], plan: Plan, output: Output) -> list[O
 
     Those of certificates are taken even while there are none.
     """
-    reserved = {key for cell in plan.declared for key in identity_keys(cell)}
+    reserved = {key for name, cell in plan.declared.items() for key in identity_keys(name, component_names(cell))}
     kept = []
     for item in others:
         if item.key in output.objects or item.key in reserved:

@@ -36,6 +36,12 @@ def first_of_name(items: Iterable[Some]) -> Iterator[tuple[int, Some]]:
             yield number, item
 
 
+def component_names(cell: Object) -> list[str]:
+    """The components of a cell as written."""
+    assert isinstance(cell.spec, CellSpec)
+    return [one.name for one in cell.spec.components]
+
+
 def check_names(cell: Object, spec: CellSpec) -> Iterator[Diagnostic]:
     """What `first_of_name` leaves out of a cell."""
     yield from _check(cell, "component", spec.components, ("components",))

@@ -11,14 +11,15 @@ from dataclasses import replace
 from typing import Any
 
 from xds_server.cells.derive import VERSIONS
-from xds_server.cells.ingress import parent_refs
+from xds_server.cells.identities import sidecar_of
+from xds_server.cells.ingress import guarded, parent_refs
 from xds_server.cells.leads import with_endpoints
 from xds_server.cells.lowering import Lowering
 from xds_server.cells.merge import Layer, merge_layers
 from xds_server.cells.plan import Plan, close
 from xds_server.cells.public import fit_hosts
 from xds_server.cells.sections import Added, Door, Sections
-from xds_server.cells.west import ANY_CELL, guarded, west_hosts
+from xds_server.cells.west import ANY_CELL, west_hosts
 from xds_server.diagnostics import Positions
 from xds_server.model.cell_kinds import Direction
 from xds_server.model.gateway_api import HttpRouteSpec, ParentRef
@@ -94,6 +95,9 @@ def _section(ref: ParentRef, item: Object, lowering: Lowering) -> tuple[str, str
     for direction in ("north", "west", "east", "south"):
         if ref.name == f"{namespace}-{direction}":
             return namespace, direction
+    for component in lowering.sections[namespace].cell.sidecars if namespace in lowering.sections else ():
+        if ref.name == f"{namespace}-{sidecar_of(component)}":
+            return namespace, sidecar_of(component)
     alias = lowering.plan.organization.gateway_aliases.get(ref.name)
     return (namespace, alias) if alias else None
 

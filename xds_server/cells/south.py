@@ -10,8 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from xds_server.cells.derive import Output
-from xds_server.cells.exits import add_catch_all, add_exit, add_route, free_hosts, refusal, refuse
+from xds_server.cells.exits import (
+    add_catch_all,
+    add_exit,
+    add_plain_exit,
+    add_route,
+    free_hosts,
+    listeners_of,
+    refusal,
+    refuse,
+    tell_components,
+)
 from xds_server.cells.externals import Outside, add_place, credential_of, outside_of, override_problem
+from xds_server.cells.identities import add_identity
 from xds_server.cells.ingress import (
     Json,
     add_gateway,
@@ -20,6 +31,7 @@ from xds_server.cells.ingress import (
     gateway_name,
     split_matches,
     strip_headers,
+    without,
 )
 from xds_server.cells.plan import Bound, Plan
 from xds_server.cells.sections import Exit, Sections
@@ -38,23 +50,31 @@ _ANY_HOST = "[^:]*"
 class _South:
     """The gateway while it is made: whose each of its `hosts` and `ports` is."""
 
-    cell: Bound
+    sections: Sections
     plan: Plan
     output: Output
     listeners: list[Json] = field(default_factory=list)
     hosts: dict[str, str] = field(default_factory=dict)
     ports: dict[int, str] = field(default_factory=dict)
 
+    @property
+    def cell(self) -> Bound:
+        """The cell."""
+        return self.sections.cell
+
 
 def add_south(sections: Sections, plan: Plan, output: Output) -> None:
     """The south gateway, routes for every external dependency, and the refusal of everything else."""
     cell = sections.cell
-    south = _South(cell, plan, output)
-    port = cell.bound.ports.south
-    south.listeners.append({"name": "http", "protocol": "HTTP", "port": port})
-    south.ports[port] = "requests"
-    strip_headers(cell, "south", output, _PREFIXES, _NAMES)
-    add_catch_all(cell, "south", "external-not-allowed", output)
+    south = _South(sections, plan, output)
+    ports = cell.bound.ports
+    south.listeners = listeners_of(sections, "south", (ports.south, ports.south_sidecars))
+    south.ports |= {one["port"]: "requests" for one in south.listeners}
+    strip_headers(cell, "south", output, without(_PREFIXES, _NAMES))
+    if cell.sidecars:
+        add_identity(cell, "south", plan, output)
+        tell_components(cell, "south", output, without(_PREFIXES, _NAMES))
+    add_catch_all(sections, "south", "external-not-allowed", output)
     _check_overrides(sections, output)
     for one in sections.exits:
         if one.direction == "south":
@@ -75,14 +95,14 @@ def _add_external(south: _South, one: Exit) -> None:
     logical = f"{one.dependency.external}.external.{south.plan.organization.logical_domain}"
     cell, output = south.cell, south.output
     if one.external is None:
-        add_exit(cell, one.route, [logical], [refusal(cell, one.refusal, output)], one, output)
+        add_exit(south.sections, one.route, [logical], [refusal(cell, one.refusal, output)], one, output)
         return
     outside = outside_of(cell, one.external)
     free = free_hosts(cell, one, [*outside.hosts, logical], south.hosts, output)
     reason = one.refusal or ("external-not-allowed" if override_problem(outside) else "")
     if not free or reason:
         if free:
-            add_exit(cell, one.route, free, [refusal(cell, reason, output)], one, output)
+            add_exit(south.sections, one.route, free, [refusal(cell, reason, output)], one, output)
         return
     _add_requests(south, one, outside, (free, logical))
     _add_passed_through(south, one, outside, free)
@@ -109,7 +129,7 @@ def _add_requests(south: _South, one: Exit, outside: Outside, names: tuple[list[
         closed = split_matches(refused, matches)
         everything = refusal(south.cell, "external-not-allowed", south.output)
         name = one.route if number == 0 else f"{one.route}.{number}"
-        add_exit(south.cell, name, mine, [*rules, *closed, everything], one, south.output)
+        add_exit(south.sections, name, mine, [*rules, *closed, everything], one, south.output)
 
 
 def _known_ports(cell: Bound, outside: Outside) -> dict[int, str]:
@@ -194,7 +214,7 @@ def _add_passed_through(south: _South, one: Exit, outside: Outside, free: list[s
             backend = add_place(outside, number, port, output)
             rules.append({"matches": [match], "backendRefs": [backend_ref(backend)]})
         if rules:
-            output.tunnels.add(add_exit(cell, f"{one.route}.tunnel{suffix}", [host], rules, one, output))
+            output.tunnels.add(add_plain_exit(cell, f"{one.route}.tunnel{suffix}", [host], rules, one, output))
         if named is not None and _listens(south, one, {"name": "tls"}, cell.bound.ports.south_tls, "SNI"):
             spec: Json = {
                 "parentRefs": [{"name": gateway_name(cell, "south"), "sectionName": "tls"}],

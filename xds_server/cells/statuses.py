@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from xds_server.cells.plan import Plan
 from xds_server.cells.sections import Exit, Sections, read_exits
+from xds_server.cells.sidecars import enforcement
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import CellSpec
 from xds_server.model.object import Object
@@ -54,9 +55,9 @@ def _cell_conditions(cell: Object, plan: Plan, sections: Mapping[str, Sections])
     else:
         bound = Condition("Bound", True, "Bound", known.cell.binding.name)
     conditions = [bound, _dependencies(exits)]
-    if any(one.dependency.from_ for one in exits):
-        message = "without sidecars a gateway cannot tell the components of its cell apart: `from` is not enforced"
-        conditions.append(Condition("Enforcement", True, "Cell", message))
+    told = known is not None and known.cell.sidecars
+    if known is not None and (told or any(one.dependency.from_ for one in exits)):
+        conditions.append(Condition("Enforcement", True, *enforcement(known)))
     return tuple(conditions)
 
 

@@ -2,7 +2,8 @@
 
 In: a cell's sections. Out: a derived Gateway, routes, backends, and filters that say who is let in. West is routed by
 logical names. It speaks TLS only, to peers whom the authority of the stage vouches for. Who a peer is stands in its certificate,
-never in a header; `x-cell-caller` is what west tells the component. It does not say why it refuses.
+never in a header; `x-cell-caller` is what west tells the component. What an east gateway says of its component is handed on
+in `x-cell-component`. West does not say why it refuses.
 """
 
 from __future__ import annotations
@@ -11,15 +12,23 @@ import re
 
 from xds_server.cells.bindings import Bound
 from xds_server.cells.derive import Output
-from xds_server.cells.identities import AUTHORITY, add_identity, gateway_identity, identity_name, operator_identity
+from xds_server.cells.exits import COMPONENT_HEADER
+from xds_server.cells.identities import (
+    AUTHORITY,
+    add_identity,
+    client_certificate,
+    gateway_identity,
+    operator_identity,
+    server_certificate,
+)
 from xds_server.cells.ingress import (
-    INTERNAL,
     Json,
     add_backend,
     add_gateway,
+    add_guard,
     backend_ref,
-    filter_ref,
     gateway_name,
+    guarded,
     strip_headers,
 )
 from xds_server.cells.plan import Plan
@@ -38,22 +47,37 @@ def add_west(sections: Sections, plan: Plan, output: Output) -> None:
         "name": "mtls",
         "protocol": "HTTPS",
         "port": cell.bound.ports.west,
-        "tls": {"certificateRefs": [{"kind": "Secret", "name": identity_name(cell, "west")}]},
+        "tls": server_certificate(cell, "west"),
         "allowedRoutes": {"kinds": [{"kind": "HTTPRoute"}]},  # no other kind of route could say who is let in
     }
     authority = {"group": "", "kind": "ConfigMap", "name": AUTHORITY}
     clients = {"default": {"validation": {"caCertificateRefs": [authority]}}}
-    add_gateway(cell, "west", [listener], output, tls={"frontend": clients})
-    strip_headers(cell, "west", output, INTERNAL, ("x-forwarded-client-cert",), CALLER_HEADER)
-    _add_filter(cell, ANY_CELL, [_any_cell(plan)], output)
+    shown = {"backend": client_certificate(cell, "west")} if cell.sidecars else {}
+    add_gateway(cell, "west", [listener], output, tls={"frontend": clients, **shown})
+    early = {
+        "remove": ["x-forwarded-client-cert"],
+        "removeOnMatch": [
+            {"type": "Prefix", "value": "x-user-"},
+            *({"type": "RegularExpression", "value": name} for name in _all_but("x-cell-", COMPONENT_HEADER)),
+        ],
+    }
+    strip_headers(cell, "west", output, early, CALLER_HEADER)
+    add_guard(cell, ANY_CELL, [_any_cell(plan)], output)
     for door in sections.doors:
         if door.direction == "west":
             _add_door(cell, door, plan, output)
 
 
+def _all_but(prefix: str, kept: str) -> list[str]:
+    """Expressions for all names with a prefix but one. One for all of them would be longer than Envoy takes."""
+    rest = kept.removeprefix(prefix)
+    others = [f"{prefix}{rest[:number]}([^{letter}].*)?" for number, letter in enumerate(rest)]
+    return [*others, f"{kept}.+"]
+
+
 def _add_door(cell: Bound, door: Door, plan: Plan, output: Output) -> None:
     backend = add_backend(cell, "west", door.component, door.endpoint.name, output)
-    _add_filter(cell, door.route, _allowed(door, plan), output)
+    add_guard(cell, door.route, _allowed(door, plan), output)
     rules: list[Json] = [{"backendRefs": [backend_ref(backend)]}]
     spec = {
         "parentRefs": [{"name": gateway_name(cell, "west")}],
@@ -61,10 +85,6 @@ def _add_door(cell: Bound, door: Door, plan: Plan, output: Output) -> None:
         "rules": guarded(rules, door.route),
     }
     output.add("HTTPRoute", cell.name, door.route, spec, (cell.item,), door.at)
-
-
-def _add_filter(cell: Bound, name: str, allow: list[Json], output: Output) -> None:
-    output.add("HTTPRouteFilter", cell.name, name, {"peers": {"allow": allow}}, (cell.item,))
 
 
 def _allowed(door: Door, plan: Plan) -> list[Json]:
@@ -75,9 +95,11 @@ def _allowed(door: Door, plan: Plan) -> list[Json]:
     if allow is None:
         return rules
     free = [one for one in allow.cells if one not in allow.methods]
-    people = [operator_identity(plan.trust_domain, one) for one in allow.operators]
-    if uris := [*(gateway_identity(plan.trust_domain, one, "east") for one in free), *people]:
+    if uris := [gateway_identity(plan.trust_domain, one, "east") for one in free]:
         rules.append({"uris": uris})
+    if people := [operator_identity(plan.trust_domain, one) for one in allow.operators]:
+        # Of a component only the gateway in front of it can tell.
+        rules.append({"uris": people, "withoutHeaders": [COMPONENT_HEADER]})
     for one, methods in allow.methods.items():
         rules.append({"uris": [gateway_identity(plan.trust_domain, one, "east")], "methods": list(methods)})
     return rules
@@ -90,8 +112,3 @@ def _any_cell(plan: Plan) -> Json:
 def west_hosts(cell: Bound, door: Door, plan: Plan) -> list[str]:
     """The logical names of an endpoint."""
     return logical_names(cell, door.component, door.endpoint.name, plan.organization.logical_domain)
-
-
-def guarded(rules: list[Json], name: str) -> list[Json]:
-    """Rules that only those pass whom a filter lets in. It stands last in each, and is asked first all the same."""
-    return [{**rule, "filters": [*rule.get("filters", ()), filter_ref(name)]} for rule in rules]

@@ -11,12 +11,19 @@ from xds_server.cli.options import DEFAULT_XDS, Xds
 from xds_server.cli.output import trouble
 
 
+def is_gateway(name: str) -> bool:
+    """Whether a gateway, all gateways of a cell, or a sidecar can have this name."""
+    parts = name.split("/")
+    return all(parts) and (2 <= len(parts) <= 4 or (len(parts) == 5 and parts[3] == "component"))
+
+
 def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     gateway: Annotated[
         str,
         typer.Argument(
             metavar="GATEWAY",
-            help="NAMESPACE/GATEWAY, or of a cell ORGANIZATION/STAGE/CELL/DIRECTION, or all of one: ORGANIZATION/STAGE/CELL.",
+            help="NAMESPACE/GATEWAY, or of a cell ORGANIZATION/STAGE/CELL/DIRECTION, or all of one: ORGANIZATION/STAGE/CELL, "
+            "or a sidecar: ORGANIZATION/STAGE/CELL/component/COMPONENT.",
         ),
     ],
     xds: Xds = DEFAULT_XDS,
@@ -41,9 +48,10 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
 
     from xds_server.supervise.bootstrap import Bootstrap, ClientTls, parse_address
 
-    if not 1 <= gateway.count("/") <= 3 or not all(gateway.split("/")):
+    if not is_gateway(gateway):
         trouble(
-            f"'{gateway}' is no NAMESPACE/GATEWAY, no ORGANIZATION/STAGE/CELL/DIRECTION and no ORGANIZATION/STAGE/CELL"
+            f"'{gateway}' is no NAMESPACE/GATEWAY, no ORGANIZATION/STAGE/CELL/DIRECTION, no ORGANIZATION/STAGE/CELL "
+            "and no ORGANIZATION/STAGE/CELL/component/COMPONENT"
         )
     try:
         addresses = parse_address(xds), parse_address(admin)

@@ -44,7 +44,9 @@ def _print_cells(items: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _row(item: Mapping[str, Any]) -> tuple[str, ...]:
-    gateways = ", ".join(one["direction"] for one in item["gateways"]) or "-"
+    directions = [one["direction"] for one in item["gateways"] if "component" not in one]
+    sidecars = [one["component"] for one in item["gateways"] if "component" in one]
+    gateways = ", ".join([*directions, *([f"sidecars of {', '.join(sidecars)}"] if sidecars else [])]) or "-"
     release = f"{item['release']}{_STATES[item['state']]}"
     return item["cell"], item["stage"], release, gateways, item["enforcement"], str(len(item["problems"]) or "-")
 

@@ -14,7 +14,9 @@ from xds_server.load.yaml import parse_documents
 from xds_server.serve.identity import Identities
 from xds_server.spec import Spec
 
-_Gateway = Annotated[str, StringConstraints(pattern=r"^[^/\s]+(/[^/\s]+){1,3}$")]
+_Gateway = Annotated[
+    str, StringConstraints(pattern=r"^[^/\s]+(/[^/\s]+){1,3}$|^[^/\s]+(/[^/\s]+){2}/component/[^/\s]+$")
+]
 _Stage = Annotated[str, StringConstraints(pattern=r"^[^/\s]+/[^/\s]+$")]
 _Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]+$")]
 

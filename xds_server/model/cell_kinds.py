@@ -6,6 +6,7 @@ kept as written here and get their type when `cells/` derives the policy that th
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -170,7 +171,11 @@ class EndpointAllow(Allow):
 
 
 class CellEndpoint(Spec):
-    """One endpoint of a component. `visibility` is a set: nothing (the cell alone), organization, public."""
+    """One endpoint of a component. `visibility` is a set: nothing (the cell alone), organization, public.
+
+    `from` names the components of the cell that call it; left out, all may. It is enforced where the component has a
+    sidecar.
+    """
 
     name: Label
     protocol: Literal["HTTP"] = "HTTP"
@@ -178,6 +183,7 @@ class CellEndpoint(Spec):
     base_path: PathPrefix = "/"
     visibility: tuple[Visibility, ...] = ()
     allow: EndpointAllow | None = None
+    from_: Annotated[tuple[Label, ...], Field(alias="from")] = ()
 
 
 class Component(Spec):
@@ -190,8 +196,8 @@ class Component(Spec):
 class Dependency(Spec):
     """Something outside the cell that its components call: an endpoint of another cell, or an external service.
 
-    `from` names the components that call it. Without sidecars a gateway cannot tell components of its cell
-    apart: the status of the cell says so.
+    `from` names the components that call it; left out, all may. Without sidecars a gateway cannot tell components of its
+    cell apart: the status of the cell says so.
     """
 
     name: Label
@@ -248,6 +254,23 @@ class BoundEndpoint(Spec):
     zone: Text = ""
 
 
+def _loopback(text: str) -> str:
+    if not ipaddress.ip_address(text).is_loopback:
+        raise ValueError(f"{text} is no loopback address: others could reach the application without its sidecar")
+    return text
+
+
+class BoundSidecar(Spec):
+    """The sidecar of a component in a stage. It listens for callers where `endpoints` has the component.
+
+    `application` is the loopback address at which the application listens, and at which the sidecar listens for it.
+    `address` is what the sidecar binds for callers, where that is not the address of the endpoints.
+    """
+
+    application: Annotated[IpAddress, AfterValidator(_loopback)] = "127.0.0.1"
+    address: IpAddress | None = None
+
+
 class SectionOverride(Spec):
     """Policy specs for one section (`west.api.http`, `east.orders`) in this stage."""
 
@@ -273,6 +296,8 @@ class GatewayPorts(Spec):
     south: Port = 15002
     south_tls: Port = 15443
     dns: Port = 15053
+    east_sidecars: Port = 15011
+    south_sidecars: Port = 15012
 
 
 WORKING_COPY = "working-copy"
@@ -291,4 +316,5 @@ class CellBindingSpec(Spec):
     address: IpAddress
     ports: GatewayPorts = GatewayPorts()
     endpoints: dict[SectionName, tuple[BoundEndpoint, ...]] = {}
+    sidecars: dict[Label, BoundSidecar] = {}
     overrides: BindingOverrides = BindingOverrides()

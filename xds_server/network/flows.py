@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from xds_server.attach.protocols import transport_of
 from xds_server.cells.plan import Plan
 from xds_server.cells.sections import Exit, Sections
+from xds_server.cells.sidecars import endpoints_of
 from xds_server.model.cell_kinds import Direction
 from xds_server.model.core import BackendSpec, IpEndpoint
 from xds_server.model.gateways import GatewaySpec
@@ -160,7 +161,7 @@ class _Flows:
         anyone = Pods(having=(COMPONENT,))
         spec = next(one for one in cell.spec.components if one.name == component)
         declared = [f"{component}.{endpoint.name}" for endpoint in spec.endpoints]
-        ingress = [Rule((anyone,), ports)] if (ports := self._target_ports(declared)) else []
+        ingress = list(self._from_inside(component, anyone))
         for direction in ("north", "west"):
             routed = [name for name in declared if self._backend(f"{direction}|{cell.name}.{name}")]
             if routed:
@@ -171,10 +172,29 @@ class _Flows:
             for direction in ("east", "south")
             if component in self._users(direction) and self._gateway(direction) is not None
         ]
+        if component in cell.sidecars:
+            metrics, control = self._system()
+            ingress.append(metrics)
+            egress.append(control)
         return PodPolicy(f"component-{component}", Pods({COMPONENT: component}), tuple(ingress), tuple(egress))
+
+    def _from_inside(self, component: str, anyone: Pods) -> Iterator[Rule]:
+        """Who of the cell reaches a component: every other one, or those that `from` of an endpoint names."""
+        cell, users = self.sections.cell, dict[tuple[str, ...], list[str]]()
+        for endpoint in endpoints_of(cell, component):
+            users.setdefault(endpoint.from_, []).append(f"{component}.{endpoint.name}")
+        for names, endpoints in users.items():
+            peers = tuple(Pods({COMPONENT: name}) for name in names) or (anyone,)
+            if ports := self._target_ports(endpoints):
+                yield Rule(peers, ports)
 
     def _platform(self) -> PodPolicy:
         """What every gateway needs: its configuration, and somebody who reads its metrics."""
+        metrics, control = self._system()
+        return PodPolicy("gateways", Pods(having=(GATEWAY,)), ingress=(metrics,), egress=(control,))
+
+    def _system(self) -> tuple[Rule, Rule]:
+        """Who reads the metrics of an Envoy, and who configures it."""
         around = self.around
         control = Pods(
             {"app.kubernetes.io/name": "cellway"}, namespace={"kubernetes.io/metadata.name": around.system_namespace}
@@ -183,12 +203,7 @@ class _Flows:
             {"app.kubernetes.io/name": "prometheus"},
             namespace={"kubernetes.io/metadata.name": around.metrics_namespace},
         )
-        return PodPolicy(
-            "gateways",
-            Pods(having=(GATEWAY,)),
-            ingress=(Rule((metrics,), (("TCP", around.metrics_port),)),),
-            egress=(Rule((control,), (("TCP", around.xds_port),)),),
-        )
+        return Rule((metrics,), (("TCP", around.metrics_port),)), Rule((control,), (("TCP", around.xds_port),))
 
     def _inwards(self, direction: Direction) -> tuple[Rule, ...]:
         """From north or west to the components that it routes to."""

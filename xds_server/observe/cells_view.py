@@ -13,6 +13,7 @@ from typing import Any
 from xds_server.cells.lower import Lowered
 from xds_server.cells.releases import NO_RELEASES, Releases, release_name, release_of
 from xds_server.cells.sections import Exit, Sections, logical_names
+from xds_server.cells.sidecars import enforcement, is_enforced
 from xds_server.compile import Compiled
 from xds_server.diagnostics import Diagnostic, Severity
 from xds_server.model.cell_kinds import CellBindingSpec, CellSpec
@@ -23,7 +24,7 @@ from xds_server.observe.usage import Report
 from xds_server.releases.store import Entry
 
 Json = dict[str, Any]
-_ORDER = ("north", "west", "east", "south")
+_ORDER = ("north", "west", "east", "south", "sidecar")
 History = Callable[[str, str], Iterable[Entry]]
 """The history of a cell in a stage (stage, cell), the oldest first."""
 
@@ -74,7 +75,7 @@ def _cell(shown: CellsShown, lowered: Lowered, cell: str, binding: Object) -> Js
         "state": state,
         "binding": f"{binding.name} ({binding.source.positions.start})",
         "gateways": gateways_view(compiled, cell, shown.done, lowered.stage),
-        "enforcement": "Cell",
+        "enforcement": enforcement(lowered.cells[cell])[0] if cell in lowered.cells else "Cell",
         "problems": [diagnostic_json(one) for one in problems if one.severity == Severity.ERROR],
     }
 
@@ -93,18 +94,20 @@ def _concerns(one: Diagnostic, cell: str, binding: Object, release: str | None) 
 def gateways_view(
     compiled: Compiled, cell: str, programming: Mapping[str, Programming], stage: str | None = None
 ) -> list[Json]:
-    """The gateways of a cell, in all stages or in one."""
+    """The gateways of a cell, in all stages or in one; sidecars are among them, each with its component."""
     found = []
     for lowered in compiled.stages:
         names = {name: key for key, (name, _) in lowered.gateways.items() if key.namespace == cell}
         for gateway in compiled.gateways:
             if gateway.name in names and stage in (None, lowered.stage):
                 done = programming.get(gateway.name)
+                place, _, component = gateway.name.split("/", 3)[3].partition("/")
                 found.append(
                     {
                         "name": gateway.name,
                         "stage": lowered.stage,
-                        "direction": gateway.name.rpartition("/")[2],
+                        "direction": "sidecar" if component else place,
+                        **({"component": component} if component else {}),
                         "listeners": [f"{one}:{port.port}" for port in gateway.ports for one in port.addresses],
                         "proxies": {"synced": done.synced, "wanted": done.wanted} if done else None,
                     }
@@ -168,7 +171,8 @@ def topology_view(compiled: Compiled, used: Report = Report()) -> Json:  # noqa:
     edges = []
     for lowered in compiled.stages:
         for cell, sections in sorted(lowered.cells.items()):
-            nodes[lowered.stage, cell] = {"id": cell, "kind": "Cell", "stage": lowered.stage}
+            node: Json = {"id": cell, "kind": "Cell", "stage": lowered.stage}
+            nodes[lowered.stage, cell] = {**node, "sidecars": list(sections.cell.sidecars)}
             if "north" in sections.directions():
                 nodes[lowered.stage, "internet"] = {"id": "internet", "kind": "Internet", "stage": lowered.stage}
                 edge: Json = {"stage": lowered.stage, "from": "internet", "to": cell, "direction": "north"}
@@ -184,12 +188,20 @@ def topology_view(compiled: Compiled, used: Report = Report()) -> Json:  # noqa:
                         "to": to,
                         "direction": one.direction,
                         "dependency": one.dependency.name,
+                        "components": _users(one, sections),
+                        "enforcement": "Component" if is_enforced(sections.cell, one) else "Cell",
                         "state": "Refused" if one.refusal else "Resolved",
                         "reason": one.reason,
                         "requests": used.requests_of(lowered.stage, cell, one.dependency.name),
                     }
                 )
     return {"nodes": list(nodes.values()), "edges": edges}
+
+
+def _users(one: Exit, sections: Sections) -> list[str]:
+    """The components that a dependency is for: those that `from` names, else all."""
+    names = dict.fromkeys(each.name for each in sections.cell.spec.components)
+    return [name for name in names if not one.dependency.from_ or name in one.dependency.from_]
 
 
 def releases_view(shown: CellsShown, cell: str) -> Json:

@@ -1,6 +1,7 @@
 """A picture of the cells of a stage as Mermaid text: components, gateways, and who may call whom through them.
 
-In: what a stage means. Out: the text of one flowchart. Refused dependencies are dotted, with the reason.
+In: what a stage means. Out: the text of one flowchart. Refused dependencies are dotted, with the reason; components
+with a sidecar have a double border.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def _box(sections: Sections, cell: str) -> Iterator[str]:
     for direction in sections.directions():
         yield f'  {cell}_{direction}{{{{"{direction}"}}}}'
     for name, node in _components(sections, cell).items():
-        yield f'  {node}["{_text(name)}"]'
+        # A double border: there is a sidecar.
+        first, last = ("[[", "]]") if name in sections.cell.sidecars else ("[", "]")
+        yield f'  {node}{first}"{_text(name)}"{last}'
     yield "end"
 
 

@@ -18,7 +18,7 @@ _SHOWN = 20
 _LENGTH = 200
 _ID_LENGTH = 512
 _SPIFFE = re.compile(r"spiffe://(?P<domain>[a-z0-9._-]+)/(?:gateway/(?P<gateway>[^/]+/[^/]+)|cell/(?P<cell>.+))")
-_DIRECTION = re.compile(r"(?P<cell>[^/]+)(?:/gw/(?P<direction>[a-z]+))?")
+_DIRECTION = re.compile(r"(?P<cell>[^/]+)(?:/gw/(?P<direction>[a-z]+)|/(?P<component>component/[^/]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,9 @@ class Identities:
     """What certificates are for. `mapping`: gateways by a name in the certificate (URI or DNS name).
 
     A SPIFFE id of a trust domain in `domains` says it itself: `spiffe://DOMAIN/gateway/NAMESPACE/NAME`. Where the domain is
-    that of a stage (`ORGANIZATION/STAGE`; empty: of none), so do `spiffe://DOMAIN/cell/CELL/gw/DIRECTION`, and
-    `spiffe://DOMAIN/cell/CELL` for all gateways of a cell.
+    that of a stage (`ORGANIZATION/STAGE`; empty: of none), so do `spiffe://DOMAIN/cell/CELL/gw/DIRECTION`,
+    `spiffe://DOMAIN/cell/CELL/component/COMPONENT` for a sidecar, and `spiffe://DOMAIN/cell/CELL` for all gateways of a
+    cell, which its sidecars are none of.
     """
 
     mapping: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -51,8 +52,8 @@ class Identities:
                 if spiffe["gateway"]:
                     found.add(spiffe["gateway"])
                 elif (stage := self.domains[spiffe["domain"]]) and (cell := _DIRECTION.fullmatch(spiffe["cell"])):
-                    direction = f"/{cell['direction']}" if cell["direction"] else ""
-                    found.add(f"{stage}/{cell['cell']}{direction}")
+                    place = cell["direction"] or cell["component"]
+                    found.add(f"{stage}/{cell['cell']}/{place}" if place else f"{stage}/{cell['cell']}")
         return frozenset(found)
 
 
