@@ -17,6 +17,7 @@ from types import MappingProxyType
 import httpx
 import pytest
 
+from tests import names
 from tests.e2e import peers
 from tests.e2e.peers import DOMAIN, context, gateway, issuer_of, stranger
 from tests.e2e.running import Cellway
@@ -146,6 +147,13 @@ def test_a_short_name_of_another_cell_is_refused(cells: Cellway) -> None:
         assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "undeclared-dependency")
 
 
+def test_a_sidecar_answers_dns_for_the_names_that_its_component_may_ask_for(cells: Cellway) -> None:
+    own = cells.block.address(APPLICATIONS["web"])
+    asked = ("bff", "http.bff.front.cell.internal", API, MAIL, "worker", "api")
+    found = [names.ask((own, 15053), name) for name in asked]
+    assert found == [names.Answer(names.NO_ERROR, (own,))] * 4 + [names.Answer(names.NO_SUCH_NAME)] * 2
+
+
 def test_an_endpoint_is_for_the_components_that_it_names(
     cells: Cellway, showing: Callable[[str], ssl.SSLContext]
 ) -> None:
@@ -198,7 +206,8 @@ def test_no_tunnel_leaves_a_sidecar(cells: Cellway) -> None:
 def test_north_reaches_the_application_through_its_sidecar(cells: Cellway) -> None:
     url = f"http://{cells.block.address(1)}:8080/"
     answer = httpx.get(url, headers={"Host": "shop.example.com", "x-cell-peer": "root"}, timeout=10)
-    assert answer.json()["headers"]["x-cell-peer"] == gateway("front", "north")
+    seen = answer.json()["headers"]
+    assert (seen["x-cell-peer"], seen["x-forwarded-proto"]) == (gateway("front", "north"), "http")
 
 
 def test_where_all_have_sidecars_nobody_gets_out_without_one(cells: Cellway) -> None:
@@ -216,14 +225,14 @@ def test_an_application_is_reached_through_its_sidecar_alone(cells: Cellway, pla
             assert connection.recv(4096) == b""
 
 
-def names() -> list[tuple[int, int, str]]:
+def strangers() -> list[tuple[int, int, str]]:
     """Listeners for which a certificate of the stage is not enough: its address, its port, and whose it is."""
     inbound = [(101, 3000, name) for name in (gateway("front"), gateway("back", "west"), component("back", "api"))]
     inbound += [(101, 3000, f"{component('front', 'bff')}/x"), (101, 3000, f"spiffe://{DOMAIN}/operator/ann")]
     return [*inbound, (3, 15011, component("back", "api")), (3, 15011, gateway("front", "west"))]
 
 
-@pytest.mark.parametrize(("address", "port", "name"), names())
+@pytest.mark.parametrize(("address", "port", "name"), strangers())
 def test_certificates_of_others_end_in_the_handshake(
     cells: Cellway, showing: Callable[[str], ssl.SSLContext], address: int, port: int, name: str
 ) -> None:

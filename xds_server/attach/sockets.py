@@ -1,7 +1,6 @@
 """Gateways that listen in one place: where their Envoys run on one machine, chance decides who gets a connection.
 
-In: the gateways as they are served. Out: a warning for each that listens where an older one does. What cells derive has
-its place from the cell.
+In: the gateways as they are served. Out: a warning for each that listens where an older one does.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ def shared_sockets(gateways: Iterable[Gateway], index: Index) -> tuple[Diagnosti
     for gateway in gateways:
         item = index.by_key[gateway.key]
         sockets = [(address, port.port, port.transport) for port in gateway.ports for address in port.addresses]
-        shared = [one for one in sockets if not item.derived and first.setdefault(one, gateway.key) != gateway.key]
+        shared = [one for one in sockets if first.setdefault(one, gateway.key) != gateway.key]
         if shared:
             places = ", ".join(f"{address}:{port}" for address, port, _ in shared)
             others = ", ".join(sorted({str(first[one]) for one in shared}))

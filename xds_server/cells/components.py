@@ -161,6 +161,8 @@ def _let_in(one: _Sidecar, endpoints: list[CellEndpoint]) -> None:
         "tls": callers_inside(one.cell, "(gw/(north|west)|component/[^/]+)"),
         "headers": {"earlyRequestHeaders": {"remove": ["x-forwarded-client-cert"]}, "requestID": "PreserveOrGenerate"},
         "peerHeader": PEER_HEADER,
+        # The client is whom the gateway names, with the scheme that he spoke.
+        "clientIPDetection": {"xForwardedFor": {"numTrustedHops": 1}},
         "onInvalidMessage": "TerminateStream",
     }
     one.output.add("ClientTrafficPolicy", one.cell.name, f"{name}.in", spec, (one.cell.item, one.cell.binding))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
+from xds_server.cells.bindings import close
 from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import CellSpec
 from xds_server.model.object import Object
@@ -48,6 +49,22 @@ def check_names(cell: Object, spec: CellSpec) -> Iterator[Diagnostic]:
     for number, component in enumerate(spec.components):
         yield from _check(cell, "endpoint", component.endpoints, ("components", number, "endpoints"))
     yield from _check(cell, "dependency", spec.dependencies, ("dependencies",))
+    known = component_names(cell)
+    for place, user in _users(spec):
+        if user not in known:
+            reason = f"cell {cell.name} has no component '{user}'"
+            yield cell.diagnose("C110", *place, hint=close(user, known), reason=reason)
+
+
+def _users(spec: CellSpec) -> Iterator[tuple[Path, str]]:
+    """The components that `from` names, with their places."""
+    for number, component in enumerate(spec.components):
+        for place, endpoint in enumerate(component.endpoints):
+            for at, user in enumerate(endpoint.from_):
+                yield ("components", number, "endpoints", place, "from", at), user
+    for number, dependency in enumerate(spec.dependencies):
+        for at, user in enumerate(dependency.from_):
+            yield ("dependencies", number, "from", at), user
 
 
 def _check(cell: Object, what: str, items: Iterable[Named], path: Path) -> Iterator[Diagnostic]:

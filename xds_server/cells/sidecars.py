@@ -47,8 +47,9 @@ def is_carried(one: Exit) -> bool:
 
 
 def is_enforced(cell: Bound, one: Exit) -> bool:
-    """Whether only those that `from` names can use a dependency."""
-    return bool(one.dependency.from_) and is_carried(one) and set(one.dependency.from_) <= set(cell.sidecars)
+    """Whether only those that `from` names can use a dependency. A name of no component is nobody's."""
+    named = set(one.dependency.from_) & {each.name for each in cell.spec.components}
+    return bool(one.dependency.from_ and cell.sidecars) and is_carried(one) and named <= set(cell.sidecars)
 
 
 def entrances(sections: Sections, direction: str) -> tuple[str, ...]:

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 import re2
 
+from xds_server.features import FEATURES
 from xds_server.graph import Forward, Gateway, HttpChain, Match, PathType, Port, Redirect, Respond, Route, VirtualHost
 
 Endpoint = tuple[str, int]
+_AHEAD = ("component|east", "component|south")
+"""Where sidecars send what leaves their cell: it is decided there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def _try(gateway: Gateway, port: Port, chain: HttpChain, host: VirtualHost, rout
     name = host.hostname.replace("*.", "any.", 1) if host.hostname != "*" else ""
     headers = [one for one in match.headers if one.name != "host"]
     regex = match.path_type == PathType.REGEX or any(one.regex for one in (*headers, *match.query, *match.cookies))
-    if regex or match.method == "CONNECT" or chain.validation is not None or not _is_for(name, match):
+    if regex or match.method == "CONNECT" or _asks_for_certificates(chain) or not _is_for(name, match):
         return None
     words = ["curl", "-i"]
     if match.method and match.method != "GET":
@@ -99,6 +102,12 @@ def _try(gateway: Gateway, port: Port, chain: HttpChain, host: VirtualHost, rout
     query = "&".join(f"{one.name}={one.value}" for one in match.query)
     words.append(f"{where}{match.path}{'?' + query if query else ''}")
     return Try(gateway.name, route.name, shlex.join(words), _expected(route))
+
+
+def _asks_for_certificates(chain: HttpChain) -> bool:
+    by_name = {feature.name: feature for feature in FEATURES}
+    checked = any(by_name[setting.feature].checks_clients(setting.value) for setting in chain.settings)
+    return checked or chain.validation is not None
 
 
 def _is_for(host: str, match: Match) -> bool:
@@ -131,6 +140,8 @@ def _expected(route: Route) -> str:
             said.append(f"{share}{one.error_status}")
         elif one.backend.lookups is not None:
             said.append(f"{share}what the host answers that the request names")
+        elif one.backend.name in _AHEAD:
+            said.append(f"{share}what the cell's own gateway answers")
         elif not one.backend.endpoints:
             said.append(f"{share}503")
         else:

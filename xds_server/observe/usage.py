@@ -1,7 +1,7 @@
 """Who uses what: requests from each cell to each of its dependencies, as its Envoys counted them.
 
 In: what was compiled, and the statistics of Envoys as text. Out: a `Usage` for every declared dependency, also for those that
-nobody uses, and how many requests east and south gateways refused by themselves. Counters begin anew with their Envoy.
+nobody uses, and how many requests east, south and sidecars refused by themselves. Counters begin anew with their Envoy.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def usage_report(compiled: Compiled, stats: Mapping[str, Iterable[str]]) -> Repo
         found: dict[str, Counts] = defaultdict(Counts)
         for text in texts:
             _add(text, clusters, found)
-            if gateway.endswith(("/east", "/south")):
+            if gateway.endswith(("/east", "/south")) or "/component/" in gateway:
                 refused[gateway] += sum(int(one["value"]) for one in _REFUSED.finditer(text))
         counts[gateway] = found
     usages = tuple(Usage(one, _of(one, counts.get(one.gateway))) for one in declared(compiled))
