@@ -312,7 +312,9 @@ def test_validate_asks_a_real_envoy_if_it_shall() -> None:
     assert (done.returncode, "--envoy says /nowhere/envoy" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("gateway", ["shop/edge", "acme/dev/orders/west", "acme/dev/orders"])
+@pytest.mark.parametrize(
+    "gateway", ["shop/edge", "acme/dev/orders/west", "acme/dev/orders", "acme/dev/orders/component/api"]
+)
 def test_bootstrap_for_an_envoy_elsewhere(tmp_path: Path, gateway: str) -> None:
     done = cellway("bootstrap", gateway, "--xds", "control.example:18000", "--node-id", "n1")
     bootstrap = yaml.safe_load(done.stdout)

@@ -92,6 +92,27 @@ def test_d_components_reach_their_own_gateways_as_far_as_they_depend_on_somethin
     assert not may_connect(documents, component("front", "web"), gateway("back", "west"), 15443)
 
 
+def test_components_with_a_sidecar_reach_the_control_plane_and_let_in_whom_an_endpoint_names() -> None:
+    back = (
+        "{components: [{name: api, endpoints: [{name: http, port: 80, visibility: [organization]},"
+        " {name: admin, port: 81, from: [next]}]}, {name: next}, {name: job}]}"
+    )
+    places = "{api.http: [{address: 127.0.9.202}], api.admin: [{address: 127.0.9.202}]}"
+    sidecars = "{api: {application: 127.0.9.212}, next: {}}"
+    bound = binding("back", 16, f", endpoints: {places}, sidecars: {sidecars}")
+    documents = exported(back=cell("back", back), back_at=bound).documents
+    assert may_connect(documents, component("back", "api"), CONTROL, 18000)
+    assert not may_connect(documents, component("back", "job"), CONTROL, 18000)
+    assert may_connect(documents, PROMETHEUS, component("back", "api"), 19001)
+    assert may_connect(documents, component("back", "job"), component("back", "api"), 80)
+    assert may_connect(documents, component("back", "next"), component("back", "api"), 81)
+    assert not may_connect(documents, component("back", "job"), component("back", "api"), 81)
+    users = ", dependencies: [{name: mail, external: mail, from: [next]}]}"
+    documents = exported(back=cell("back", back[:-1] + users), back_at=bound).documents
+    assert may_connect(documents, component("back", "next"), gateway("back", "south"), 15012)
+    assert not may_connect(documents, component("back", "job"), gateway("back", "south"), 15012)
+
+
 def test_e_gateways_reach_the_components_that_they_route_to_and_no_others() -> None:
     documents = exported().documents
     assert may_connect(documents, gateway("front", "north"), component("front", "web"), 80)

@@ -75,15 +75,27 @@ def test_the_way_through_cells() -> None:
     inside = explained(shop(), "GET", "http://api.orders.cell.internal/", "storefront/bff")
     assert inside[0]
     assert "peers" in inside[1]
-    by_certificate = "spiffe://dev.acme.internal/cell/storefront/gw/east"
+    by_certificate = "spiffe://dev.acme.internal/cell/storefront/component/bff"
     assert explained(shop(), "GET", "http://api.orders.cell.internal/", by_certificate) == inside
+    at_sidecar, at_east = inside[1].index("storefront/component/bff"), inside[1].index("storefront/east")
+    assert at_sidecar < at_east < inside[1].index("orders/west")
+    assert explained(shop(), "GET", "http://web/", "storefront/bff")[0]
+
+
+def test_a_gateway_asks_where_components_without_a_sidecar_do() -> None:
+    by_name = explained(shop(), "GET", "http://api.payments.cell.internal/", "orders/api")
+    by_certificate = "spiffe://dev.acme.internal/cell/orders/gw/east"
+    assert by_name[0]
+    assert explained(shop(), "GET", "http://api.payments.cell.internal/", by_certificate) == by_name
 
 
 @pytest.mark.parametrize(
     ("url", "sender", "said"),
     [
         ("http://api.orders.cell.internal/", "payments", "no answer: cell payments has no east gateway in stage dev"),
-        ("http://api.payments.cell.internal/", "storefront", "answers with status 403"),
+        ("http://api.payments.cell.internal/", "storefront/web", "answers with status 403"),
+        ("http://api.orders.cell.internal/", "storefront/web", "answers with status 403"),
+        ("http://api.orders.cell.internal/", "storefront", "say who asks, storefront/web"),
         (
             "https://api.orders.cell.internal:15443/",
             "spiffe://dev.acme.internal/operator/ann",

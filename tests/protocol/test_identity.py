@@ -118,9 +118,13 @@ async def test_a_name_may_be_mapped_to_gateways(secured: Secured) -> None:
 def test_spiffe_ids_of_cells() -> None:
     known = Identities({}, {"dev": "acme/dev", "plain": ""})
     assert known.gateways(["spiffe://dev/cell/shop/gw/north"]) == {"acme/dev/shop/north"}
+    assert known.gateways(["spiffe://dev/cell/shop/component/web"]) == {"acme/dev/shop/component/web"}
+    assert (
+        known.gateways(["spiffe://dev/cell/shop/component/web/x", "spiffe://dev/cell/shop/component/"]) == frozenset()
+    )
     assert known.gateways(["spiffe://dev/cell/shop"]) == {"acme/dev/shop"}
     assert known.gateways(["spiffe://plain/cell/shop/gw/north", "spiffe://prod/cell/shop/gw/north"]) == frozenset()
-    assert known.gateways(["spiffe://dev/cell/shop/component/x", "spiffe://dev/cell/shop/gw"]) == frozenset()
+    assert known.gateways(["spiffe://plain/cell/shop/component/web", "spiffe://dev/cell/shop/gw"]) == frozenset()
 
 
 async def test_without_a_good_certificate_there_is_no_stream(secured: Secured, tmp_path: Path) -> None:

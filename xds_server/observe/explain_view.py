@@ -52,10 +52,11 @@ def explain_view(compiled: Compiled, question: Question) -> list[Json]:
     request = replace(question.request, source=sender.source, peer=sender.peer)
     view = _View(compiled)
     if sender.cell:
-        name, reason = door_of(sender, request.host, compiled)
+        door = door_of(sender, request.host, compiled)
+        name, reason = door.gateway, door.reason
         if question.gateway not in (None, name):
             reason = f"{question.gateway} is not where cell {sender.cell} asks for {request.host}: {name or reason}"
-        return [_nobody(reason)] if reason else view.at(name, request)
+        return [_nobody(reason)] if reason else view.at(name, request, port=door.port)
     stages = {one.stage for one in compiled.stages if question.stage in (None, one.stage)}
     names = [one.name for one in compiled.gateways_of(stages)]
     if question.gateway is not None:
@@ -63,7 +64,7 @@ def explain_view(compiled: Compiled, question: Question) -> list[Json]:
     inside = doors_out(compiled)
     found = [(name, one) for name in names for one in view.at(name, request)]
     # What a component did not declare is refused at every door: that answers no question.
-    return [one for name, one in found if name not in inside or one["virtualHost"] != "*"]
+    return [one for name, one in found if name not in inside or one["virtualHost"] not in ("", "*")]
 
 
 def is_served(answers: Iterable[Json]) -> bool:
@@ -191,8 +192,10 @@ class _View:
                 continue
             host = logical_names(one.provider, one.dependency.component, one.endpoint, lowered.domain)[-1]
             sent = replace(seen, scheme="http", host=host, port=None, path="/", headers={}, source="", peer="")
-            door, reason = door_of(Sender(cell=cell, stage=lowered.stage), host, self.compiled)
-            answers = self.at(door, sent, hops + 1) if door else [_nobody(reason)]
+            users = [name for name in lowered.cells[cell].cell.sidecars if name in (one.dependency.from_ or (name,))]
+            sender = Sender(cell=cell, stage=lowered.stage, component=next(iter(users), ""))
+            door = door_of(sender, host, self.compiled)
+            answers = self.at(door.gateway, sent, hops + 1, door.port) if door.gateway else [_nobody(door.reason)]
             found.append({"dependency": one.dependency.name, "host": host, "answers": answers})
         return found
 
