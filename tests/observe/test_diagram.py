@@ -12,7 +12,7 @@ from xds_server.compile import Options
 from xds_server.observe.diagram import mermaid
 
 _LINE = re.compile(
-    r"  (  )?(subgraph \w+\[\".*\"\]|end|\w+(\[\".*\"\]|\[/\".*\"/\]|\{\{\"\w+\"\}\}|\(\(\"internet\"\)\))"
+    r"  (  )?(subgraph \w+\[\".*\"\]|end|\w+(\[\".*\"\]|\[\[\".*\"\]\]|\[/\".*\"/\]|\{\{\"\w+\"\}\}|\(\(\"internet\"\)\))"
     r"|\w+ (-->|-->\|\".*\"\||-\. \".*\" \.->) \w+)"
 )
 
