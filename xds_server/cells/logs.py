@@ -43,7 +43,8 @@ def log_gateways(organization: Object | None, plan: Plan, output: Output) -> Non
     if wanted is None or organization is None:
         return
     for item in [one for one in output.objects.values() if one.key.kind == "Gateway"]:
-        marks = {name: item.meta.labels.get(f"{CELLWAY_GROUP}/{name}", "") for name in ("stage", "cell", "direction")}
+        told = ("stage", "cell", "direction", *(("component",) if item.key in output.sidecars else ()))
+        marks = {name: item.meta.labels.get(f"{CELLWAY_GROUP}/{name}", "") for name in told}
         fields = {**marks, **_FIELDS}
         setting = {
             "format": {"type": "JSON", "json": fields},
