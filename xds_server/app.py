@@ -16,6 +16,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from xds_server.cells.authority import Authorities
 from xds_server.cells.identities import wanted_identities
 from xds_server.changes.office import Engine, Office
 from xds_server.compile import Compiled, Options
-from xds_server.diagnostics import Severity
 from xds_server.fetch.loop import Fetcher, Web
 from xds_server.fetch.web import fetch_description
 from xds_server.graph import Process
@@ -45,11 +45,12 @@ from xds_server.model.object import Object
 from xds_server.observe.admin import AdminServer, admin_server
 from xds_server.observe.alarms import Alarms
 from xds_server.observe.cells_view import CellsShown
-from xds_server.observe.diagnostics_view import diagnostic_json, summary
+from xds_server.observe.diagnostics_view import diagnostic_json
 from xds_server.observe.explain_view import Question, explain_view
 from xds_server.observe.inspect_api import Inspection
 from xds_server.observe.metrics import Metrics, State, validities
 from xds_server.observe.proxies_view import Fleet, programming, progress, rejections
+from xds_server.observe.published import log_published
 from xds_server.observe.settings_view import cell_settings
 from xds_server.observe.status_view import Live, objects_view
 from xds_server.observe.usage import Report, ask_envoys
@@ -129,7 +130,7 @@ class Server:
         self._fetcher: Fetcher | None = None
         self._keeper: Keeper | None = None
         self._desk = Desk(lambda: _rfc3339(clocks.wall()))
-        self.changes = Office(Engine(settings.folders, lambda: self._policies, self._options, _key))
+        self.changes = Office(self._engine())
         self._published: set[str] = set()
         self._valid: Mapping[str, tuple[float, float]] = {}
         self._since: dict[tuple[Key, str, str], tuple[bool, str]] = {}
@@ -149,6 +150,7 @@ class Server:
                 self._state = StateFolder(settings.state)
                 held.callback(self._state.close)
                 self._desk.open(settings.state / "releases")
+                self.changes.open(settings.state / "history")
                 self._restore(settings.state / "in-force")
             admin = held.enter_context(open_socket(settings.admin, "the admin API"))
             ports = open_xds(self._xds, settings.xds, self._state, envoys=settings.envoy is not None)
@@ -284,6 +286,21 @@ class Server:
         if now.gone:
             self._spawn(self._reload_later())
 
+        await self.changes.note(now)
+
+    def _engine(self) -> Engine:
+        """What changes of files need of this server."""
+        key, now = partial(secrets.token_bytes, 32), lambda: _rfc3339(self._clocks.wall())
+        rest = self.reload, self._exchange, self.in_force, key, now
+        return Engine(self._settings.folders, lambda: self._policies, self._options, *rest)
+
+    async def _exchange(self, work: Callable[[], None]) -> None:
+        """Do something to the files, and bring it into force as one change, whoever else wants to read them."""
+        async with self._reloading:
+            await asyncio.to_thread(work)
+            self._begun += 1
+            await self._reload(confirmed=True)
+
     def _options(self) -> Options:
         """What compiling is given: the command line's choice, documents of the web, and releases."""
         fetched = self._fetcher.documents if self._fetcher is not None else {}
@@ -311,7 +328,9 @@ class Server:
         self._desk.note(compiled)
         if self._keeper is not None and self._policies.loaded is not None:
             self._keeper.keep(self._policies.loaded, self._policies.objects)
-        self._log_published(before)
+        for stage, seconds in self._policies.seconds.items():
+            self._metrics.took(stage, seconds)
+        log_published(before, self._policies)
         self._told.published(compiled)
         if before.loaded is None and self._policies.authorities and self._settings.certificates.folder is None:
             _LOG.warning("the authority of cells is in memory only: a restart makes a new one; see --state-dir")
@@ -319,21 +338,6 @@ class Server:
             # Most of what there is now stays. Looking through it for garbage again and again would hold up the loop.
             gc.collect()
             gc.freeze()
-
-    def _log_published(self, before: Policies) -> None:
-        now = self._policies
-        for stage, seconds in now.seconds.items():
-            self._metrics.took(stage, seconds)
-        gateways, total = len(now.compiled.gateways), round(sum(now.seconds.values()), 3)
-        found = summary(now.diagnostics)
-        _LOG.info("published", objects=len(now.compiled.objects), gateways=gateways, found=found, seconds=total)
-        gone = {item.key for item in before.compiled.objects} - {item.key for item in now.compiled.objects}
-        if gone:
-            _LOG.info("objects are gone", count=len(gone), objects=[str(key) for key in sorted(gone)[:20]])
-        known = set(before.diagnostics)
-        for diagnostic in now.diagnostics:
-            if diagnostic.severity != Severity.INFO and diagnostic not in known:
-                _LOG.warning(str(diagnostic))
 
     async def _log_alarms(self) -> None:
         """Say once what an Envoy refused and which documents made it, and which Envoy does not answer."""
@@ -470,10 +474,6 @@ class Server:
             unknown={"type": counters.unknown_types, "nonce": counters.unknown_nonces},
             usage=self._used,
         )
-
-
-def _key() -> bytes:
-    return secrets.token_bytes(32)
 
 
 def _not_kept(problem: str) -> None:

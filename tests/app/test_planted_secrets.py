@@ -189,8 +189,8 @@ def pages(cellway: Cellway) -> Iterator[str]:
 def kept(cellway: Cellway) -> Iterator[str]:
     """Logs, and files of the state folder."""
     yield (cellway.state.parent / "cellway.log").read_text(encoding="utf-8", errors="replace")
-    kept = cellway.state / "in-force"  # the policy files themselves
-    for path in sorted(path for path in cellway.state.rglob("*") if kept not in path.parents):
+    kept = {cellway.state / "in-force", cellway.state / "history"}  # the policy files themselves
+    for path in sorted(path for path in cellway.state.rglob("*") if not kept & set(path.parents)):
         if path.is_file():
             yield f"{path}\n" + path.read_text(encoding="utf-8", errors="replace")
 

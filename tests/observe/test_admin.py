@@ -65,6 +65,11 @@ class Fake:
     async def diff(self, body: Any) -> tuple[int, dict[str, Any]]:
         return 200, {"files": body["files"]}
 
+    apply = undo = diff
+
+    def history(self) -> list[dict[str, Any]]:
+        return [{"state": "0123456789ab"}]
+
     async def usage(self) -> Report:
         return Report((), {"acme/dev/front/east": 3, "acme/prod/front/east": 0})
 

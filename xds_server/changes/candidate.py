@@ -21,11 +21,27 @@ from xds_server.reload import Policies
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Files by their name below a folder. `root` is what the sender calls it, `into` the server's folder that they replace."""
+    """Files by their name below a folder. `root` is what the sender calls it, `into` the server's folder that they replace.
+
+    Without `into` the names are whole, and the files take the place of all that the server has.
+    """
 
     root: str
     into: str
     texts: Mapping[str, bytes]
+
+    def replaces(self, name: str) -> bool:
+        """Whether these files take the place of one of the server's."""
+        return not self.into or name.startswith(below(self.into))
+
+    def placed(self) -> dict[str, bytes]:
+        """The files by the name under which the server reads them."""
+        return {below(self.into) + name: data for name, data in self.texts.items()}
+
+
+def below(folder: str) -> str:
+    """What the names of files in a folder begin with."""
+    return "" if folder in ("", ".") else f"{folder.rstrip('/')}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +62,8 @@ class Candidate:
 def candidate(live: Policies, options: Options, files: Files) -> Candidate:
     """What would be. Blocks while it compiles."""
     loaded = load_texts(files.root, files.texts)
-    below = f"{files.into.rstrip('/')}/"
-    documents = (*_others(live.documents, below), *loaded.documents)
-    broken = (*_others(live.loaded.broken if live.loaded else (), below), *loaded.broken)
+    documents = (*_others(live.documents, files), *loaded.documents)
+    broken = (*_others(live.loaded.broken if live.loaded else (), files), *loaded.broken)
     objects = parse_documents_of(documents, broken)
     given = replace(options, authorities=None)
     compiled = compile_objects(objects.objects, given)
@@ -62,5 +77,5 @@ def in_force(live: Policies, options: Options) -> Side:
     return Side(live.documents, compile_objects(live.objects.objects, replace(options, authorities=None)))
 
 
-def _others(documents: Iterable[Document], below: str) -> tuple[Document, ...]:
-    return tuple(one for one in documents if not one.file.startswith(below))
+def _others(documents: Iterable[Document], files: Files) -> tuple[Document, ...]:
+    return tuple(one for one in documents if not files.replaces(one.file))

@@ -13,9 +13,9 @@ from pydantic import Field, ValidationError
 
 from xds_server.changes.candidate import Files
 from xds_server.load.find import wanted
-from xds_server.spec import Bool, Spec
+from xds_server.spec import Bool, Duration, Spec
 
-S = TypeVar("S", bound="FilesRequest")
+S = TypeVar("S", bound=Spec)
 
 
 class RequestError(ValueError):
@@ -37,6 +37,26 @@ class DiffRequest(FilesRequest):
     shadow: Bool = False
 
 
+class ApplyRequest(FilesRequest):
+    """Make these the files of a folder. `expect`: only if this state is live; with `wait` only if all Envoys take it in time."""
+
+    expect: str | None = None
+    xds: Bool = False
+    dry_run: Bool = False
+    wait: Bool = True
+    timeout: Duration = "30s"
+
+
+class UndoRequest(Spec):
+    """Bring back the files of `steps` changes ago, or of a state by the beginning of its name."""
+
+    steps: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    state: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")] | None = None
+    dry_run: Bool = False
+    wait: Bool = True
+    timeout: Duration = "30s"
+
+
 def read_request(body: Any, kind: type[S]) -> S:
     """A checked request; RequestError says what is wrong with it."""
     try:
@@ -55,7 +75,7 @@ def files_of(request: FilesRequest, folders: Sequence[Path]) -> Files:
             raise RequestError(f"'{name}' is no name of a file below a folder")
         if not wanted(parts[-1]) or not name.isprintable():
             raise RequestError(f"'{name}' is no .yaml, .yml or .json file")
-        texts[name] = text.encode(errors="surrogateescape")
+        texts[name] = text.encode()
     return Files(request.root or ".", _folder(request.into, folders), texts)
 
 

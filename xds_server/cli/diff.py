@@ -138,7 +138,9 @@ def files_of(path: Path) -> dict[str, Any]:
     root = path if path.is_dir() else path.parent
     try:
         names = [(name, Path(name).relative_to(root).as_posix()) for name in found.names]
-        files = {short: Path(name).read_bytes().decode(errors="surrogateescape") for name, short in names}
+        files = {short: Path(name).read_bytes().decode() for name, short in names}
     except OSError as error:
         trouble(f"{error.filename}: {error.strerror}")
+    except UnicodeDecodeError:
+        trouble(f"a file in {shown} is not UTF-8 text; cellway validate {shown} tells which")
     return {"root": root.as_posix(), "files": files}

@@ -16,6 +16,7 @@ import typer
 from xds_server.cli import (
     bootstrap,
     cells,
+    changes,
     check,
     completion,
     config,
@@ -51,6 +52,10 @@ application.command()(validate.validate)
 application.command()(rule.rule)
 application.command()(render.render)
 application.command()(diff.diff)
+application.command()(changes.plan)
+application.command()(changes.apply)
+application.command()(changes.history)
+application.command()(changes.undo)
 application.command()(explain.explain)
 application.command()(routes.routes)
 application.command()(policies.policies)

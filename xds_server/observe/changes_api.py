@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from xds_server.observe.posts import posting
@@ -22,7 +24,29 @@ class Changing(Protocol):
         """What other files would change: a status and an answer."""
         ...
 
+    async def apply(self, body: Any) -> tuple[int, dict[str, Any]]:
+        """Make some files those of a folder."""
+        ...
+
+    async def undo(self, body: Any) -> tuple[int, dict[str, Any]]:
+        """Bring back files that were live."""
+        ...
+
+    def history(self) -> list[dict[str, Any]]:
+        """What was live when, the newest first."""
+        ...
+
 
 def change_routes(changing: Changing, *, loopback: bool) -> list[Route]:
     """The routes. `loopback`: only this machine reaches them."""
-    return [Route("/api/v1/diff", posting(changing.diff, loopback=loopback, most=_MOST), methods=["POST"])]
+
+    async def history(request: Request) -> Response:
+        del request
+        return JSONResponse({"items": changing.history()})
+
+    return [
+        Route("/api/v1/diff", posting(changing.diff, loopback=loopback, most=_MOST), methods=["POST"]),
+        Route("/api/v1/apply", posting(changing.apply, loopback=loopback, most=_MOST), methods=["POST"]),
+        Route("/api/v1/undo", posting(changing.undo, loopback=loopback), methods=["POST"]),
+        Route("/api/v1/history", history),
+    ]
