@@ -99,7 +99,7 @@ def test_a_gateway_asks_where_components_without_a_sidecar_do() -> None:
         (
             "https://api.orders.cell.internal:15443/",
             "spiffe://dev.acme.internal/operator/ann",
-            "answers 403: refused by rule others",
+            "answers 403: refused by rule not-granted",
         ),
         ("http://api.dev.shop.example.com/v1", "", "answers 401: it needs a token of https://idp.acme.example"),
         ("http://api.mail.example/v1/messages", "orders", "south|mailer: 127.10.2.20:8080"),
