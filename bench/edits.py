@@ -2,7 +2,8 @@
 
 In: `--routes`, sizes of worlds. Out: a table of the cost of one edit (read, compiled, as a snapshot) by stage for each
 size, its ratio to the smallest world; the cold load against PyYAML's C composer alone on the same bytes; memory a route.
-Nothing is asserted. Each size runs in a process of its own.
+Nothing is asserted. Each size
+runs in a process of its own, and all times are those of its processor, so that others on the machine do not count.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def memory() -> float:
 def compose_all(folder: Path) -> float:
     """Seconds that PyYAML's C composer takes for the nodes of all files, which are kept as documents are."""
     texts = [path.read_bytes() for path in sorted(folder.iterdir())]
-    began = time.perf_counter()
+    began = time.process_time()
     nodes = [node for text in texts for node in yaml.compose_all(text, Loader=yaml.CSafeLoader)]
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     assert nodes
     return seconds
 
@@ -50,11 +51,11 @@ def measure(routes: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_world(folder, routes)
-        source = Source((folder,), Options(), time.perf_counter)
+        source = Source((folder,), Options(), time.process_time)
         before = memory()
-        began = time.perf_counter()
+        began = time.process_time()
         policies, _ = reload(Policies(), source)
-        cold = time.perf_counter() - began
+        cold = time.process_time() - began
         gc.collect()
         grown = memory() - before
         assert not policies.alarm
@@ -62,9 +63,9 @@ def measure(routes: int) -> dict[str, object]:
         whole, stages = [], []
         for edit in range(1, EDITS + 1):
             write_routes(folder, routes // 2, routes, edit)
-            began = time.perf_counter()
+            began = time.process_time()
             policies, result = reload(policies, source)
-            whole.append(time.perf_counter() - began)
+            whole.append(time.process_time() - began)
             stages.append(policies.seconds)
             assert result == "applied"
         del policies
@@ -82,11 +83,11 @@ def loads(folder: Path) -> dict[str, object]:
     """The load alone, documents and objects, and the composer on the same files, in turns."""
     ours, objects, composed, calm = [], [], [], []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         loaded = load_paths((folder,))
-        ours.append(time.perf_counter() - began)
+        ours.append(time.process_time() - began)
         parse_documents_of(loaded.documents)
-        objects.append(time.perf_counter() - began)
+        objects.append(time.process_time() - began)
         del loaded
         gc.collect()
         composed.append(compose_all(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.documents import objects_of, parse
 from tests.test_properties import FOLDERS, ROOT, files_of
 from xds_server.attach.hostnames import intersect
 from xds_server.compile import Compiled, Memory, Options, compile_objects
+from xds_server.load.objects import Objects, parse_documents_of
+from xds_server.load.yaml import Parsed, parse_file
 from xds_server.memory import Ranking, difference
 from xds_server.model.object import Object
 
@@ -125,6 +128,41 @@ def test_a_memory_changes_nothing(random: Random, steps: int) -> None:
             assert warm[name] == value, name
         for _ in range(random.randrange(1, 3)):
             step(files, random)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 6))
+def test_objects_are_the_same_in_every_way_to_read_them(random: Random, steps: int) -> None:
+    files: Files = {"a.yaml": list(WORLD[:6]), "b.yaml": list(random.choice(GROUPS))}
+    last: Objects | None = None
+    parsed: dict[str, Parsed] = {}
+    for _ in range(steps):
+        read = {name: parse_file(name, "---\n".join(texts).encode()) for name, texts in files.items()}
+        parsed = {
+            name: parse_file(name, "---\n".join(texts).encode(), earlier=parsed.get(name))
+            for name, texts in sorted(files.items())
+        }
+        assert {name: _values(one) for name, one in parsed.items()} == {
+            name: _values(one) for name, one in read.items()
+        }
+        documents = tuple(document for one in parsed.values() for document in one.documents)
+        broken = tuple(document for one in parsed.values() for document in one.broken)
+        short = parse_documents_of(documents, broken, last)
+        long = parse_documents_of(documents, broken, replace(last, by_key={}) if last else None)
+        for one, other in ((short, long), (long, short)):
+            assert _told(one) == _told(other)
+        last = short
+        step(files, random)
+
+
+def _values(parsed: Parsed) -> Any:
+    documents = [(one.index, one.value, one.positions) for one in (*parsed.documents, *parsed.broken)]
+    return documents, len(parsed.broken), parsed.diagnostics, parsed.failed
+
+
+def _told(objects: Objects) -> Any:
+    shown = [(one.key, one.meta, one.spec, one.broken, one.source) for one in objects.objects]
+    return shown, objects.diagnostics, objects.kept, [id(one) for one in objects.marked]
 
 
 HOSTS = st.sampled_from(["*", "*.example", "*.a.example", "a.example", "b.a.example", "*.b.a.example", "other"])

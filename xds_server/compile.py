@@ -26,7 +26,7 @@ from xds_server.cells.stages import lower_stages
 from xds_server.diagnostics import Diagnostic, diagnose, sort_key
 from xds_server.features import FEATURES
 from xds_server.model.object import Object
-from xds_server.model.shadow import divide, labels_checked
+from xds_server.model.shadow import Labels
 from xds_server.rules import Rules
 from xds_server.snapshot.build import Memory as SnapshotMemory
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
@@ -98,6 +98,7 @@ class Compiled:
 class Memory:
     """What is kept from one compilation to the next, so that a small change costs little. Dropping it changes no result."""
 
+    labels: Labels = field(default_factory=Labels)
     written: Unique = field(default_factory=Unique)
     stages: StagesMemory = field(default_factory=StagesMemory)
     attached: dict[str, AttachMemory] = field(default_factory=lambda: defaultdict(AttachMemory))
@@ -132,9 +133,8 @@ def compile_objects(
     compilations; one that was left by an exception must not be used again. Shadows are checked only.
     """
     memory = memory or Memory()
-    active, shadows = divide(objects)
+    active, shadows, wrong = memory.labels.divide(objects)
     compiled = _compile(active, options, memory, passed)
-    wrong = labels_checked(active)
     if wrong:
         compiled = replace(compiled, diagnostics=tuple(sorted((*compiled.diagnostics, *wrong), key=sort_key)))
     return _with_shadows(compiled, shadows, options, memory) if shadows else compiled

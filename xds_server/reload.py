@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import is_
 from pathlib import Path
 from typing import Literal
 
@@ -121,7 +122,7 @@ def _compiled(read: Policies, source: Source, began: float, memory: Memory) -> P
     return replace(
         read,
         compiled=compiled,
-        diagnostics=tuple(sorted(suppressed(found, (*read.documents, *loaded.broken)), key=sort_key)),
+        diagnostics=tuple(sorted(suppressed(found, objects.marked), key=sort_key)),
         alarm="",
         seconds=seconds,
         fetched=source.options.fetched,
@@ -178,4 +179,4 @@ def _same(before: Policies, loaded: Loaded, documents: tuple[Document, ...]) -> 
     if before.loaded is None or before.alarm or before.loaded.diagnostics != loaded.diagnostics:
         return False
     now, last = (*documents, *loaded.broken), (*before.documents, *before.loaded.broken)
-    return len(now) == len(last) and all(one is two for one, two in zip(now, last, strict=True))
+    return len(now) == len(last) and all(map(is_, now, last))

@@ -128,7 +128,11 @@ def attach_objects(
     tables.problems += shared_sockets(gateways, index) if given.one_machine else ()
     attached = {**memory.placing.attached, **streams.attached}
     statuses = {**memory.placing.statuses, **streams.statuses, **gateway_statuses(states, sets, attached)}
-    statuses |= policy_statuses(table, states, attached)
+    if table.merging.made or streams.attached:
+        statuses |= policy_statuses(table, states, attached)
+    else:
+        same = (table.attached, table.accepted, states, memory.placing.moved)
+        statuses |= known.recall(("policy statuses",), same, lambda _: policy_statuses(table, states, attached))
     statuses |= patches.statuses
     statuses |= simple_statuses(index, given.controllers)
     tls_statuses, found = tls_policy_statuses(index, statuses)

@@ -62,7 +62,7 @@ def tls_policy_statuses(
     index: Index, statuses: Mapping[Key, Status]
 ) -> tuple[dict[Key, Status], tuple[Diagnostic, ...]]:
     """The status of every BackendTLSPolicy for each Gateway that reaches a target, given those of all routes."""
-    users = _users(index, statuses)
+    users = _users(index, statuses) if index.of_kind(GATEWAY_GROUP, KIND) else {}
     found: dict[Key, Status] = {}
     problems: list[Diagnostic] = []
     for policy in index.of_kind(GATEWAY_GROUP, KIND):

@@ -54,6 +54,8 @@ class Clients:
 
     def noted(self, table: PolicyTable) -> PolicyTable:
         """The policies, where those that cannot be kept everywhere say so."""
+        if not self.problems:
+            return table
         messages: dict[tuple[Key, Scope], list[str]] = defaultdict(list)
         for (policy, scope, _), problem in self.problems.items():
             messages[policy, scope].append(problem.message)

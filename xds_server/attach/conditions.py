@@ -6,7 +6,8 @@ In: what attachment found. Out: `Status` values. `Programmed` says here only whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from xds_server.attach.gateways import GatewayState
 from xds_server.attach.index import Index
@@ -140,12 +141,16 @@ def policy_statuses(
 ) -> dict[Key, Status]:
     """The status of every policy, one ancestor for each target; Overridden where a nearer policy replaces it."""
     below = _routes_below(states, attached)
+    nearer: dict[str, dict[Key, list[tuple[str, Key]]]] = defaultdict(lambda: defaultdict(list))
+    for (kind, (aim, part)), policy in table.attached.items():
+        nearer[kind][aim].append((part, policy.item.key))
     statuses = {}
     for key, results in table.accepted.items():
         ancestors = []
         for scope, condition in results:
             conditions = [condition]
-            overriders = _overriders(key, scope, table, below) if condition.status else []
+            found = _overriders(scope, nearer[key.kind], below.get(scope, frozenset())) if condition.status else ()
+            overriders = sorted(str(one) for one in found if (one, key) not in table.merging.made)
             if overriders:
                 message = "overridden for parts of its target by: " + ", ".join(overriders)
                 conditions.append(Condition("Overridden", True, "Overridden", message))
@@ -180,17 +185,17 @@ def _routes_below(
     return below
 
 
-def _overriders(policy: Key, scope: Scope, table: PolicyTable, below: Mapping[Scope, set[Key]]) -> list[str]:
-    """Policies of the same kind that are nearer: at a section of this one's target, or at a route below it."""
+def _overriders(
+    scope: Scope, policies: Mapping[Key, Sequence[tuple[str, Key]]], routes: Collection[Key]
+) -> Iterator[Key]:
+    """Policies, by their target, that are nearer: at a section of this one, or at one of the routes below it."""
     target, section = scope
-    routes = below.get(scope, set())
-    return sorted(
-        str(other.item.key)
-        for (kind, (place, part)), other in table.attached.items()
-        if kind == policy.kind
-        and (other.item.key, policy) not in table.merging.made
-        and (place in routes or (place == target and part and not section))
-    )
+    for part, policy in policies.get(target, ()) if not section else ():
+        if part and target not in routes:
+            yield policy
+    for place in policies if routes else ():
+        if place in routes:
+            yield from (policy for _, policy in policies[place])
 
 
 def simple_statuses(index: Index, controllers: tuple[str, ...]) -> dict[Key, Status]:

@@ -88,6 +88,8 @@ class Placing:
 
     hosts: dict[Place, dict[str, Answers]] = field(default_factory=lambda: defaultdict(dict))
     statuses: dict[Key, Status] = field(default_factory=dict)
+    moved: object = field(default_factory=object)
+    """Another one as soon as a listener has another set of routes."""
     attached: dict[Place, set[Key]] = field(default_factory=lambda: defaultdict(set))
     _routes: dict[Place, dict[str, dict[Key, tuple[tuple[SortKey, Route], ...]]]] = field(
         default_factory=lambda: defaultdict(dict)
@@ -202,6 +204,8 @@ class Placing:
             placed = memory.results.recall(("placed", key), (route, parents, written), attach)
         if placed is last:
             return
+        if last is None or placed is None or last.listeners != placed.listeners:
+            self.moved = object()
         if last is not None:
             self._remove(key, last)
         if placed is not None:

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 from xds_server.diagnostics import Diagnostic, Span, diagnose, sort_key
 from xds_server.load.document import DEFAULT_LIMITS, Document, Limits
@@ -37,12 +38,16 @@ class File:
     kept: bool = False
 
 
+Known = tuple[bytes, str, Parsed]
+"""The bytes of a file, their digest, and what they mean."""
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The bytes of every file, as a digest, and what they meant. Dropping it changes no result."""
+    """The bytes of every file, their digest, and what they meant. Dropping it changes no result."""
 
     limits: Limits = DEFAULT_LIMITS
-    parsed: Mapping[str, tuple[str, Parsed]] = field(default_factory=dict)
+    parsed: Mapping[str, Known] = field(default_factory=dict)
 
 
 NOTHING = Memory()
@@ -103,8 +108,8 @@ def assemble(
     return Loaded(
         files=files,
         roots=roots,
-        documents=tuple(document for file in files.values() for document in file.documents),
-        broken=tuple(document for file in files.values() for document in file.broken),
+        documents=tuple(chain.from_iterable([file.documents for file in files.values()])),
+        broken=tuple(chain.from_iterable([file.broken for file in files.values()])),
         diagnostics=tuple(sorted(diagnostics, key=sort_key)),
         other=other,
         memory=memory,
@@ -129,12 +134,12 @@ class _Budget:
     """What may still be read. Files are taken in their order, so the same disk gives the same result."""
 
     def __init__(self, limits: Limits) -> None:
-        self.parsed: dict[str, tuple[str, Parsed]] = {}
+        self.parsed: dict[str, Known] = {}
         self._limits = limits
         self._bytes = limits.total_bytes
         self._documents = limits.documents
 
-    def load(self, name: str, known: Mapping[str, tuple[str, Parsed]]) -> File:
+    def load(self, name: str, known: Mapping[str, Known]) -> File:
         """One file."""
         try:
             data = _read(name, self._limits.file_bytes)
@@ -142,23 +147,23 @@ class _Budget:
             return _unreadable(name, reason_of(error))
         return self.take(name, data, known)
 
-    def take(self, name: str, data: bytes, known: Mapping[str, tuple[str, Parsed]]) -> File:
+    def take(self, name: str, data: bytes, known: Mapping[str, Known]) -> File:
         """One file with these bytes."""
         if len(data) > self._limits.file_bytes:
             return _unreadable(name, f"it is larger than {_size(self._limits.file_bytes)}")
         if len(data) > self._bytes:
             return _unreadable(name, f"all files together are larger than {_size(self._limits.total_bytes)}")
         self._bytes -= len(data)
-        digest = hashlib.sha256(data).hexdigest()
         earlier = known.get(name)
-        if earlier is not None and earlier[0] == digest:
-            parsed = earlier[1]
+        if earlier is not None and earlier[0] == data:
+            data, digest, parsed = earlier
         else:
-            parsed = parse_file(name, data, self._limits, earlier[1] if earlier else None)
+            digest = hashlib.sha256(data).hexdigest()
+            parsed = parse_file(name, data, self._limits, earlier[2] if earlier else None)
         if len(parsed.documents) > self._documents:
             return _unreadable(name, f"all files together hold more than {self._limits.documents:,} documents", digest)
         self._documents -= len(parsed.documents)
-        self.parsed[name] = (digest, parsed)
+        self.parsed[name] = (data, digest, parsed)
         return File(digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from xds_server.diagnostics import Diagnostic
 from xds_server.load.document import Document
+from xds_server.memory import difference
 from xds_server.model.kinds import KINDS
 from xds_server.model.object import Object
 from xds_server.model.parse import parse_object
@@ -21,12 +22,28 @@ from xds_server.model.policies import Targets
 from xds_server.model.readable import readable_part
 from xds_server.types import CELLWAY_GROUP, DEFAULT_NAMESPACE, Key
 
+SUPPRESS = "cellway.dev/suppress"
+"""An annotation: warnings about this document that are meant (`suppress`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
     document: Document
     item: Object | None
     problems: tuple[Diagnostic, ...]
+
+    @property
+    def plain(self) -> bool:
+        """True for a document of which nothing is to be said: it is an object, and that is all."""
+        item = self.item
+        return item is not None and not item.broken and not self.problems and not self.marked
+
+    @property
+    def marked(self) -> bool:
+        """True if it has the annotation."""
+        metadata = self.document.value.get("metadata")
+        annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+        return isinstance(annotations, Mapping) and SUPPRESS in annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +55,11 @@ class Objects:
     kept: tuple[Key, ...] = ()
     memory: Mapping[int, _Parsed] = field(default_factory=dict, repr=False)
     """What each document was parsed to, by the identity of the document (which this keeps alive)."""
+    marked: tuple[Document, ...] = ()
+    """The documents that have the annotation `SUPPRESS`."""
+    documents: tuple[Document, ...] = field(default=(), repr=False)
+    by_key: Mapping[Key, Object] = field(default_factory=dict, repr=False)
+    """The objects by identity if all documents are plain and no two of one identity; else empty."""
 
 
 def parse_documents_of(
@@ -47,6 +69,11 @@ def parse_documents_of(
 
     `broken` are documents of which only parts could be read: a policy among them closes what it covers.
     """
+    documents, broken = tuple(documents), tuple(broken)
+    if before is not None and before.by_key and not broken:
+        same = _plain(documents, before)
+        if same is not None:
+            return same
     known = before.memory if before else {}
     earlier = _counting(before.objects) if before else {}
     memory = {id(document): known.get(id(document)) or _counted(_parse(document), earlier) for document in documents}
@@ -68,7 +95,37 @@ def parse_documents_of(
             good[parsed.item.key] = parsed.item
             objects.append(parsed.item)
     problems = tuple(problem for parsed in memory.values() for problem in parsed.problems)
-    return Objects(_without_idle(objects), problems, tuple(kept), memory)
+    marked = tuple(parsed.document for parsed in memory.values() if parsed.marked)
+    plain = not broken and all(parsed.plain for parsed in memory.values()) and len(good) == len(memory)
+    return Objects(_without_idle(objects), problems, tuple(kept), memory, marked, documents, good if plain else {})
+
+
+def _plain(documents: tuple[Document, ...], before: Objects) -> Objects | None:
+    """The same as always, in time for what is different alone; None where more is to be said than that."""
+    now = difference(before.documents, documents)
+    came = [_counted(_parse(document), before.by_key) for document in now.came]
+    memory, by_key = dict(before.memory), dict(before.by_key)
+    for document in now.gone:
+        item = memory.pop(id(document)).item
+        assert item is not None
+        del by_key[item.key]
+    for parsed in came:
+        if parsed.item is None or not parsed.plain or parsed.item.key in by_key:
+            return None
+        memory[id(parsed.document)], by_key[parsed.item.key] = parsed, parsed.item
+    if len(memory) != len(documents):
+        return None
+    items = (
+        before.objects
+        if not now.gone and not now.came and documents == before.documents
+        else _in_order(documents, memory)
+    )
+    return Objects(items, (), (), memory, (), documents, by_key)
+
+
+def _in_order(documents: Iterable[Document], memory: Mapping[int, _Parsed]) -> tuple[Object, ...]:
+    found = (memory[id(document)].item for document in documents)
+    return tuple(item for item in found if item is not None)
 
 
 def _without_idle(objects: list[Object]) -> tuple[Object, ...]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 from xds_server.diagnostics import CATALOGUE, Diagnostic, Severity, Span, diagnose
 from xds_server.load.document import Document
-from xds_server.load.objects import key_of
+from xds_server.load.objects import SUPPRESS, key_of
 
-SUPPRESS = "cellway.dev/suppress"
 _PATH = ("metadata", "annotations", SUPPRESS)
 
 

@@ -9,16 +9,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.memory import difference
 from xds_server.model.object import Object
 
 SHADOW_LABEL = "cellway.dev/shadow"
 
 
-def divide(objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Object, ...]]:
-    """Objects in force, and shadows."""
-    every = tuple(objects)
-    shadows = tuple(item for item in every if is_shadow(item))
-    return (tuple(item for item in every if not is_shadow(item)) if shadows else every), shadows
+class Labels:
+    """The objects that carry the label, kept from call to call."""
+
+    def __init__(self) -> None:
+        self._objects: tuple[Object, ...] = ()
+        self._labelled: dict[int, Object] = {}
+
+    def divide(
+        self, objects: Iterable[Object]
+    ) -> tuple[tuple[Object, ...], tuple[Object, ...], tuple[Diagnostic, ...]]:
+        """Objects in force, shadows, and what is wrong with labels: objects with such a one are in force."""
+        every = tuple(objects)
+        now = difference(self._objects, every)
+        self._objects = every
+        for item in now.gone:
+            self._labelled.pop(id(item), None)
+        self._labelled |= {id(item): item for item in now.came if SHADOW_LABEL in item.meta.labels}
+        if not self._labelled:
+            return every, (), ()
+        shadows = tuple(item for item in every if is_shadow(item))
+        active = tuple(item for item in every if not is_shadow(item)) if shadows else every
+        return active, shadows, tuple(_problem(item) for item in active if not _is_clear(item))
 
 
 def is_shadow(item: Object) -> bool:
@@ -26,10 +44,11 @@ def is_shadow(item: Object) -> bool:
     return item.meta.labels.get(SHADOW_LABEL) == "true"
 
 
-def labels_checked(objects: Iterable[Object]) -> list[Diagnostic]:
-    """Labels that say neither true nor false; such objects are in force."""
-    return [
-        diagnose("A161", item.source.value("metadata", "labels", SHADOW_LABEL), subject=str(item.key), value=value)
-        for item in objects
-        if (value := item.meta.labels.get(SHADOW_LABEL, "false")) not in ("true", "false")
-    ]
+def _is_clear(item: Object) -> bool:
+    return item.meta.labels.get(SHADOW_LABEL, "false") in ("true", "false")
+
+
+def _problem(item: Object) -> Diagnostic:
+    """A label that says neither true nor false."""
+    at = item.source.value("metadata", "labels", SHADOW_LABEL)
+    return diagnose("A161", at, subject=str(item.key), value=item.meta.labels[SHADOW_LABEL])

@@ -52,7 +52,9 @@ def restored(index: Index, contents: Mapping[str, bytes]) -> tuple[Loaded, Objec
     """The files and objects that counted."""
     parsed = {name: parse_file(name, contents[digest]) for name, digest in index.files.items()}
     files = {name: _file(index.files[name], one) for name, one in parsed.items()}
-    memory = Memory(DEFAULT_LIMITS, {name: (index.files[name], one) for name, one in parsed.items()})
+    memory = Memory(
+        DEFAULT_LIMITS, {name: (contents[digest], digest, parsed[name]) for name, digest in index.files.items()}
+    )
     loaded = assemble(files, index.roots, (), memory)
     return loaded, parse_documents_of(loaded.documents, loaded.broken, _older(index, contents))
 
