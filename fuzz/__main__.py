@@ -43,7 +43,7 @@ def main() -> None:
         "-rss_limit_mb=4096",
         "-print_final_stats=1",
     )
-    mutator = {"custom_mutator": _mutated} if arguments.target == "policies" else {}
+    mutator = {"custom_mutator": _mutated} if arguments.target in ("policies", "patches") else {}
     atheris.Setup([sys.argv[0], *options, str(corpus), str(found)], TARGETS[arguments.target], **mutator)
     atheris.Fuzz()
 

@@ -6,6 +6,7 @@ In: the name of a target. Out: bytes that it takes without complaint, or nearly 
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -37,6 +38,19 @@ def _policies() -> Iterator[bytes]:
     for page in sorted((ROOT / "docs").rglob("*.md")):
         if blocks := _BLOCK.findall(page.read_text(encoding="utf-8")):
             yield "---\n".join(blocks).encode()
+
+
+def _patches() -> Iterator[bytes]:
+    listener = {"type": "type.googleapis.com/envoy.config.listener.v3.Listener", "name": "default/edge/http-8080"}
+    cluster = {"type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "default/one"}
+    for resource, operations in (
+        (listener, [{"op": "add", "path": "/per_connection_buffer_limit_bytes", "value": 1}]),
+        (listener, [{"op": "test", "path": "/name", "value": "x"}, {"op": "remove", "path": "/traffic_direction"}]),
+        (listener, [{"op": "replace", "jsonPath": "$..stat_prefix", "value": "x"}]),
+        (cluster, [{"op": "move", "from": "/connect_timeout", "path": "/metadata"}]),
+        (cluster, [{"op": "copy", "from": "/name", "path": "/alt_stat_name"}]),
+    ):
+        yield json.dumps([{**resource, "operation": one} for one in operations]).encode()
 
 
 def _requests() -> Iterator[bytes]:
@@ -79,6 +93,7 @@ def _certificates() -> Iterator[bytes]:
 
 _SEEDS: Mapping[str, Callable[[], Iterator[bytes]]] = {
     "policies": _policies,
+    "patches": _patches,
     "requests": _requests,
     "keys": _keys,
     "certificates": _certificates,

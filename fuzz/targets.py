@@ -38,13 +38,38 @@ from xds_server.snapshot.resource import (
 )
 
 FILE = "fuzz.yaml"
+_PATCHED = b"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {listeners: [{name: http, protocol: HTTP, port: 8080}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: one}]}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: one}
+spec: {endpoints: [{ip: {address: 127.0.0.1, port: 3000}}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyPatchPolicy
+metadata: {name: patched}
+spec:
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
+  type: JSONPatch
+  jsonPatches: """
 
 
 def policies(data: bytes) -> None:
     """A policy file, up to the bytes of resources, which a second codec must read as the same."""
     parsed = parse_file(FILE, data)
     objects = parse_documents_of(parsed.documents, parsed.broken)
-    compiled = compile_objects(objects.objects, Options())
+    compiled = compile_objects(objects.objects, Options(extenders=("*",)))
     for problem in (*parsed.diagnostics, *objects.diagnostics, *compiled.diagnostics):
         assert problem.span is not None, problem
         assert (problem.span.file, problem.span.line > 0, problem.span.column > 0) == (FILE, True, True), problem
@@ -52,6 +77,11 @@ def policies(data: bytes) -> None:
         for named in snapshot.resources.values():
             for resource in named.values():
                 _reread(resource)
+
+
+def patches(data: bytes) -> None:
+    """The operations of an EnvoyPatchPolicy on a gateway with a route and a backend, as JSON or YAML in one line."""
+    policies(_PATCHED + data.replace(b"\n", b" "))
 
 
 def _reread(resource: Resource) -> None:
@@ -119,4 +149,6 @@ def certificates(data: bytes) -> None:
     assert isinstance(key_pair_problem(chain, key), str)
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {one.__name__: one for one in (policies, requests, keys, certificates)}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    one.__name__: one for one in (policies, patches, requests, keys, certificates)
+}
