@@ -176,6 +176,12 @@ def _window(connection: h2.connection.H2Connection, raw: socket.socket) -> None:
     raw.sendall((b"\x00\x00\x04\x08\x00" + b"\x00\x00\x00\x00" + b"\x00\x00\x00\x01") * 50)
 
 
+def _empty(connection: h2.connection.H2Connection, raw: socket.socket) -> None:
+    stream = connection.get_next_available_stream_id()
+    connection.send_headers(stream, [(":method", "POST"), *REQUEST[1:]])
+    raw.sendall(connection.data_to_send() + (b"\x00\x00\x00\x00\x00" + stream.to_bytes(4, "big")) * 50)
+
+
 def _flooded(edge: Edge, act: Act) -> bool:
     """True if Envoy closes the connection of somebody who does this again and again, and reads nothing."""
     with edge.h2() as (connection, raw):
@@ -191,10 +197,50 @@ def _flooded(edge: Edge, act: Act) -> bool:
         return True
 
 
-@pytest.mark.parametrize("act", [_reset, _ping, _settings, _priority, _window])
+@pytest.mark.parametrize("act", [_reset, _ping, _settings, _priority, _window, _empty])
 def test_floods_end_the_connection(edge: Edge, act: Act) -> None:
     assert _flooded(edge, act)
     assert edge.others_are_served()
+
+
+def test_headers_that_never_end_end_the_connection(edge: Edge) -> None:
+    field = b"\x00\x01a\x64" + b"b" * 100
+    more = len(field * 10).to_bytes(3, "big") + b"\x09\x00\x00\x00\x00\x01" + field * 10
+    with edge.h2() as (_, raw):
+        ended = False
+        try:
+            raw.sendall(b"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82")
+            for _ in range(_FLOOD):
+                raw.sendall(more)
+            while raw.recv(65536):
+                pass
+            ended = True
+        except ConnectionError:
+            ended = True
+    assert ended
+    assert edge.others_are_served()
+
+
+def test_headers_that_grow_when_they_are_read_reach_nobody(edge: Edge) -> None:
+    before = len(edge.server.seen)
+    with edge.h2() as (connection, raw):
+        connection.send_headers(1, [*REQUEST, *(("x-bomb", "a" * 3000),) * 1000], end_stream=True)
+        request = connection.data_to_send()
+        assert len(request) < 10_000, "small on the way, three megabytes when it is read"
+        raw.sendall(request)
+        statuses = []
+        ended = False
+        with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
+            while not ended and (data := raw.recv(65536)):
+                for one in connection.receive_data(data):
+                    if isinstance(one, h2.events.ResponseReceived):
+                        statuses.append(dict(one.headers or [])[b":status"])
+                    ended = ended or isinstance(
+                        one, h2.events.StreamEnded | h2.events.StreamReset | h2.events.ConnectionTerminated
+                    )
+    assert b"200" not in statuses
+    assert edge.others_are_served()
+    assert edge.server.seen[before:].count("/") <= 1, "that of the others alone"
 
 
 def test_requests_that_are_reset_at_once_reach_few_backends(edge: Edge) -> None:
