@@ -44,7 +44,7 @@ spec: {endpoints: [{ip: {address: 127.0.0.1, port: 1}}]}
 """
 BEHAVIOURS = {
     "a request with both `Content-Length` and `Transfer-Encoding`, or with two lengths": "test_what_could_be_two_requests",
-    "HTTP/2: requests that are reset at once, headers without an end, empty frames, PING and SETTINGS": "test_floods_end_the_connection",
+    "HTTP/2: resets at once, headers without an end, empty frames, PING and SETTINGS": "test_floods_end_the_connection",
     "TLS handshake; server name or PROXY header": "test_handshakes_that_do_not_end",
 }
 """Rows that no single setting stands for: where they are shown."""
