@@ -400,8 +400,8 @@ class Server:
         return cell_settings(self._policies.compiled, cell, stage)
 
     async def usage(self) -> Report:
-        """What each cell asked of its dependencies, as the Envoys of this machine count it now."""
-        return await ask_envoys(self._policies.compiled, self._fleet().local)
+        """What each cell asked of its dependencies, as the Envoys of this machine count it now and others reported."""
+        return await ask_envoys(self._policies.compiled, self._fleet().local, self._xds.loads.by_gateway)
 
     async def metrics(self) -> bytes:
         """The text for Prometheus."""

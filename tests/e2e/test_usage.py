@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,8 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e import shop
-from tests.e2e.running import Cellway
+from tests.e2e.running import ENVOY, Cellway
 from tests.e2e.shop import EAST, SOUTH, url
+from tests.e2e.test_serving import command
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +92,30 @@ def test_an_external_service_has_rate_errors_and_times(cells: Cellway) -> None:
     assert sample(cells, "cellway_external_requests_total", *place, "5xx") == before["5xx"] + 1
     assert (sample(cells, "cellway_external_connections_total", *place) or 0) >= 1
     until(lambda: (sample(cells, "cellway_external_seconds_bucket", *place, "+Inf") or 0) >= 2, True)
+
+
+def test_what_an_envoy_elsewhere_reports_is_counted(cellway: Cellway, tmp_path: Path) -> None:
+    """Nobody asks this Envoy: its admin interface could as well be on another machine."""
+    shop.write_shop(cellway, quota=False)
+    shop.start_servers(cellway)
+    cellway.arguments = ("--no-envoy", "--xds", "127.0.0.1:0")
+    cellway.start()
+    assert edge(cellway, "orders", "mailer")["measured"] is False
+    port = cellway.log().partition("xDS on 127.0.0.1:")[2].partition(",")[0]
+    options = ("--xds", f"127.0.0.1:{port}", "--admin", f"{cellway.block.address(251)}:0", "--report-load")
+    printed = command("bootstrap", "acme/dev/orders/south", *options)
+    assert printed.returncode == 0, printed.stderr
+    path = tmp_path / "far.yaml"
+    path.write_text(printed.stdout, encoding="utf-8")
+    envoy = subprocess.Popen([str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--concurrency", "1"])
+    try:
+        until(lambda: len(cellway.api("proxies")["items"]), 1)
+        cellway.wait()
+        assert [ask(cellway, "orders", SOUTH, "api.mail.example", "/v1/messages") for _ in range(3)] == [200, 200, 200]
+        until(lambda: edge(cellway, "orders", "mailer").get("requests"), 3)
+        assert edge(cellway, "orders", "mailer")["byClass"]["ok"] == 3
+        assert ask(cellway, "orders", SOUTH, "api.mail.example", "/v1/messages") == 200
+        until(lambda: sample(cellway, "cellway_external_requests_total", "dev", "orders", "mailer", "ok"), 4)
+    finally:
+        envoy.terminate()
+        envoy.wait(20)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cells.shop import FRONT, compile_shop
 from xds_server.observe.metrics import Metrics, State
 from xds_server.observe.usage import Report, usage_report, usage_view
+from xds_server.serve.loads import Load
 
 EAST, SOUTH = "acme/dev/front/east", "acme/dev/front/south"
 STATS = """
@@ -55,6 +57,19 @@ def test_what_a_gateway_refuses_is_counted() -> None:
 def test_counts_of_several_envoys_add_up() -> None:
     found = usage_view(usage_report(compile_shop(), {EAST: (STATS, STATS)}))["items"][0]
     assert (found["requests"], found["connections"]) == (18, 6)
+
+
+@pytest.mark.parametrize("reporter", [EAST, "acme/dev/front"])
+def test_what_envoys_elsewhere_report_is_counted_with_what_is_known_of_it(reporter: str) -> None:
+    reported = {reporter: {"east|back.api.http": Load(5, 2), "east|nobody.knows": Load(9, 9)}}
+    alone, unknown = usage_view(usage_report(compile_shop(), {}, reported))["items"]
+    assert (alone["measured"], alone["requests"]) == (True, 5)
+    assert alone["byClass"] == {"1xx": 0, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 2, "ok": 3}
+    assert unknown["measured"] == (reporter != EAST), "of all gateways of a cell together, south is one"
+    both = usage_view(usage_report(compile_shop(), {EAST: (STATS,)}, reported))["items"][0]
+    assert (both["requests"], both["byClass"]["5xx"]) == (14, 4)
+    text = Metrics("0", "0", lambda: State(usage=usage_report(compile_shop(), {}, reported))).text().decode()
+    assert 'code="ok",consumer="front",endpoint="api.http",provider="back",stage="dev"} 3.0' in text
 
 
 def test_a_refused_dependency_says_why() -> None:

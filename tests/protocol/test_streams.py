@@ -182,7 +182,7 @@ async def test_reflection_tells_of_all_services(server: Served) -> None:
             return names, described.file_descriptor_response.file_descriptor_proto[0]
 
     names, file = await asyncio.to_thread(ask)
-    assert len([name for name in names if name.startswith("envoy.service.")]) == 10
+    assert len([name for name in names if name.startswith("envoy.service.")]) == 11
     assert "grpc.health.v1.Health" in names
     assert b"DeltaAggregatedResources" in file
 

@@ -75,6 +75,15 @@ def test_envoy_is_looked_for_in_order(tmp_path: Path) -> None:
         find_envoy(None, {"CELLWAY_ENVOY": str(tmp_path / "nothing")}, tmp_path)
 
 
+def test_an_envoy_reports_its_load_where_that_is_wanted() -> None:
+    where = Address("127.0.0.1", 18000)
+    for zone in ("", "eu-1"):
+        told = yaml.safe_load(Bootstrap("default/edge", "one", where, zone=zone, reports=True).text())
+        (called,) = told["cluster_manager"]["load_stats_config"]["grpc_services"]
+        assert called["envoy_grpc"]["cluster_name"] == told["static_resources"]["clusters"][0]["name"]
+        assert ("local_cluster_name" in told["cluster_manager"]) == bool(zone)
+
+
 def test_an_envoy_is_told_its_zone() -> None:
     plain, zoned = (
         yaml.safe_load(Bootstrap("default/edge", "one", Address("127.0.0.1", 18000), zone=zone).text())

@@ -39,6 +39,10 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     zone: Annotated[
         str, typer.Option(metavar="ZONE", help="Where the Envoy is, for policies that prefer its own zone.")
     ] = "",
+    report_load: Annotated[
+        bool,
+        typer.Option("--report-load", help="Have it report how many requests it sent to each dependency of a cell."),
+    ] = False,
 ) -> None:
     """Print the bootstrap for an Envoy elsewhere: start it with `envoy -c FILE`.
 
@@ -60,4 +64,5 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     tls = ClientTls(cert, key, ca) if cert is not None and key is not None and ca is not None else None
     if tls is None and (cert or key or ca):
         trouble("TLS to the xDS port needs all of --cert, --key and --ca")
-    print(Bootstrap(gateway, node_id or f"{socket.gethostname()}/{gateway}", *addresses, tls, zone).text(), end="")
+    who = node_id or f"{socket.gethostname()}/{gateway}"
+    print(Bootstrap(gateway, who, *addresses, tls, zone, report_load).text(), end="")

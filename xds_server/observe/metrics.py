@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from xds_server.compile import Compiled
 from xds_server.diagnostics import Diagnostic
 from xds_server.observe.resources_view import short_type
-from xds_server.observe.usage import CLASSES, Report
+from xds_server.observe.usage import Report, classes_of
 from xds_server.reload import Result
 
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -162,7 +162,7 @@ def _usage(report: Report) -> Iterator[Metric]:
     places = {(one.stage, one.consumer, one.backend): (one, counts) for one, counts in report.measured()}
     for one, counts in places.values():
         start = [one.stage, one.consumer]
-        for code in CLASSES:
+        for code in classes_of(counts):
             if one.external:
                 external.add_metric([*start, one.external, code], counts.requests[code])
             else:

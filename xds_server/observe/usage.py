@@ -1,7 +1,8 @@
 """Who uses what: requests from each cell to each of its dependencies, as its Envoys counted them.
 
-In: what was compiled, and the statistics of Envoys as text. Out: a `Usage` for every declared dependency, also for those that
-nobody uses, and how many requests east, south and sidecars refused by themselves. Counters begin anew with their Envoy.
+In: what was compiled, the statistics of Envoys of this machine as text, and what others reported. Out: a `Usage` for every
+declared dependency, also for those that nobody uses, and how many requests east, south and sidecars refused by themselves.
+Counters begin anew with their Envoy; what was reported, with the server.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from xds_server.cells.sections import Exit
 from xds_server.compile import Compiled
-from xds_server.snapshot.resource import CLUSTER
+from xds_server.serve.loads import Load
+from xds_server.snapshot.resource import CLUSTER, Snapshot
 from xds_server.supervise.envoys import LocalEnvoy
 from xds_server.supervise.process import statistics_of
 
 STATS = r"^cluster\.(east|south)\|.*upstream_(rq_[1-5]xx|rq_time|cx_total)$|^http\..*\.rq_direct_response$"
 """The statistics that are asked for."""
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+OK = "ok"
+"""The class of what was answered with less than 500, where an Envoy reports no more than that."""
 _COUNT = re.compile(r"cluster\.(?P<cluster>.+)\.upstream_(?:rq_(?P<code>[1-5]xx)|(?P<cx>cx_total)): (?P<value>\d+)")
 _TIMES = re.compile(r"cluster\.(?P<cluster>.+)\.upstream_rq_time: (?P<buckets>B.+)")
 _BUCKET = re.compile(r"B([0-9.e+]+)\(\d+,(\d+)\)")
@@ -84,12 +89,16 @@ class Report:
         return ((one.dependency, one.counts) for one in self.usages if one.counts is not None)
 
 
-async def ask_envoys(compiled: Compiled, local: Iterable[LocalEnvoy]) -> Report:
+Reported = Mapping[str, Mapping[str, Load]]
+"""What Envoys of other machines reported: a load by gateway, or all gateways of a cell, and by cluster."""
+
+
+async def ask_envoys(compiled: Compiled, local: Iterable[LocalEnvoy], reported: Reported) -> Report:
     """The report as the Envoys of this machine count now. One that does not answer is left out."""
     known = [one for one in local if one.admin]
     texts = await asyncio.gather(*(statistics_of(one.admin, STATS) for one in known))
     answered = {one.gateway: (text,) for one, text in zip(known, texts, strict=True) if text}
-    return usage_report(compiled, answered)
+    return usage_report(compiled, answered, reported)
 
 
 def declared(compiled: Compiled) -> Iterator[Dependency]:
@@ -111,7 +120,9 @@ def _dependency(stage: str, consumer: str, gateway: str, exit_: Exit) -> Depende
     return replace(known, provider=written.cell or "", endpoint=endpoint)
 
 
-def usage_report(compiled: Compiled, stats: Mapping[str, Iterable[str]]) -> Report:
+def usage_report(
+    compiled: Compiled, stats: Mapping[str, Iterable[str]], reported: Reported = MappingProxyType({})
+) -> Report:
     """The report. `stats` are the texts of a gateway's Envoys, by the gateway's name."""
     counts: dict[str, dict[str, Counts]] = {}
     refused: Counter[str] = Counter()
@@ -124,6 +135,10 @@ def usage_report(compiled: Compiled, stats: Mapping[str, Iterable[str]]) -> Repo
             if gateway.endswith(("/east", "/south")) or "/component/" in gateway:
                 refused[gateway] += sum(int(one["value"]) for one in _REFUSED.finditer(text))
         counts[gateway] = found
+    for gateway in {one.gateway for one in declared(compiled)}:
+        loads = [reported[name] for name in (gateway, gateway.rpartition("/")[0]) if name in reported]
+        if loads:
+            _add_loads(loads, compiled.snapshots.get(gateway), counts.setdefault(gateway, defaultdict(Counts)))
     usages = tuple(Usage(one, _of(one, counts.get(one.gateway))) for one in declared(compiled))
     return Report(usages, dict(refused))
 
@@ -141,6 +156,15 @@ def _add(text: str, clusters: Mapping[str, str], found: dict[str, Counts]) -> No
                 found[backend].seconds[float(limit) / 1000] += int(number)
 
 
+def _add_loads(loads: Iterable[Mapping[str, Load]], snapshot: Snapshot | None, found: dict[str, Counts]) -> None:
+    """Add what was reported of clusters that a gateway has."""
+    clusters = snapshot.get(CLUSTER) if snapshot is not None else {}
+    for cluster, load in ((name, one) for each in loads for name, one in each.items() if name in clusters):
+        counts = found.setdefault(_KIND.sub("", cluster), Counts())
+        counts.requests["5xx"] += load.failed
+        counts.requests[OK] += load.requests - load.failed
+
+
 def _of(dependency: Dependency, found: Mapping[str, Counts] | None) -> Counts | None:
     """The counts of all clusters of a dependency: an external service has one for every host and port."""
     if found is None:
@@ -152,6 +176,11 @@ def _of(dependency: Dependency, found: Mapping[str, Counts] | None) -> Counts | 
             total.connections += one.connections
             total.seconds += one.seconds
     return total
+
+
+def classes_of(counts: Counts) -> tuple[str, ...]:
+    """The classes of answers that there can be."""
+    return (*CLASSES, OK) if OK in counts.requests else CLASSES
 
 
 def usage_view(report: Report, stage: str | None = None) -> dict[str, Any]:
@@ -169,6 +198,6 @@ def _edge(usage: Usage) -> dict[str, Any]:
         head["refused"] = one.refusal
     if counts is None:
         return {**head, "measured": False}
-    requests = {name: counts.requests[name] for name in CLASSES}
+    requests = {name: counts.requests[name] for name in classes_of(counts)}
     total = sum(requests.values())
     return {**head, "measured": True, "requests": total, "byClass": requests, "connections": counts.connections}

@@ -22,12 +22,13 @@ from grpc_reflection.v1alpha import reflection
 
 from xds_server.serve.identity import Identities, Refused, gateway_of
 from xds_server.serve.limits import Limits
+from xds_server.serve.loads import Loads
 from xds_server.serve.records import ProxyRecord
-from xds_server.serve.requests import Request
+from xds_server.serve.requests import Node, Request
 from xds_server.serve.sessions import Session, Sessions
 from xds_server.serve.stream import Stream
 from xds_server.serve.tls import Credentials
-from xds_server.serve.wire import FILES, Envelope, read_delta, read_full
+from xds_server.serve.wire import FILES, Envelope, read_delta, read_full, read_loads, wanted_loads
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -62,6 +63,9 @@ _SERVICES = {
     ),
     "envoy.service.runtime.v3.RuntimeDiscoveryService": ("StreamRuntime", "DeltaRuntime", RUNTIME),
 }
+_LOADS = "envoy.service.load_stats.v3.LoadReportingService"
+_LOADS_EVERY = 5
+"""Seconds between load reports."""
 _FIRST_REQUEST = 30.0
 """Seconds in which a stream has to say who it is."""
 _WARNINGS = 1000
@@ -102,6 +106,7 @@ class XdsServer:
         identities: Identities = Identities(),  # noqa: B008 - frozen
     ) -> None:
         self.counters = Counters()
+        self.loads = Loads()
         self._clock, self._drain_delay, self._limits, self._told = clock, drain_delay, limits, told
         self._identities = identities
         self._published = asyncio.Event()
@@ -133,8 +138,14 @@ class XdsServer:
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *self._limits.options()))
         for service, methods in _SERVICES.items():
             server.add_generic_rpc_handlers((self._handlers(service, *methods),))
+        server.add_generic_rpc_handlers((self._load_handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (*_SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        names = (
+            *_SERVICES,
+            _LOADS,
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection.SERVICE_NAME,
+        )
         reflection.enable_server_reflection(names, server)
         assert FILES  # reflection finds what these modules have registered
         return server
@@ -160,6 +171,7 @@ class XdsServer:
     def forget(self, gateway: str) -> None:
         """A gateway no longer exists: new streams that name it are refused."""
         self._sessions.forget(gateway)
+        self.loads.forget(gateway)
 
     async def stop(self, grace: float) -> None:
         """Not serving from now on; streams end within `grace` seconds."""
@@ -179,7 +191,9 @@ class XdsServer:
     def _handlers(self, service: str, full: str, delta: str, only: str) -> grpc.GenericRpcHandler:
         def handler(*, is_delta: bool) -> grpc.RpcMethodHandler[bytes, bytes]:
             async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
-                await self._serve(requests, context, Stream(is_delta, self._envelope, self._drain_delay, only))
+                core = Stream(is_delta, self._envelope, self._drain_delay, only)
+                async with self._admitted(context) as names:
+                    await self._serve_peer(requests, context, core, names)
 
             return grpc.stream_stream_rpc_method_handler(serve)
 
@@ -192,7 +206,17 @@ class XdsServer:
         await context.abort(grpc.StatusCode[code], message)
         raise AssertionError("abort raises")
 
-    async def _serve(self, requests: AsyncIterator[bytes], context: Context, core: Stream) -> None:
+    def _load_handler(self) -> grpc.GenericRpcHandler:
+        async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
+            async with self._admitted(context) as names:
+                await self._take_loads(requests, context, names)
+
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(serve)
+        return grpc.method_handlers_generic_handler(_LOADS, {"StreamLoadStats": method})
+
+    @contextlib.asynccontextmanager
+    async def _admitted(self, context: Context) -> AsyncIterator[tuple[str, ...]]:
+        """One more stream of a peer, if it may have one; the names in its certificate."""
         if not self._published.is_set():
             await self._refuse(context, "UNAVAILABLE", "policies are not loaded yet")
         names = _certificate_names(context)
@@ -204,7 +228,7 @@ class XdsServer:
             await self._refuse(context, "RESOURCE_EXHAUSTED", text)
         self._streams[peer] += 1
         try:
-            await self._serve_peer(requests, context, core, names)
+            yield names
         finally:
             self._streams[peer] -= 1
             if not self._streams[peer]:
@@ -219,11 +243,7 @@ class XdsServer:
             await self._refuse(context, "DEADLINE_EXCEEDED", f"no request in {_FIRST_REQUEST:g} seconds")
         if request is None:
             return
-        plain = context.auth_context().get("transport_security_type") == [b"insecure"]
-        allowed = None if plain else self._identities.gateways(names)
-        gateway = gateway_of(request.node, self._sessions.gateways, allowed)
-        if isinstance(gateway, Refused):
-            await self._refuse(context, gateway.code, gateway.message)
+        gateway = await self._gateway(request.node, context, names)
         assert request.node is not None
         now, wake = self._clock(), asyncio.Event()
         session = Session(core, request.node, gateway, context.peer(), now, now, wake.set)
@@ -242,6 +262,33 @@ class XdsServer:
             # InternalError: the client is gone. Else an abort, or a bug: a stream that writes no more must end, too.
             if isinstance(error, Exception) and not isinstance(error, grpc.aio.InternalError):
                 raise error
+
+    async def _gateway(self, node: Node | None, context: Context, names: tuple[str, ...]) -> str:
+        """The gateway that a stream is for, if its certificate is."""
+        plain = context.auth_context().get("transport_security_type") == [b"insecure"]
+        allowed = None if plain else self._identities.gateways(names)
+        gateway = gateway_of(node, self._sessions.gateways, allowed)
+        if isinstance(gateway, Refused):
+            await self._refuse(context, gateway.code, gateway.message)
+        return gateway
+
+    async def _take_loads(self, requests: AsyncIterator[bytes], context: Context, names: tuple[str, ...]) -> None:
+        """Count what an Envoy reports. It says once who it is, and that counts for the whole stream."""
+        gateway = ""
+        while True:
+            try:
+                waits = None if gateway else _FIRST_REQUEST
+                report = read_loads(await asyncio.wait_for(anext(requests), waits))
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                await self._refuse(context, "DEADLINE_EXCEEDED", f"no report in {_FIRST_REQUEST:g} seconds")
+            except DecodeError:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no load report")
+            if not gateway:
+                gateway = await self._gateway(report.node, context, names)
+                await context.write(wanted_loads(_LOADS_EVERY))
+            self.loads.add(gateway, report)
 
     async def _read(self, session: Session, first: Request, requests: AsyncIterator[bytes], context: Context) -> None:
         request: Request | None = first

@@ -21,19 +21,22 @@ from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import Resour
 from xds_server.envoy_api.envoy.service.endpoint.v3 import eds_pb2
 from xds_server.envoy_api.envoy.service.extension.v3 import config_discovery_pb2
 from xds_server.envoy_api.envoy.service.listener.v3 import lds_pb2
+from xds_server.envoy_api.envoy.service.load_stats.v3 import lrs_pb2
+from xds_server.envoy_api.envoy.service.load_stats.v3.lrs_pb2 import LoadStatsRequest, LoadStatsResponse
 from xds_server.envoy_api.envoy.service.route.v3 import rds_pb2, srds_pb2
 from xds_server.envoy_api.envoy.service.runtime.v3 import rtds_pb2
 from xds_server.envoy_api.envoy.service.secret.v3 import sds_pb2
 from xds_server.serve.channel import Sent
+from xds_server.serve.loads import Load, LoadReport
 from xds_server.serve.requests import Node, Request
 from xds_server.snapshot.resource import Resource
 
-FILES = (ads_pb2, cds_pb2, eds_pb2, config_discovery_pb2, lds_pb2, rds_pb2, srds_pb2, rtds_pb2, sds_pb2)
+FILES = (ads_pb2, cds_pb2, eds_pb2, config_discovery_pb2, lds_pb2, lrs_pb2, rds_pb2, srds_pb2, rtds_pb2, sds_pb2)
 """The modules that describe the services; gRPC reflection answers from what they register."""
 _MESSAGE_LIMIT = 4096
 
 
-def _node(message: DiscoveryRequest | DeltaDiscoveryRequest) -> Node | None:
+def _node(message: DiscoveryRequest | DeltaDiscoveryRequest | LoadStatsRequest) -> Node | None:
     if not message.HasField("node"):
         return None
     node = message.node
@@ -75,6 +78,25 @@ def read_delta(data: bytes) -> Request:
         unsubscribe=tuple(message.resource_names_unsubscribe),
         initial=dict(message.initial_resource_versions),
     )
+
+
+def read_loads(data: bytes) -> LoadReport:
+    """A load report. Raises google.protobuf.message.DecodeError."""
+    message = LoadStatsRequest.FromString(data)
+    loads: dict[str, Load] = {}
+    for one in message.cluster_stats:
+        for place in one.upstream_locality_stats:
+            failed = place.total_error_requests
+            load = Load(place.total_successful_requests + failed, failed)
+            loads[one.cluster_name] = loads.get(one.cluster_name, Load()).plus(load)
+    return LoadReport(_node(message), loads)
+
+
+def wanted_loads(seconds: int) -> bytes:
+    """What is to be reported: all clusters, so often."""
+    answer = LoadStatsResponse(send_all_clusters=True)
+    answer.load_reporting_interval.FromSeconds(seconds)
+    return bytes(answer.SerializeToString())
 
 
 @dataclass(slots=True)

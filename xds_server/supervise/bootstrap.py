@@ -28,8 +28,14 @@ _LOCAL_CLUSTER = """
       - locality: {zone: ZONE}
         lb_endpoints:
         - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}
-
-cluster_manager: {local_cluster_name: cellway_zone}
+"""
+_LOCAL_CLUSTER_NAME = "  local_cluster_name: cellway_zone\n"
+_LOADS = """  # How many requests went to each cluster is reported to the control plane.
+  load_stats_config:
+    api_type: GRPC
+    transport_api_version: V3
+    grpc_services:
+    - envoy_grpc: {cluster_name: cellway_xds}
 """
 _CHECKOUT = Path(__file__).parents[2] / "envoy"
 
@@ -85,7 +91,7 @@ class ClientTls:
 class Bootstrap:
     """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one.
 
-    `zone` is where the Envoy is, for policies that prefer its own zone.
+    `zone` is where the Envoy is, for policies that prefer its own zone. `reports`: it tells how many requests it sent where.
     """
 
     gateway: str
@@ -94,6 +100,7 @@ class Bootstrap:
     admin: Address = Address("127.0.0.1", 0)
     tls: ClientTls | None = None
     zone: str = ""
+    reports: bool = False
 
     def text(self) -> str:
         """The bootstrap as YAML."""
@@ -106,9 +113,14 @@ class Bootstrap:
             xds_tls=self.tls.text(self.xds.host) if self.tls is not None else "",
             locality=f"  locality: {{zone: {json.dumps(self.zone)}}}\n" if self.zone else "",
             local_cluster=_LOCAL_CLUSTER.replace("ZONE", json.dumps(self.zone)) if self.zone else "",
+            cluster_manager=self._cluster_manager(),
             admin_host=json.dumps(self.admin.host),
             admin_port=self.admin.port,
         )
+
+    def _cluster_manager(self) -> str:
+        parts = (_LOCAL_CLUSTER_NAME if self.zone else "") + (_LOADS if self.reports else "")
+        return f"\ncluster_manager:\n{parts}" if parts else ""
 
 
 def is_ip_address(host: str) -> bool:
