@@ -57,3 +57,34 @@ def test_config_show_says_who_says_it() -> None:
     assert next(line.split() for line in both.splitlines() if "--xds " in line) == ["--xds", "127.0.0.8:1", "flag"]
     assert "--envoy" not in cellway("config", "show", "--for", "serve").stdout
     assert cellway("config", "show", "--nonsense").returncode == 2
+
+
+ODD = "kind: Namespace   # odd\napiVersion: v1\nmetadata:\n    # its name\n    name: shop\n"
+EVEN = "apiVersion: v1\nkind: Namespace   # odd\nmetadata:\n  # its name\n  name: shop\n"
+
+
+def test_fmt_lays_files_out_and_checks_without_writing(tmp_path: Path) -> None:
+    path, other = tmp_path / "odd.yaml", tmp_path / "even.yml"
+    path.write_text(ODD, encoding="utf-8")
+    other.write_text(EVEN, encoding="utf-8")
+    (tmp_path / "data.json").write_text('{ "a":1 }', encoding="utf-8")
+    path.chmod(0o640)
+    done = cellway("fmt", "--check", str(tmp_path))
+    assert (done.returncode, done.stdout, path.read_text(encoding="utf-8")) == (1, f"would change {path}\n", ODD)
+    done = cellway("fmt", str(tmp_path), "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"changed": [str(path)], "problems": []})
+    assert (path.read_text(encoding="utf-8"), path.stat().st_mode & 0o777) == (EVEN, 0o640)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["data.json", "even.yml", "odd.yaml"]
+    done = cellway("fmt", "--check", str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_fmt_of_stdin_and_of_what_is_no_yaml(tmp_path: Path) -> None:
+    assert cellway("fmt", "-", given=ODD).stdout == EVEN
+    path = tmp_path / "broken.yaml"
+    path.write_text("a: [1\n", encoding="utf-8")
+    done = cellway("fmt", str(path))
+    assert (done.returncode, path.read_text(encoding="utf-8")) == (2, "a: [1\n")
+    assert f"cellway: {path}:" in done.stderr
+    assert "L101" in done.stderr
+    assert cellway("fmt", str(tmp_path / "nowhere")).returncode == 2

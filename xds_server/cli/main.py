@@ -24,6 +24,7 @@ from xds_server.cli import (
     dump,
     explain,
     export,
+    fmt,
     policies,
     promote,
     render,
@@ -49,6 +50,7 @@ application = typer.Typer(
 application.command()(run.run)
 application.command()(serve.serve)
 application.command()(validate.validate)
+application.command()(fmt.fmt)
 application.command()(rule.rule)
 application.command()(render.render)
 application.command()(diff.diff)
