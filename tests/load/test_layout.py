@@ -25,8 +25,8 @@ CASES = {
         "a:\n  b:\n  - c:   1\n    d: 2\n  - - e\n    - f\n",
     ),
     "comments go with what they are about": (
-        "# top\n\nkind: K # here\n# of the version\napiVersion: v\nspec:\n    # of a\n    a: 1\n    # after a\n# of b\nb: 2\n# end\n",
-        "# top\n\n# of the version\napiVersion: v\nkind: K # here\nspec:\n  # of a\n  a: 1\n  # after a\n# of b\nb: 2\n# end\n",
+        "# top\n\nkind: K # here\n# of the version\napiVersion: v\nspec:\n    # of a\n    a: 1\n    # then\n# of b\nb: 2\n# e\n",
+        "# top\n\n# of the version\napiVersion: v\nkind: K # here\nspec:\n  # of a\n  a: 1\n  # then\n# of b\nb: 2\n# e\n",
     ),
     "block texts, flow collections and long texts stay": (
         "a:\n    b: |\n          one\n            two\n\n          three\n    c: {d: 1,\n      e: 2}\n    f: long\n      text\n",
