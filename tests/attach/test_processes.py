@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.documents import compiled, parse
-from xds_server.compile import Compiled
+from xds_server.compile import Compiled, Options
 from xds_server.graph import Process
 
 GATEWAY = """
@@ -96,6 +96,14 @@ def test_a_class_changes_bootstraps() -> None:
         result = compiled(f"{CLASS}  {body}\n")
         assert [str(one) for one in result.diagnostics] == []
         assert processes(result) == {"edge": Process(bootstrap=expected), "other": Process()}
+
+
+def test_a_namespace_that_may_extend_envoys_changes_bootstraps() -> None:
+    text = f"{GATEWAY}  bootstrap: {{type: Merge, value: 'stats_flush_interval: 1s'}}\n"
+    assert processes(compiled(text, Options(extenders=("other",))))["edge"] is None
+    found = processes(compiled(text, Options(extenders=("default",))))["edge"]
+    assert found is not None
+    assert "stats_flush_interval" in found.bootstrap
 
 
 @pytest.mark.parametrize(

@@ -322,6 +322,24 @@ def test_bootstrap_for_an_envoy_elsewhere(tmp_path: Path, gateway: str) -> None:
     assert envoy_accepts(done.stdout, tmp_path) == ""
 
 
+def test_bootstrap_says_what_policies_say_of_an_envoy(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "envoy-process.md").read_text(encoding="utf-8")
+    first, second = (part.partition("```")[0] for part in page.split("```yaml\n")[1:3])
+    (tmp_path / "large.yaml").write_text(first, encoding="utf-8")
+    done = cellway("bootstrap", "default/edge", str(tmp_path))
+    line, _, text = done.stdout.partition("\n")
+    assert line.startswith("# envoy -c FILE --concurrency 4 --log-level error --component-log-level upstream:debug ")
+    assert yaml.safe_load(text)["node"]["cluster"] == "default/edge"
+    small = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: little}\nspec:\n"
+    small += "  gatewayClassName: small\n  listeners: [{name: http, protocol: HTTP, port: 10081}]\n---\n" + second
+    (tmp_path / "small.yaml").write_text(small, encoding="utf-8")
+    changed = yaml.safe_load(cellway("bootstrap", "default/little", str(tmp_path)).stdout)
+    heap = changed["overload_manager"]["resource_monitors"][0]["typed_config"]
+    assert heap["max_heap_size_bytes"] == 536870912
+    refused = cellway("bootstrap", "default/none", str(tmp_path))
+    assert (refused.returncode, "default/edge, default/little" in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("words", [["/"], ["a"], ["a/b/c/d/e"], ["/b"], ["a/b", "--xds", "nowhere"]])
 def test_bootstrap_refuses_what_it_cannot_use(words: list[str]) -> None:
     done = cellway("bootstrap", *words)

@@ -1,7 +1,7 @@
 """Changes of the bootstraps of a class's Envoys: `bootstrap` of an EnvoyProxy.
 
 In: an EnvoyProxy. Out: the changes as a JSON list, and diagnostics. Only the EnvoyProxy of a GatewayClass may change
-bootstraps: they reach further than a Gateway does.
+bootstraps, and those of namespaces that may extend Envoys: bootstraps reach further than a Gateway does.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ _NEEDS_VALUE = ("add", "replace", "test")
 _NEEDS_FROM = ("move", "copy")
 
 
-def read_changes(item: Object, spec: ProxyBootstrapSpec | None, of_class: bool) -> tuple[str, tuple[Diagnostic, ...]]:
+def read_changes(item: Object, spec: ProxyBootstrapSpec | None, allowed: bool) -> tuple[str, tuple[Diagnostic, ...]]:
     """The changes that an EnvoyProxy asks for, as text, and what is wrong with them."""
     if spec is None:
         return "", ()
-    if not of_class:
-        reason = "a bootstrap is more than one Gateway's: write it in an EnvoyProxy that a GatewayClass refers to"
+    if not allowed:
+        reason = (
+            "a bootstrap is more than one Gateway's: write it in an EnvoyProxy that a GatewayClass refers to, or start the "
+            f"server with --allow-extensions {item.namespace}"
+        )
         return "", (item.diagnose("F103", "bootstrap", reason=reason),)
     steps, wrong = _merge(spec) if spec.type == "Merge" else _patches(spec)
     problems = tuple(item.diagnose("F103", "bootstrap", *path, reason=reason) for path, reason in wrong)

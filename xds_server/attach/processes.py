@@ -42,10 +42,10 @@ _WITH_NUMBER = frozenset({"--file-flush-interval-msec", "--file-flush-min-size-k
 _WITH_TEXT = frozenset({"--disable-extensions", "--log-format", "--stats-tag"})
 
 
-def read_process(item: Object, of_class: bool, problems: list[Diagnostic]) -> Process | None:
-    """What an EnvoyProxy, of a class or of a Gateway, says of processes; None if it has errors there."""
+def read_process(item: Object, extends: bool, problems: list[Diagnostic]) -> Process | None:
+    """What an EnvoyProxy says of processes; None if it has errors there. `extends`: it may change bootstraps."""
     assert isinstance(item.spec, EnvoyProxySpec)
-    bootstrap, wrong = read_changes(item, item.spec.bootstrap, of_class)
+    bootstrap, wrong = read_changes(item, item.spec.bootstrap, extends)
     found = [
         *wrong,
         *_wrong_levels(item, item.spec),

@@ -63,7 +63,7 @@ def _followed(
     else:
         settings, wrong, failed = settings_of(found, KIND, found.spec, (), features, index)
         problems += [one for one in wrong if one not in problems]
-        process = read_process(found, item.key.kind == "GatewayClass", problems)
+        process = read_process(found, item.key.kind == "GatewayClass" or index.may_extend(found.namespace), problems)
         if not failed and process is not None:
             return Proxy(settings, process)
         return Proxy(process=None, problem=f"{target} has errors")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from xds_server.cli.options import DEFAULT_XDS, Xds
+from xds_server.cli.options import DEFAULT_XDS, Extenders, Xds
 from xds_server.cli.output import trouble
 
 
@@ -26,6 +27,13 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
             "or a sidecar: ORGANIZATION/STAGE/CELL/component/COMPONENT.",
         ),
     ],
+    policies: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[DIR...]", help="Policy folders: what an EnvoyProxy says of the Envoy.", show_default=False
+        ),
+    ] = None,
+    allow_extensions: Extenders = None,
     xds: Xds = DEFAULT_XDS,
     node_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Unique for every Envoy. Default: HOSTNAME/GATEWAY.")
@@ -46,6 +54,8 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
 ) -> None:
     """Print the bootstrap for an Envoy elsewhere: start it with `envoy -c FILE`.
 
+    With policy folders the words of its command line stand above it.
+
     Example: cellway bootstrap default/edge --xds control.example:18000
     """
     import socket
@@ -65,4 +75,24 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     if tls is None and (cert or key or ca):
         trouble("TLS to the xDS port needs all of --cert, --key and --ca")
     who = node_id or f"{socket.gethostname()}/{gateway}"
-    print(Bootstrap(gateway, who, *addresses, tls, zone, report_load).text(), end="")
+    text = Bootstrap(gateway, who, *addresses, tls, zone, report_load).text()
+    print(_as_policies_say(gateway, policies, allow_extensions, text) if policies else text, end="")
+
+
+def _as_policies_say(gateway: str, policies: list[Path], extenders: list[str] | None, text: str) -> str:
+    """The bootstrap with what the EnvoyProxy of the gateway changes, and the words of its command line above it."""
+    from xds_server.cli.reading import options_of, read
+    from xds_server.supervise.bootstrap import changed_text
+    from xds_server.supervise.command import Launch, options_of_process
+
+    compiled = read(policies, options_of(None, None, extenders=extenders)).compiled
+    process = next((one.process for one in compiled.gateways if gateway in (one.name, *one.groups)), None)
+    if process is None:
+        names = ", ".join(sorted(one.name for one in compiled.gateways if one.process is not None))
+        trouble(f"there is no gateway {gateway} without errors there, but {names or 'none'}")
+    try:
+        text = changed_text(text, process.bootstrap)
+    except ValueError as error:
+        trouble(f"the bootstrap cannot be changed so: {error}")
+    words = options_of_process(Launch(gateway, "", text, process))
+    return f"# envoy -c FILE {shlex.join(words)}\n{text}"

@@ -50,7 +50,7 @@ class Launch:
 
     def digest(self, binary: Path) -> str:
         """A hash of all that decides how it runs, wherever it sits."""
-        return digest_of(self.bootstrap, self.problem, str(binary), *options_of(self))
+        return digest_of(self.bootstrap, self.problem, str(binary), *options_of_process(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def command_of(binary: Path, folder: Path, seat: Seat, launch: Launch) -> list[s
         *("--admin-address-path", str(own / "admin-address")),
         *("--log-path", str(own / "envoy.log")),
         *_seat_options(folder, seat),
-        *options_of(launch),
+        *options_of_process(launch),
     ]
 
 
@@ -116,7 +116,7 @@ def _seat_options(folder: Path, seat: Seat) -> tuple[str, ...]:
     )
 
 
-def options_of(launch: Launch) -> tuple[str, ...]:
+def options_of_process(launch: Launch) -> tuple[str, ...]:
     """The words of the command line that every Envoy of this gateway gets."""
     process = launch.process
     levels = ",".join(f"{name}:{level}" for name, level in process.levels)

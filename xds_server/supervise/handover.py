@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from xds_server.files import write_file
-from xds_server.supervise.command import Launch, handover_version, options_of, shared_memory
+from xds_server.supervise.command import Launch, handover_version, options_of_process, shared_memory
 from xds_server.supervise.process import Envoy, is_live, is_settled, kill_envoy, start_envoy, stop_envoy
 from xds_server.supervise.records import StateFolder
 
@@ -34,7 +34,7 @@ async def refusal(binary: Path, home: Path, launch: Launch) -> str:
     """What Envoy itself has against a bootstrap and options, before anybody depends on them; empty if nothing."""
     path = home / "next.yaml"
     write_file(path, launch.bootstrap)
-    command = [str(binary), "--mode", "validate", "--disable-hot-restart", "-c", str(path), *options_of(launch)]
+    command = [str(binary), "--mode", "validate", "--disable-hot-restart", "-c", str(path), *options_of_process(launch)]
     try:
         done = await asyncio.to_thread(
             subprocess.run, command, capture_output=True, text=True, errors="replace", timeout=_CHECKING, check=False
