@@ -227,6 +227,7 @@ CATALOGUE: Mapping[str, Code] = {
         "the provider's endpoints are not known yet: a server asks {url}, and until then this answers 500"
     ),
     "F150": _warning("TLS {version} can be broken, so clients that speak nothing newer are heard by others"),
+    "F160": _error("this script cannot be run: {reason}"),
     # -- translate -----------------------------------------------------------------------------------
     "T100": _error("the route {name} cannot be served as written, so it answers 500: {reason}"),
     "T101": _error("Envoy would refuse the cluster {name}, so it is left out: {reason}"),

@@ -48,8 +48,7 @@ def below(field: str, tops: set[str]) -> bool:
 def test_the_lists_are_those_of_the_kinds() -> None:
     assert set(KNOWN) == {
         *("BackendTrafficPolicy", "ClientTrafficPolicy", "SecurityPolicy", "HTTPRouteFilter", "Backend"),
-        "EnvoyPatchPolicy",
-        "EnvoyProxy",
+        *("EnvoyExtensionPolicy", "EnvoyPatchPolicy", "EnvoyProxy"),
     }
     assert {kind: len(fields) > 12 for kind, fields in KNOWN.items()} == dict.fromkeys(KNOWN, True)
 

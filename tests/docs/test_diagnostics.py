@@ -23,7 +23,7 @@ FOLDER = ROOT / "docs" / "diagnostics"
 NO_EXAMPLE = {
     "L100", "L102", "L103", "L111", "L114", "L120", "L121", "L130", "L131", "L132",  # of files, not of a document
     "A145", "A147", "A148", "C111",  # of a server, or with certificates
-    "F143", "F150",
+    "F143", "F150", "F160",
     *(code for code in CATALOGUE if code.startswith("T")),  # of what no document should be able to say
 }  # fmt: skip
 """Codes that no small document makes."""

@@ -114,6 +114,7 @@ CARRIERS = {
         ("HTTPRoute.filter", "urlRewrite"),
         ("HTTPRouteFilter", "urlRewrite"),
     ],
+    "extensions.md": [("EnvoyExtensionPolicy", name) for name in ("lua", "extProc", "wasm")],
     "patches.md": [("EnvoyPatchPolicy", name) for name in ("type", "targetRef", "priority", "jsonPatches")],
     "direct-response.md": [("HTTPRouteFilter", "directResponse")],
 }

@@ -81,6 +81,14 @@ class Reporter:
         """Folders for access logs."""
         return self.folders
 
+    def may_extend(self, *path: str | int) -> bool:
+        """Everybody may."""
+        return True
+
+    def namespace(self, *path: str | int) -> str:
+        """The namespace of the policy."""
+        return self.owner.partition("/")[0]
+
     def document(self, url: str) -> Fetched | None:
         """A document of the web, if there is one."""
         return self.documents.get(url)

@@ -116,6 +116,15 @@ class Reading:
         """Folders in which access logs may be written."""
         return self.index.log_folders
 
+    def may_extend(self, *path: str | int) -> bool:
+        """True if the writer's namespace may run code in Envoys."""
+        return self.index.may_extend(self.namespace(*path))
+
+    def namespace(self, *path: str | int) -> str:
+        """The namespace of the writer."""
+        writer, _ = self.written.at((*self.path, *path))
+        return writer.namespace
+
     def document(self, url: str) -> Fetched | None:
         """A document of the web as it is known now."""
         self.index.wanted.add(url)

@@ -39,9 +39,10 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
         "TLSRoute",
         "UDPRoute",
     ),
+    "EnvoyExtensionPolicy": ("Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute"),
     "ClientTrafficPolicy": ("Gateway", "ListenerSet"),
 }
-ROUTE_POLICIES = ("SecurityPolicy", "BackendTrafficPolicy")
+ROUTE_POLICIES = ("SecurityPolicy", "BackendTrafficPolicy", "EnvoyExtensionPolicy")
 Scope = tuple[Key, str]
 """A target and its section, empty for the whole of it."""
 

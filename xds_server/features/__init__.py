@@ -49,6 +49,7 @@ from xds_server.features.dns import DNS
 from xds_server.features.dynamic_resolver import DYNAMIC_RESOLVER
 from xds_server.features.early_headers import EARLY_HEADERS
 from xds_server.features.ext_auth import EXT_AUTH
+from xds_server.features.ext_proc import EXT_PROC
 from xds_server.features.fault import FAULT
 from xds_server.features.filter_rewrite import FILTER_REWRITE
 from xds_server.features.global_rate_limit import GLOBAL_RATE_LIMIT
@@ -62,6 +63,7 @@ from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
 from xds_server.features.locations import LOCATIONS
+from xds_server.features.lua import LUA
 from xds_server.features.metrics import METRICS
 from xds_server.features.oidc import OIDC
 from xds_server.features.peer_header import PEER_HEADER
@@ -81,6 +83,7 @@ from xds_server.features.tracing import TRACING
 from xds_server.features.trusted_edge import TRUSTED_EDGE
 from xds_server.features.tunnel import TUNNEL
 from xds_server.features.url_rewrite import URL_REWRITE
+from xds_server.features.wasm import WASM
 
 FEATURES: tuple[AnyFeature, ...] = (
     EARLY_HEADERS,
@@ -101,6 +104,9 @@ FEATURES: tuple[AnyFeature, ...] = (
     LOCAL_RATE_LIMIT,
     GLOBAL_RATE_LIMIT,
     ADAPTIVE_CONCURRENCY,
+    LUA,
+    EXT_PROC,
+    WASM,
     FAULT,
     REQUEST_BUFFER,
     BANDWIDTH,

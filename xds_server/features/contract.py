@@ -85,6 +85,12 @@ class Context(Protocol):
     def log_folders(self) -> Sequence[str]:
         """Folders, on Envoys' machines, in which access logs may be written."""
 
+    def may_extend(self, *path: str | int) -> bool:
+        """True if whoever wrote what stands at a place may run code in Envoys."""
+
+    def namespace(self, *path: str | int) -> str:
+        """The namespace of whoever wrote what stands at a place."""
+
     def document(self, url: str) -> Fetched | None:
         """A document of the web as it is known now; None if it was not asked for yet. From now on it is wanted."""
 

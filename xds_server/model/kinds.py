@@ -60,6 +60,7 @@ _ALL = (
     Kind(ENVOY_GATEWAY_GROUP, "BackendTrafficPolicy", ("v1alpha1",), policies.BackendTrafficPolicySpec),
     Kind(ENVOY_GATEWAY_GROUP, "ClientTrafficPolicy", ("v1alpha1",), policies.ClientTrafficPolicySpec),
     Kind(ENVOY_GATEWAY_GROUP, "EnvoyProxy", ("v1alpha1",), proxies.EnvoyProxySpec),
+    Kind(ENVOY_GATEWAY_GROUP, "EnvoyExtensionPolicy", ("v1alpha1",), policies.EnvoyExtensionPolicySpec),
     Kind(ENVOY_GATEWAY_GROUP, "EnvoyPatchPolicy", ("v1alpha1",), patches.EnvoyPatchPolicySpec),
     Kind(ENVOY_GATEWAY_GROUP, "HTTPRouteFilter", ("v1alpha1",), policies.HttpRouteFilterSpec),
     Kind(CELLWAY_GROUP, "Organization", ("v1alpha1",), cell_kinds.OrganizationSpec, namespaced=False),

@@ -37,6 +37,7 @@ from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.dns import DnsSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.ext_auth import ExtAuthSpec
+from xds_server.features.ext_proc import ProcessorsSpec
 from xds_server.features.fault import FaultSpec
 from xds_server.features.filter_rewrite import FilterRewriteSpec
 from xds_server.features.health import HealthCheckSpec
@@ -44,6 +45,7 @@ from xds_server.features.http3 import Http3Spec
 from xds_server.features.http_upgrade import UpgradeSpec
 from xds_server.features.jwt import JwtSpec
 from xds_server.features.load_balancer import LoadBalancerSpec
+from xds_server.features.lua import ScriptsSpec
 from xds_server.features.oidc import OidcSpec
 from xds_server.features.parts.authorization_specs import AuthorizationSpec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
@@ -57,6 +59,7 @@ from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import RetrySpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.features.tunnel import TunnelSpec
+from xds_server.features.wasm import ModulesSpec
 from xds_server.model.cookies import FilterMatch
 from xds_server.model.namespaces import LabelSelector
 from xds_server.spec import Bool, GroupName, HeaderName, KindName, ObjectName, SectionName, Spec
@@ -132,6 +135,14 @@ class MergingTargets(Targets):
         if self.merge_type and any(target.kind in ("Gateway", "ListenerSet") for target in self.targets):
             raise ValueError("'mergeType' is for policies of routes: nothing is above a Gateway")
         return self
+
+
+class EnvoyExtensionPolicySpec(MergingTargets):
+    """What else Envoys do with requests and answers: scripts, services and modules, each kind in its order."""
+
+    lua: ScriptsSpec | None = None
+    ext_proc: ProcessorsSpec | None = None
+    wasm: ModulesSpec | None = None
 
 
 class SecurityPolicySpec(MergingTargets):

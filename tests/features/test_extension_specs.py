@@ -1,0 +1,159 @@
+"""EnvoyExtensionPolicies: what is refused, where, and that a mistake closes what the policy covers and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.documents import compiled, parse
+from xds_server.compile import Compiled, Options
+from xds_server.features.lua import script_problem
+from xds_server.graph import Respond, Route
+
+WORLD = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {listeners: [{name: http, protocol: HTTP, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [web.example]
+  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: up}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: other}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [other.example]
+  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: up}]}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: up}
+spec: {endpoints: [{ip: {address: 127.0.0.1, port: 1}}]}
+"""
+ALLOWED = Options(extenders=("default",))
+SCRIPT = "function envoy_on_request(handle) end"
+UP = {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "up"}
+GONE = {**UP, "name": "gone"}
+SEES: dict[str, Any] = {"request": {}}
+CODE = {"type": "HTTP", "http": {"url": "https://code.example/m.wasm", "sha256": "a" * 64}}
+
+
+def written(spec: dict[str, Any], target: str = "web", kind: str = "HTTPRoute", name: str = "more") -> str:
+    ref = {"group": "gateway.networking.k8s.io", "kind": kind, "name": target}
+    head = f"---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {{name: {name}}}\n"
+    return f"{head}spec: {json.dumps({'targetRefs': [ref], **spec})}\n"
+
+
+def routes(found: Compiled) -> dict[str, Route]:
+    """The first route of every host."""
+    (chain,) = found.gateways[0].ports[0].http_chains
+    return {name: host.routes[0] for host in chain.hosts for name in (host.hostname, *host.aliases)}
+
+
+def closed(found: Compiled) -> set[str]:
+    return {name for name, route in routes(found).items() if route.action == Respond(500)}
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "words"),
+    [
+        ({"lua": [{"inline": "function ("}]}, "F160", "line 1: "),
+        ({"lua": [{"inline": "\n\nx = 7 // 2"}]}, "F160", "line 3: unexpected symbol"),
+        ({"lua": [{"inline": " "}]}, "F160", "empty"),
+        ({"lua": [{"inline": f"-- {'x' * 70000}"}]}, "F160", "longer"),
+        ({"lua": [{"type": "ValueRef", "inline": SCRIPT}]}, "F103", "needs its own field"),
+        ({"lua": [{"type": "ValueRef", "valueRef": {"name": "gone", "kind": "ConfigMap"}}]}, "A105", "no ConfigMap"),
+        ({"lua": [{"inline": SCRIPT}, {"inline": "("}]}, "F160", "line 1"),
+        ({"extProc": [{"backendRefs": [GONE], "processingMode": SEES}]}, "A105", "gone"),
+        ({"extProc": [{"backendRefs": [UP]}]}, "F103", "sent nothing"),
+        ({"extProc": [{"backendRefs": [UP], "processingMode": {"allowModeOverride": True}}]}, "F103", "sent nothing"),
+        ({"extProc": [{"processingMode": SEES}]}, "F103", "backendRefs"),
+        ({"extProc": [{"backendRefs": [UP], "processingMode": SEES, "messageTimeout": "0s"}]}, "F103", "longer than 0s"),
+        ({"extProc": [{"backendRefs": [UP], "processingMode": SEES, "statusOnError": 499}]}, "F103", "no status"),
+        ({"extProc": [{"backendRefs": [UP], "processingMode": SEES, "metadata": {"writableNamespaces": ["envoy.lb"]}}]},
+         "F103", "Envoy's own"),
+        ({"extProc": [{"backendRefs": [UP], "processingMode": {"request": {"body": "FullDuplexStreamed"}},
+                       "failOpen": True}]}, "F103", "cannot go on"),
+        ({"extProc": [{"backendRefs": [UP], "processingMode": {**SEES, "allowModeOverride": True}, "shadowMode": True}]},
+         "F103", "nobody waits"),
+        ({"wasm": [{"code": {"type": "HTTP", "http": {"url": "http://169.254.169.254/m", "sha256": "a" * 64}}}]},
+         "F141", "not allowed"),
+        ({"wasm": [{"code": {"type": "HTTP", "http": {"url": "ftp://code.example/m", "sha256": "a" * 64}}}]}, "F141", "http"),
+        ({"wasm": [{"code": {"type": "HTTP", "http": {"url": "http://code.example/m", "sha256": "a" * 64,
+                                                     "tls": {"caCertificateRef": {"name": "ca"}}}}}]}, "F103", "https"),
+        ({"wasm": [{"code": {"type": "HTTP", "http": {**CODE["http"], "tls": {"caCertificateRef": {"name": "ca"}}}}}]},  # type: ignore[dict-item]
+         "A105", "no Secret"),
+    ],
+)  # fmt: skip
+def test_a_mistake_closes_what_the_policy_covers_and_nothing_else(spec: dict[str, Any], code: str, words: str) -> None:
+    found = compiled(WORLD + written(spec), ALLOWED)
+    (problem,) = found.diagnostics
+    assert (problem.code, words in problem.message) == (code, True), problem
+    assert problem.span is not None
+    assert problem.span.line == 31
+    assert closed(found) == {"web.example"}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"wasm": [{"code": {"type": "Image", "image": {"url": "x"}}}]},
+        {"wasm": [{"code": {"type": "HTTP", "http": {"url": "https://code.example/m"}}}]},
+        {"wasm": [{"code": CODE, "env": {"hostKeys": ["HOME"]}}]},
+        {"dynamicModule": [{"name": "x"}]},
+        {"extProc": [{"backendRefs": [UP], "processingMode": {"request": {"attributes": ["a b"]}}}]},
+    ],
+)
+def test_what_is_not_there_is_said_and_closes_what_the_policy_covers(spec: dict[str, Any]) -> None:
+    text = WORLD + written(spec)
+    _, problems = parse(text)
+    assert problems
+    assert closed(compiled(text, ALLOWED)) == {"web.example"}
+
+
+@pytest.mark.parametrize("spec", [{"lua": [{"inline": SCRIPT}]}, {"wasm": [{"code": CODE, "failOpen": True}]}])
+def test_code_needs_a_namespace_that_may_run_it(spec: dict[str, Any]) -> None:
+    refused = compiled(WORLD + written(spec))
+    assert [one.code for one in refused.diagnostics] == ["A150"]
+    assert closed(refused) == {"web.example"}
+    allowed = compiled(WORLD + written(spec), ALLOWED)
+    assert allowed.diagnostics == ()
+    assert closed(allowed) == set()
+
+
+def test_a_service_needs_no_permission_and_may_be_left_out_if_it_may_fail() -> None:
+    service = {"backendRefs": [UP], "processingMode": SEES}
+    assert compiled(WORLD + written({"extProc": [service]})).diagnostics == ()
+    gone = {"backendRefs": [GONE], "processingMode": SEES, "failOpen": True}
+    found = compiled(WORLD + written({"extProc": [gone, service]}))
+    assert [one.code for one in found.diagnostics] == ["A117"]
+    assert closed(found) == set()
+
+
+def test_the_nearest_policy_counts_and_a_merged_one_keeps_the_rest_of_the_farther() -> None:
+    far = written({"lua": [{"inline": SCRIPT}]}, "edge", "Gateway", "far")
+    service = {"extProc": [{"backendRefs": [UP], "processingMode": SEES}]}
+
+    def kinds(near: dict[str, Any]) -> dict[str, list[str]]:
+        found = compiled(WORLD + far + written(near), ALLOWED)
+        assert found.diagnostics == ()
+        return {name: [one.feature for one in route.settings] for name, route in routes(found).items()}
+
+    assert kinds(service) == {"web.example": ["ext_proc"], "other.example": ["lua"]}
+    assert kinds({**service, "mergeType": "StrategicMerge"})["web.example"] == ["ext_proc", "lua"]
+
+
+def test_a_script_is_read_as_envoy_reads_it() -> None:
+    assert script_problem("goto done ::done:: local a, b = 0x7f, 1 .. 'x' return a") == ""
+    assert script_problem("return ...") == ""
+    assert script_problem("\x1bLJ") == "it holds characters that no script has"
+    assert script_problem("end) pcall(function()").startswith("line 1")

@@ -1,0 +1,232 @@
+"""EnvoyExtensionPolicies through a real Envoy: scripts, processing services, modules, and that nobody else notices them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateways.processor import Processor
+from tests.gateways.rig import Rig, route, service
+from xds_server.compile import Options
+
+# (module
+#   (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+#   (memory (export "memory") 1)
+#   (data (i32.const 0) "x-wasmyes")
+#   (global $top (mut i32) (i32.const 1024))
+#   (func (export "proxy_abi_version_0_2_1"))
+#   (func (export "malloc") (param i32) (result i32)
+#     (global.get $top)
+#     (global.set $top (i32.add (global.get $top) (local.get 0))))
+#   (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+#     (drop (call $add (i32.const 2) (i32.const 0) (i32.const 6) (i32.const 6) (i32.const 3)))
+#     (i32.const 0)))
+MODULE = base64.b64decode(
+    "AGFzbQEAAAABGQRgBX9/f39/AX9gAABgAX8Bf2ADf39/AX8CIgEDZW52GnByb3h5X2FkZF9oZWFkZXJfbWFwX3ZhbHVlAAADBAMBAgMFAwEAAQYHAX8B"
+    "QYAICwdJBAZtZW1vcnkCABdwcm94eV9hYmlfdmVyc2lvbl8wXzJfMQABBm1hbGxvYwACGXByb3h5X29uX3Jlc3BvbnNlX2hlYWRlcnMAAwoiAwIACwsA"
+    "IwAjACAAaiQACxEAQQJBAEEGQQZBAxAAGkEACwsPAQBBAAsJeC13YXNteWVzABUEbmFtZQEGAQADYWRkBwYBAAN0b3A="
+)
+HASH = hashlib.sha256(MODULE).hexdigest()
+GATEWAY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  addresses: [{value: ADDR.1}]
+  listeners: [{name: http, protocol: HTTP, port: 10080}]
+---
+"""
+APPEND = """
+function envoy_on_request(handle)
+  local seen = handle:headers():get("x-order") or ""
+  handle:headers():replace("x-order", seen .. handle:filterContext():get("sign"))
+end
+"""
+ANSWER = "function envoy_on_response(handle) handle:headers():add('x-lua', 'yes') end -- the last line is a comment"
+SCRIPT = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: script}\ndata: {lua: " + json.dumps(ANSWER) + "}\n---\n"
+REF = {"name": "proc", "port": 80}
+DEAD = {"name": "dead", "port": 80}
+SEES: dict[str, Any] = {"request": {}, "response": {}}
+BODIES = (None, "Streamed", "Buffered", "BufferedPartial", "FullDuplexStreamed")
+
+
+def sees(request: str | None, response: str | None) -> dict[str, Any]:
+    parts = {"request": request, "response": response}
+    return {part: {"body": body} if body else {} for part, body in parts.items()}
+
+
+def code(sha256: str) -> dict[str, Any]:
+    return {"type": "HTTP", "http": {"url": "CODE", "sha256": sha256}}
+
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "lua": {
+        "lua": [
+            {"inline": APPEND, "filterContext": {"sign": "1"}},
+            {"inline": APPEND, "filterContext": {"sign": "2"}},
+            {"type": "ValueRef", "valueRef": {"kind": "ConfigMap", "name": "script"}},
+        ]
+    },
+    "backwards": {
+        "lua": [
+            {"inline": APPEND, "filterContext": {"sign": "2"}},
+            {"inline": APPEND, "filterContext": {"sign": "1"}},
+        ]
+    },
+    "failing": {"lua": [{"inline": "error('never')"}]},
+    "proc": {
+        "extProc": [
+            {
+                "backendRefs": [REF],
+                "processingMode": {"request": {"attributes": ["request.path", "source.address"]}, "response": {}},
+                "messageTimeout": "5s",
+            }
+        ]
+    },
+    "buffered": {"extProc": [{"backendRefs": [REF], "processingMode": sees("Buffered", None), "messageTimeout": "5s"}]},
+    "dead": {"extProc": [{"backendRefs": [DEAD], "processingMode": SEES, "statusOnError": 503}]},
+    "open": {"extProc": [{"backendRefs": [DEAD], "processingMode": SEES, "failOpen": True}]},
+    "shadow": {"extProc": [{"backendRefs": [REF], "processingMode": SEES, "shadowMode": True}]},
+    "wasm": {"wasm": [{"name": "mine", "rootID": "root", "code": code(HASH), "config": {"a": 1}}]},
+    "open-wasm": {"wasm": [{"code": code(HASH[:-4] + "0000"), "failOpen": True}]},
+    "closed-wasm": {"wasm": [{"code": code(HASH[:-4] + "0000")}]},
+    "all": {
+        "lua": [{"inline": ANSWER}],
+        "extProc": [{"backendRefs": [REF], "processingMode": SEES, "messageTimeout": "5s"}],
+        "wasm": [{"code": code(HASH)}],
+    },
+    **{
+        f"m{number}": {
+            "extProc": [
+                {
+                    "backendRefs": [REF],
+                    "processingMode": {**sees(first, second), "allowModeOverride": True},
+                    "metadata": {"accessibleNamespaces": ["a"], "writableNamespaces": ["b"]},
+                }
+            ]
+        }
+        for number, (first, second) in enumerate(itertools.product(BODIES, BODIES))
+    },
+}
+
+
+def extension(name: str, spec: dict[str, Any]) -> str:
+    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}
+    whole = {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "EnvoyExtensionPolicy",
+        "metadata": {"name": name},
+        "spec": {"targetRefs": [target], **spec},
+    }
+    return f"{json.dumps(whole)}\n---\n"
+
+
+@dataclass
+class Extended:
+    """Requests to hosts by the name of their policy."""
+
+    rig: Rig
+    processor: Processor
+
+    def ask(self, name: str, path: str = "/", method: str = "GET", body: str = "", **headers: str) -> httpx.Response:
+        """The answer."""
+        url = f"http://{self.rig.block.address(1)}:10080{path}"
+        return httpx.request(
+            method, url, headers={"Host": f"{name}.example", **headers}, content=body.encode(), timeout=20
+        )
+
+    def seen(self, name: str, **headers: str) -> dict[str, str]:
+        """The headers that the backend saw."""
+        told: dict[str, Any] = self.ask(name, **headers).json()
+        return {key.lower(): text for key, text in told["headers"].items()}
+
+
+@pytest.fixture(scope="module")
+def extended(rig: Rig) -> Iterator[Extended]:
+    processor = Processor("proc")
+    server = rig.server("code")
+    server.body, server.type = MODULE, "application/wasm"
+    text = GATEWAY + SCRIPT + service("one", *rig.server("one").address) + service("dead", "127.0.0.1", 9)
+    text += service("proc", *processor.address, app_protocol="kubernetes.io/h2c")
+    text += "".join(route(name, "one", hostnames=f"{name}.example") for name in ("plain", *POLICIES))
+    text += "".join(extension(name, spec) for name, spec in POLICIES.items())
+    address, port = server.address
+    rig.serve(text.replace("CODE", f"http://{address}:{port}/m.wasm"), options=Options(extenders=("default",)))
+    yield Extended(rig, processor)
+    processor.close()
+
+
+def test_who_has_no_policy_notices_nothing(extended: Extended) -> None:
+    before = len(extended.processor.heard)
+    answer = extended.ask("plain", "/deny")
+    assert answer.status_code == 200
+    assert not {"x-lua", "x-proc", "x-wasm"} & set(answer.headers)
+    assert "x-order" not in extended.seen("plain")
+    assert len(extended.processor.heard) == before
+
+
+def test_scripts_run_in_their_order_and_are_told_what_is_written(extended: Extended) -> None:
+    assert extended.seen("lua", **{"x-order": "0"})["x-order"] == "012"
+    assert extended.seen("backwards")["x-order"] == "21"
+    assert extended.ask("lua").headers["x-lua"] == "yes"
+    assert "x-lua" not in extended.ask("backwards").headers
+
+
+def test_a_script_that_fails_while_it_is_loaded_closes_its_routes_alone(extended: Extended) -> None:
+    assert extended.ask("failing").status_code == 500
+    assert extended.ask("lua").status_code == 200
+
+
+def test_a_service_sees_and_changes_requests_and_answers(extended: Extended) -> None:
+    extended.processor.heard.clear()
+    answer = extended.ask("proc", "/here")
+    assert answer.headers["x-proc"] == "proc"
+    assert {key.lower(): text for key, text in answer.json()["headers"].items()}["x-proc"] == "proc"
+    assert extended.processor.kinds() == ["request_headers", "response_headers"]
+    (attributes,) = extended.processor.heard[0].attributes.values()
+    assert dict(attributes)["request.path"] == "/here"
+    refused = extended.ask("proc", "/deny")
+    assert (refused.status_code, refused.text) == (403, "denied")
+
+
+def test_a_service_sees_bodies_where_that_is_written(extended: Extended) -> None:
+    extended.processor.heard.clear()
+    answer = extended.ask("buffered", method="POST", body="text")
+    assert answer.status_code == 200
+    assert extended.processor.kinds() == ["request_headers", "request_body", "response_headers"]
+    assert extended.processor.heard[1].request_body.body == b"text"
+
+
+def test_a_service_that_is_away_closes_its_routes_unless_it_may_fail(extended: Extended) -> None:
+    assert extended.ask("dead").status_code == 503
+    assert extended.ask("open").status_code == 200
+
+
+def test_a_shadow_changes_nothing(extended: Extended) -> None:
+    answer = extended.ask("shadow", "/deny")
+    assert answer.status_code == 200
+    assert "x-proc" not in answer.headers
+
+
+def test_a_module_runs_if_it_is_the_one_that_is_meant(extended: Extended) -> None:
+    assert extended.ask("wasm").headers["x-wasm"] == "yes"
+    assert extended.ask("closed-wasm").status_code == 503
+    answer = extended.ask("open-wasm")
+    assert (answer.status_code, "x-wasm" in answer.headers) == (200, False)
+
+
+def test_all_kinds_work_together(extended: Extended) -> None:
+    answer = extended.ask("all")
+    assert {name: answer.headers[name] for name in ("x-lua", "x-proc", "x-wasm")} == {
+        "x-lua": "yes",
+        "x-proc": "proc",
+        "x-wasm": "yes",
+    }
