@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cells.shop import (
+    SHOP,
     accepted,
     binding,
     cell,
@@ -23,8 +24,10 @@ from tests.cells.shop import (
     route,
     spec_of,
 )
+from xds_server.cells.authority import Authority
 from xds_server.cells.identities import wanted_identities
 from xds_server.cells.lower import Lowered
+from xds_server.compile import Options, compile_objects
 from xds_server.observe.diagram import mermaid
 from xds_server.snapshot.resource import SECRET
 
@@ -219,6 +222,14 @@ def test_nothing_of_a_sidecar_can_be_written_or_attached_to() -> None:
     assert find(lowered, "Gateway", "front", "front-component-web").derived
     assert "front/around" not in named(lowered, "HTTPRoute")
     assert accepted(lowered, "BackendTrafficPolicy", "front", "limits") == ["TargetNotFound"]
+
+
+def test_without_an_authority_a_sidecar_lets_nobody_in() -> None:
+    objects = objects_of(SHOP | {"front": front(), "front-at": at("{web: {application: 127.0.9.211}}")})[0]
+    broken = Options(authorities={"dev.cell.internal": Authority(problem="it is broken")})
+    compiled = compile_objects(objects, broken)
+    gateway = next(one for one in compiled.gateways if one.name == "acme/dev/front/component/web")
+    assert not [port for port in gateway.ports if port.tls]
 
 
 def test_pictures_show_sidecars_with_a_double_border() -> None:

@@ -60,6 +60,7 @@ spec:
     endpoints: [{name: http, port: 3000, visibility: [organization], allow: {cells: [front], operators: [ann]}}]
   - name: open
     endpoints: [{name: http, port: 3000, visibility: [organization]}]
+  dependencies: [{name: mailer, external: mailer, from: [api]}]
 ---
 apiVersion: cellway.dev/v1alpha1
 kind: CellBinding
@@ -81,11 +82,12 @@ spec:
   address: ADDR.16
   endpoints: {api.http: [{address: ADDR.111}], open.http: [{address: ADDR.112}]}
   sidecars: {api: {application: ADDR.211}}
+  overrides: {externals: {mailer: {endpoints: [{address: ADDR.131, port: 3000}]}}}
 """
 APPLICATIONS = {"web": 201, "bff": 202, "api": 211, "open": 112, "mail": 131}
 INBOUND = {"web": 101, "bff": 102, "api": 111}
 EAST, SOUTH = 15001, 15002
-OWN_EAST, OWN_WEST, BACK_WEST = 3, 2, 18
+OWN_EAST, BACK_WEST, BACK_SOUTH = 3, 18, 20
 API, OPEN, MAIL = "api.back.cell.internal", "open.back.cell.internal", "api.mail.example"
 REFUSED = (httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError)
 
@@ -196,6 +198,18 @@ def test_a_service_is_for_the_component_that_is_named(cells: Cellway) -> None:
     assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "external-not-allowed")
 
 
+def test_beside_components_without_a_sidecar_who_does_not_say_who_he_is_gets_only_what_is_for_all(
+    cells: Cellway,
+) -> None:
+    """In `back` one component has a sidecar and one has none; the mailer is for the one that has."""
+    url = f"http://{cells.block.address(BACK_SOUTH)}:{SOUTH}/"
+    answer = httpx.get(url, headers={"Host": MAIL}, timeout=10)
+    assert (answer.status_code, answer.headers["x-cell-deny"]) == (403, "component-not-allowed")
+    assert say(cells, "api", MAIL, SOUTH).json()["server"] == "mail"
+    seen = say(cells, "api", "open").json()
+    assert (seen["server"], [name for name in seen["headers"] if name.startswith("x-cell-")]) == ("open", [])
+
+
 def test_no_tunnel_leaves_a_sidecar(cells: Cellway) -> None:
     for port, host in ((EAST, f"{API}:443"), (SOUTH, f"{MAIL}:80"), (SOUTH, "other.example:443")):
         with socket.create_connection((cells.block.address(201), port), timeout=30) as connection:
@@ -287,7 +301,10 @@ def test_status_and_api_tell_of_sidecars(cells: Cellway) -> None:
     told = [(one["direction"], one.get("component")) for one in front["gateways"]]
     assert told == [("north", None), ("east", None), ("south", None), ("sidecar", "bff"), ("sidecar", "web")]
     back = next(one for one in cells.api("cells")["items"] if one["cell"] == "back")
-    assert back["enforcement"] == "Cell"
+    assert back["enforcement"] == "Component"
+    edges = {one["dependency"]: one for one in cells.api("topology")["edges"] if one["from"] == "front"}
+    assert (edges["mailer"]["components"], edges["mailer"]["enforcement"]) == (["web"], "Component")
+    assert (edges["open"]["components"], edges["open"]["enforcement"]) == (["web", "bff"], "Cell")
 
 
 def certificate_of(cells: Cellway, tls: ssl.SSLContext) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import socketserver
 import threading
@@ -20,6 +21,7 @@ HTTP = {
     "case": "http1: {preserveHeaderCase: true}",
     "hard": "http1: {disableSafeMaxConnectionDuration: true}\n"
     "connection: {connectionLimit: {maxConnectionDuration: 2s}}",
+    "shared": "onInvalidMessage: TerminateStream",
 }
 TCP = {
     "open": "",
@@ -113,6 +115,12 @@ def raw(rig: Rig) -> Iterator[Bytes]:
     found = Bytes(rig)
     yield found
     found.close()
+
+
+@pytest.mark.parametrize(("listener", "answers"), [("plain", [400]), ("shared", [400, 200])])
+def test_a_bad_message_ends_its_connection_or_itself_alone(raw: Bytes, listener: str, answers: list[int]) -> None:
+    found = exchange(raw.address, HTTP_PORTS[listener], b"GET / HTTP/1.1\r\n\r\n", POST)
+    assert [int(one) for one in re.findall(rb"HTTP/1.1 (\d+)", found)] == answers
 
 
 def both(raw: Bytes, listener: str) -> tuple[bytes, bytes]:
