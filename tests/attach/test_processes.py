@@ -137,3 +137,17 @@ def test_values_that_nobody_knows_are_refused_where_they_stand(body: str, place:
     _, problems = parse(f"{GATEWAY}  {body}\n", "test.yaml")
     (problem,) = (str(one) for one in problems)
     assert problem.startswith(f"test.yaml:{place}"), problem
+
+
+@pytest.mark.parametrize(
+    ("move", "words"),
+    [
+        ("{name: envoy.filters.http.fault}", "write one of before and after"),
+        ("{name: envoy.filters.http.fault, before: envoy.filters.http.cors, after: envoy.filters.http.rbac}", "one of"),
+        ("{name: envoy.filters.http.fault, after: envoy.filters.http.fault}", "next to itself"),
+    ],
+)
+def test_moves_that_lead_nowhere(move: str, words: str) -> None:
+    result = with_proxy(f"filterOrder: [{move}]")
+    assert any(words in str(one) for one in result.diagnostics), [str(one) for one in result.diagnostics]
+    assert processes(result) == {"edge": None, "other": Process()}

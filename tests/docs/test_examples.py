@@ -41,6 +41,7 @@ CARRIERS = {
     "access-logs.md": [("EnvoyProxy", "telemetry")],
     "metrics.md": [("EnvoyProxy", "telemetry")],
     "tracing.md": [("EnvoyProxy", "telemetry"), ("BackendTrafficPolicy", "telemetry")],
+    "filter-order.md": [("EnvoyProxy", "filterOrder")],
     "client-tls.md": [("ClientTrafficPolicy", "tls")],
     "client-addresses.md": [
         ("ClientTrafficPolicy", "clientIPDetection"),
@@ -155,7 +156,7 @@ def fields_on(page: Path) -> list[Field]:
     if page.name == "grpc.md":
         return list(fields_of(GrpcRouteSpec, "", _ELSEWHERE))
     if page.name == "envoy-process.md":
-        return list(fields_of(EnvoyProxySpec, "", frozenset({"telemetry"})))
+        return list(fields_of(EnvoyProxySpec, "", frozenset({"telemetry", "filterOrder"})))
     if page.name == "l4-routes.md":
         return list(fields_of(TlsRouteSpec, "", frozenset()))
     if page.name == "gateways.md":

@@ -19,6 +19,7 @@ from xds_server.features.client_path import ClientPathSpec
 from xds_server.features.client_timeout import ClientTimeoutSpec
 from xds_server.features.client_tls import ClientTlsSpec
 from xds_server.features.early_headers import ClientHeadersSpec
+from xds_server.features.filter_order import FilterPositionSpec
 from xds_server.features.http3 import Http3Spec
 from xds_server.features.parts.http2_settings import Http2SettingsSpec
 from xds_server.features.parts.keepalive import TcpKeepaliveSpec
@@ -160,6 +161,9 @@ PLAIN: dict[str, Any] = {
     "client_path": ClientPathSpec.model_validate({"escapedSlashesAction": "KeepUnchanged"}),
     "client_proxy_protocol": True,
     "client_scheme": "MatchBackend",
+    "filter_order": (
+        FilterPositionSpec.model_validate({"name": "envoy.filters.http.fault", "after": "envoy.filters.http.cors"}),
+    ),
     "http3": Http3Spec(),
     "peer_header": "x-peer",
 }

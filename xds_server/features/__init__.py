@@ -51,6 +51,7 @@ from xds_server.features.early_headers import EARLY_HEADERS
 from xds_server.features.ext_auth import EXT_AUTH
 from xds_server.features.ext_proc import EXT_PROC
 from xds_server.features.fault import FAULT
+from xds_server.features.filter_order import FILTER_ORDER
 from xds_server.features.filter_rewrite import FILTER_REWRITE
 from xds_server.features.global_rate_limit import GLOBAL_RATE_LIMIT
 from xds_server.features.grpc_web import GRPC_WEB
@@ -158,4 +159,5 @@ FEATURES: tuple[AnyFeature, ...] = (
     TRACING,
     METRICS,
     HEALTH_LOG,
+    FILTER_ORDER,
 )

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from xds_server.features.filter_order import FilterOrderSpec
 from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
 from xds_server.spec import Duration, Spec, Text
 
@@ -56,4 +57,5 @@ class EnvoyProxySpec(Spec):
     concurrency: Annotated[int, Field(strict=True, ge=1, le=512)] | None = None
     shutdown: ShutdownSpec | None = None
     bootstrap: ProxyBootstrapSpec | None = None
+    filter_order: FilterOrderSpec | None = None
     extra_args: Annotated[tuple[Text, ...] | None, Field(max_length=64)] = None
