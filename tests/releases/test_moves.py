@@ -162,6 +162,18 @@ def test_a_binding_that_names_a_release_has_the_last_word(tmp_path: Path) -> Non
         assert move.blockers[0].place.startswith("back-test:4")
 
 
+def test_a_stage_without_the_sidecars_of_the_one_before_is_warned_of(tmp_path: Path) -> None:
+    named = BACK.replace(
+        "{name: next, endpoints: [{name: http, port: 80}]}",
+        "{name: next, endpoints: [{name: http, port: 80, from: [api]}]}",
+    )
+    at = binding("back", 16, f"{BACK_AT}, sidecars: {{next: {{application: 127.0.9.213}}}}")
+    (move,) = plan_promotion(known(tmp_path, back=named, back_at=at), ["back"], "test")
+    assert move.blockers == ()
+    said = "endpoint next.http has no sidecar that keeps its `from` in stage test, and has it in stage dev"
+    assert said in [one.message for one in move.warnings]
+
+
 def test_rollback_goes_to_the_release_before_or_to_a_named_one(tmp_path: Path) -> None:
     first = promoted(known(tmp_path), "test")
     old = first.live("back", "test")

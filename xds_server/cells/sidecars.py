@@ -80,6 +80,14 @@ def enforcement(sections: Sections) -> tuple[str, str]:
     return ("Cell", "; ".join([*gaps, "`from` is not enforced there"])) if gaps else ("Component", "")
 
 
+def enforced_places(sections: Sections) -> Iterator[str]:
+    """The dependencies and endpoints whose `from` is enforced: `east.orders`, `endpoint api.admin`."""
+    cell = sections.cell
+    yield from (one.section for one in sections.exits if is_enforced(cell, one))
+    for component in cell.sidecars:
+        yield from (f"endpoint {component}.{one.name}" for one in endpoints_of(cell, component) if one.from_)
+
+
 def is_broken(cell: Bound, component: str) -> bool:
     """Whether a sidecar has a mistake for which nothing can be derived."""
     return any(True for _ in _problems_of(cell, component))

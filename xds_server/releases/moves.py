@@ -12,6 +12,7 @@ from pathlib import Path
 
 from xds_server.cells.bindings import close
 from xds_server.cells.releases import Releases, cell_key, release_name, release_of
+from xds_server.cells.sidecars import enforced_places
 from xds_server.compile import Compiled, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, Severity
 from xds_server.model.cell_kinds import WORKING_COPY, CellBindingSpec
@@ -22,6 +23,7 @@ _WARNED = ("C125",)
 """Errors that stand in nobody's way: an override that changes nothing."""
 _LIMITS = ("rateLimit",)
 """Traffic settings that protect."""
+_FROM = "sidecar that keeps its `from`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +227,15 @@ def _weaker(move: Move, now: Compiled, after: Compiled) -> list[Finding]:
 
 
 def _protections(compiled: Compiled, cell: str, stage: str) -> set[tuple[str, str]]:
-    return {
+    settings = {
         (one.section, str(leaf.path[0]))
         for one in compiled.settings
         if (one.cell, one.stage) == (cell, stage)
         for leaf in one.leaves
         if one.field == "security" or leaf.path[0] in _LIMITS
     }
+    there = (one.cells[cell] for one in compiled.stages if one.stage == stage and cell in one.cells)
+    return settings | {(place, _FROM) for sections in there for place in enforced_places(sections)}
 
 
 def _finding(one: Diagnostic) -> Finding:
