@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import documents
 from tests.house.test_layout import ROOT
 from xds_server.cli.reading import read
 from xds_server.compile import Compiled, Options
@@ -122,3 +123,62 @@ def test_nobody_is_no_sender(sender: str, stage: str | None, reason: str) -> Non
     with pytest.raises(NotARequestError) as caught:
         explained(shop(), "GET", "http://shop.example/", sender, stage)
     assert reason in str(caught.value)
+
+
+CONNECTIONS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: cellway}
+spec: {controllerName: cellway.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: cellway
+  addresses: [{type: IPAddress, value: 127.0.0.9}]
+  listeners: [{name: tcp, protocol: TCP, port: 7000}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: bytes}
+spec:
+  parentRefs: [{name: edge}]
+  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: one}]}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: one}
+spec: {endpoints: [{ip: {address: 127.0.0.10, port: 80}}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: some}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  authorization:
+    defaultAction: DEFAULT
+    rules:
+    - {action: Deny, principal: {clientCIDRs: [192.0.2.0/25]}}
+    - {action: Allow, principal: {clientCIDRs: [192.0.2.0/24]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("sender", "default", "said"),
+    [
+        ("192.0.2.200", "Deny", "connections go to default/one"),
+        ("192.0.2.7", "Deny", "connections are closed"),
+        ("198.51.100.1", "Deny", "connections are closed"),
+        ("198.51.100.1", "Allow", "connections go to default/one"),
+        ("192.0.2.7", "Allow", "connections are closed"),
+        ("", "Deny", "connections go to default/one"),
+    ],
+)
+def test_connections_go_by_the_address_of_the_client(sender: str, default: str, said: str) -> None:
+    compiled = documents.compiled(CONNECTIONS.replace("DEFAULT", default))
+    assert not compiled.diagnostics
+    served, text = explained(compiled, "GET", "http://any.example:7000/", sender, None)
+    assert said in text
+    assert served is ("closed" not in said)
+    assert "it is for clients in 192.0.2." in text

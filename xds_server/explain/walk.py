@@ -24,6 +24,7 @@ from xds_server.envoy_api.envoy.extensions.http.early_header_mutation.header_mut
 )
 from xds_server.explain.filters import is_on, verdicts
 from xds_server.explain.matching import fits, why_not
+from xds_server.explain.predicates import in_ranges
 from xds_server.explain.request import Request, has_escaped_slash, normal_path, without_double_slashes
 from xds_server.explain.tables import Tables, manager_of, proxy_of, unpacked
 from xds_server.explain.verdict import Verdict
@@ -102,15 +103,16 @@ def _has_tls(listener: Listener) -> bool:
 
 def _at_listener(listener: Listener, tables: Tables, request: Request) -> Answer:
     server_name = (request.server_name or request.host) if request.scheme == "https" else ""
-    chain = _chain_for(listener, server_name)
-    if chain is None:
+    named = _chains_for(listener, server_name)
+    if not named:
         return Answer(listener.name, refusal=f"no filter chain is for the server name {server_name}")
-    answer = Answer(listener.name, chain.name)
+    chain, others = _by_source(named, request.source, tables)
+    if chain is None:
+        return Answer(listener.name, tried=others, refusal=f"connections from {request.source} are closed")
+    answer = Answer(listener.name, chain.name, tried=others)
     manager = manager_of(chain)
     if manager is None:
-        proxy = proxy_of(chain)
-        shares = [one.name for one in proxy.weighted_clusters.clusters] if proxy else []
-        clusters = tuple(shares or ([proxy.cluster] if proxy and proxy.cluster else []))
+        clusters = _clusters_of(chain, tables)
         refusal = "" if clusters else "connections are closed: there is no backend"
         return replace(answer, clusters=clusters, refusal=refusal)
     seen, refusal = _arriving(manager, request)
@@ -125,13 +127,48 @@ def _at_listener(listener: Listener, tables: Tables, request: Request) -> Answer
     return _in_host(replace(answer, host=domain), host, manager, seen)
 
 
-def _chain_for(listener: Listener, server_name: str) -> FilterChain | None:
-    by_name: dict[str, FilterChain] = {}
+def _clusters_of(chain: FilterChain, tables: Tables) -> tuple[str, ...]:
+    """Where a chain that knows no requests sends connections."""
+    proxy = proxy_of(chain)
+    names = [one.name for one in proxy.weighted_clusters.clusters] or [proxy.cluster] if proxy else []
+    return tuple(name for name in names if name in tables.clusters)
+
+
+def _chains_for(listener: Listener, server_name: str) -> list[FilterChain]:
+    """The chains of the closest name. More than one differ in whose connections they are for."""
+    by_name: dict[str, list[FilterChain]] = {}
     for chain in listener.filter_chains:
         for name in chain.filter_chain_match.server_names or ("",):
-            by_name.setdefault(name, chain)
+            by_name.setdefault(name, []).append(chain)
     names = (*_narrow_to_wide(server_name), "") if server_name else ("",)
-    return next((by_name[name] for name in names if name in by_name), None)
+    return next((by_name[name] for name in names if name in by_name), [])
+
+
+def _by_source(
+    chains: Sequence[FilterChain], source: str, tables: Tables
+) -> tuple[FilterChain | None, tuple[Tried, ...]]:
+    """The chain for an address: the one with the longest range around it. Of an unknown one, what an allowed one gets."""
+    if len(chains) == 1 and not chains[0].filter_chain_match.source_prefix_ranges:
+        return chains[0], ()
+    if source:
+        fitting = [(length, one) for one in chains if (length := _closest(one, source)) >= 0]
+        chosen = max(fitting, key=lambda found: found[0])[1] if fitting else None
+    else:
+        chosen = next((one for one in chains if manager_of(one) or _clusters_of(one, tables)), chains[0])
+    others = [one for one in chains if one is not chosen]
+    return chosen, tuple(Tried(one.name, f"it is for clients in {_ranges(one)}") for one in others)
+
+
+def _closest(chain: FilterChain, source: str) -> int:
+    """The length of the longest range that an address is in; 0 for a chain of all addresses, -1 if it is in none."""
+    ranges = chain.filter_chain_match.source_prefix_ranges
+    lengths = [one.prefix_len.value for one in ranges if in_ranges(source, [one])]
+    return max(lengths, default=-1 if ranges else 0)
+
+
+def _ranges(chain: FilterChain) -> str:
+    found = [f"{one.address_prefix}/{one.prefix_len.value}" for one in chain.filter_chain_match.source_prefix_ranges]
+    return ", ".join(found) or "all other ranges"
 
 
 def _narrow_to_wide(host: str) -> Iterator[str]:

@@ -30,7 +30,7 @@ from xds_server.types import Origin
 Json = dict[str, Any]
 _CODES = dict(enumerate((301, 302, 303, 307, 308)))
 """Of the redirect codes of Envoy's API, in their order."""
-_MOST_HOPS = 4
+_MOST_HOPS = 6
 
 
 @dataclass(frozen=True, slots=True)
