@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cells.shop import BACK, BACK_AT, FRONT, FRONT_AT, binding, cell, objects_of, policy, reply
+from tests.cells.shop import BACK, BACK_AT, FRONT, FRONT_AT, binding, cell, objects_of, on, policy, reply, route
 from tests.cells.test_stages import HOST, STAGES, versions
 from xds_server.cells.releases import Releases, name_of, released_document
 from xds_server.compile import Options, compile_objects
@@ -261,6 +261,16 @@ def test_secrets_are_no_part_of_a_release(tmp_path: Path) -> None:
     assert move.release == plain.release
     assert "hidden-value" not in move.text
     assert replace(move, text="") == replace(plain, text="")
+
+
+def test_a_route_that_cannot_be_read_is_not_promoted_away(tmp_path: Path) -> None:
+    """The stage would have the wider route that it was to narrow."""
+    narrow = route("narrow", "back", on("west.api.http"), "rules: [{matches: [{path: {valeu: /only}}]}]")
+    state = known(tmp_path, narrow=narrow)
+    _, problems = objects_of({"narrow": narrow})
+    diagnostics = (*state.compiled.diagnostics, *problems)
+    (move,) = plan_promotion(replace(state, compiled=replace(state.compiled, diagnostics=diagnostics)), ["back"], "test")
+    assert "valeu" in messages(move)
 
 
 def _alike() -> tuple[str, str]:
