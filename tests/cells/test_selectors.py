@@ -133,3 +133,29 @@ def test_settings_for_other_derived_routes_are_refused_or_those_of_the_dependenc
         assert guarded(compiled, "front") == [{"mail.south", "mail.south.tunnel", "mail.south.80.tcproute"}] * 2
     else:
         assert places(compiled.diagnostics) == [("C108", "p", 5)]
+
+
+def patch(gateway: str) -> str:
+    return (
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyPatchPolicy\nmetadata: {name: p, namespace: back}\n"
+        f"spec:\n  type: JSONPatch\n  targetRef: {{group: gateway.networking.k8s.io, kind: Gateway, name: {gateway}}}\n"
+    )
+
+
+def test_gateways_of_cells_are_not_patched() -> None:
+    """A patch could take away what keeps cells apart, and it would be in all stages at once."""
+    files = STAGES | {"p": patch("back-west")}
+    compiled = compile_objects(objects_of(files)[0], Options(extenders=("back",)))
+    assert places(compiled.diagnostics) == [("C108", "p", 6)]
+    assert not any(gateway.patches for gateway in compiled.gateways)
+
+
+def test_patches_of_other_gateways_are_made_once_and_no_stage_misses_their_gateway() -> None:
+    edge = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: back}\n"
+        "spec: {addresses: [{value: 127.0.9.99}], listeners: [{name: http, protocol: HTTP, port: 80}]}\n"
+    )
+    files = STAGES | {"p": patch("edge"), "edge": edge}
+    compiled = compile_objects(objects_of(files)[0], Options(extenders=("back",)))
+    assert compiled.diagnostics == ()
+    assert [gateway.name for gateway in compiled.gateways if gateway.patches] == ["back/edge"]

@@ -269,7 +269,9 @@ def test_a_route_that_cannot_be_read_is_not_promoted_away(tmp_path: Path) -> Non
     state = known(tmp_path, narrow=narrow)
     _, problems = objects_of({"narrow": narrow})
     diagnostics = (*state.compiled.diagnostics, *problems)
-    (move,) = plan_promotion(replace(state, compiled=replace(state.compiled, diagnostics=diagnostics)), ["back"], "test")
+    (move,) = plan_promotion(
+        replace(state, compiled=replace(state.compiled, diagnostics=diagnostics)), ["back"], "test"
+    )
     assert "valeu" in messages(move)
 
 

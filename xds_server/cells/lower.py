@@ -34,6 +34,7 @@ from xds_server.diagnostics import Diagnostic
 from xds_server.model.cell_kinds import CellSpec, OrganizationSpec
 from xds_server.model.gateway_api import RouteSpec
 from xds_server.model.object import Object
+from xds_server.model.patches import EnvoyPatchPolicySpec
 from xds_server.status import Status
 from xds_server.types import CELLWAY_GROUP, CORE_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key
 
@@ -187,8 +188,16 @@ def _check_declared(sections: Mapping[str, Sections], plan: Plan, output: Output
 def _off_gateways(item: Object, output: Output) -> Object | None:
     """Routes that are no HTTPRoutes are on no gateway of a cell: nothing there would say what they may do.
 
-    None if nothing of the route is left.
+    Neither are patches: they could take away what keeps cells apart. None if nothing is left.
     """
+    if isinstance(item.spec, EnvoyPatchPolicySpec):
+        target = item.spec.target_ref
+        key = Key(target.group, target.kind, item.namespace, target.name)
+        if key not in output.objects:
+            return item
+        reason = f"{key} is of a cell, and an {item.key.kind} cannot be attached to a cell"
+        output.problems.append(item.diagnose("C108", "targetRef", reason=reason))
+        return None
     if not isinstance(item.spec, RouteSpec) or item.key.kind == "HTTPRoute":
         return item
     kept = []

@@ -22,6 +22,7 @@ from xds_server.model.cell_kinds import CellBindingSpec, OrganizationSpec
 from xds_server.model.core import SecretBody
 from xds_server.model.gateway_api import HttpRouteSpec
 from xds_server.model.object import Object
+from xds_server.model.patches import EnvoyPatchPolicySpec
 from xds_server.model.policies import Targets
 from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Key
 
@@ -196,7 +197,7 @@ def _of_cells(lowered: Lowered) -> Iterable[Object]:
         elif item.key.group == GATEWAY_GROUP and item.key.kind in _BOUND_TO_GATEWAYS:
             keep = item.derived and (item.key.kind == "Gateway" or _is_on_cell(item, lowered))
         else:
-            keep = True
+            keep = not isinstance(item.spec, EnvoyPatchPolicySpec)
         if keep:
             yield item
 
