@@ -32,6 +32,7 @@ from xds_server.snapshot.build import Memory as SnapshotMemory
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
 from xds_server.status import Status, join_derived, join_stages, with_programmed
+from xds_server.translate.bootstrap import translate_bootstrap
 from xds_server.translate.gateway import Memory as GatewayMemory
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
@@ -185,6 +186,7 @@ def _compile(
         patched = apply_patches(gateway, messages, check)
         translated.append((gateway, patched.messages, (*wrong, *patched.problems)))
         programmed += patched.programmed
+    gateways = [_starting(gateway, messages) for gateway, messages, _ in translated]
     passed("translate")
     snapshots, problems = _snapshots(translated, check, memory.snapshots)
     passed("snapshot")
@@ -214,6 +216,12 @@ def _called(gateway: graph.Gateway, lowered: Lowered) -> graph.Gateway:
     """A gateway under the name that its Envoys ask by: that of a cell has its stage in it."""
     names = lowered.gateways.get(gateway.key)
     return replace(gateway, called=names[0], groups=(names[1],) if names[1] else ()) if names else gateway
+
+
+def _starting(gateway: graph.Gateway, messages: Iterable[Translated]) -> graph.Gateway:
+    """A gateway with what its Envoys start with."""
+    text = translate_bootstrap(gateway, FEATURES, messages)
+    return replace(gateway, process=replace(gateway.process, start=text)) if text and gateway.process else gateway
 
 
 def _snapshots(

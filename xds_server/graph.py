@@ -367,7 +367,8 @@ class Process:
     `levels`: how much a component of Envoy logs, where that is not `level`. `drain`: seconds that requests under way are
     given when an Envoy is replaced or stopped; None: the usual. `quiet`: seconds for which it goes on at least.
     `delay`: seconds before it begins to say that it is about to go. `arguments` are more words of its command line;
-    `bootstrap` is a JSON list of changes of its bootstrap.
+    `bootstrap` is a JSON list of changes of its bootstrap. `start`: parts of one, as a JSON object or nothing, that are there
+    before such changes.
     """
 
     concurrency: int = 1
@@ -378,6 +379,7 @@ class Process:
     delay: float = 0.0
     arguments: tuple[str, ...] = ()
     bootstrap: str = ""
+    start: str = ""
 
 
 @dataclass(frozen=True, slots=True)

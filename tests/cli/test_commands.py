@@ -284,6 +284,19 @@ def test_rules_on_places_need_a_database(tmp_path: Path) -> None:
     assert cellway("validate", "-", "--geoip", "town=/x", given=given).returncode == 2
 
 
+def test_a_bootstrap_says_who_gets_metrics(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "policies" / "metrics.md").read_text(encoding="utf-8")
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "edge.yaml").write_text(page.split("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    done = cellway("bootstrap", "default/edge", str(folder))
+    assert [one["name"] for one in yaml.safe_load(done.stdout)["stats_sinks"]] == ["envoy.stat_sinks.open_telemetry"]
+    assert envoy_accepts(done.stdout, tmp_path) == ""
+    assert "stats_sinks" not in cellway("bootstrap", "default/edge").stdout
+    unknown = cellway("bootstrap", "default/egde", str(folder))
+    assert (unknown.returncode, "default/edge" in unknown.stderr) == (2, True)
+
+
 def test_a_log_is_written_in_a_folder_that_is_permitted() -> None:
     page = (ROOT / "docs" / "policies" / "access-logs.md").read_text(encoding="utf-8")
     given = page.split("```yaml\n")[1].partition("```")[0].replace("/dev/stdout", "/var/log/envoy/edge.log")

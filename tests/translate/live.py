@@ -227,7 +227,7 @@ class Ads:
         self._grpc.stop(None).wait(5)
 
 
-_BOOTSTRAP = """
+BOOTSTRAP = """
 node: {id: test, cluster: default/edge}
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
 dynamic_resources:
@@ -347,7 +347,7 @@ class Envoy:
 
 def _bootstrap(port: int, zone: str, names: int) -> str:
     """The bootstrap; what tells an Envoy its zone is that of the product."""
-    own = yaml.safe_load(_BOOTSTRAP.replace("PORT", str(port)))
+    own = yaml.safe_load(BOOTSTRAP.replace("PORT", str(port)))
     product = yaml.safe_load(Bootstrap("default/edge", "test", Address("127.0.0.1", port), zone=zone).text())
     if zone:
         own["node"]["locality"] = product["node"]["locality"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xds_server.cli.options import DEFAULT_XDS, Extenders, Xds
 from xds_server.cli.output import trouble
+
+if TYPE_CHECKING:
+    from xds_server.supervise.bootstrap import Bootstrap
 
 
 def is_gateway(name: str) -> bool:
@@ -75,23 +79,24 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     if tls is None and (cert or key or ca):
         trouble("TLS to the xDS port needs all of --cert, --key and --ca")
     who = node_id or f"{socket.gethostname()}/{gateway}"
-    text = Bootstrap(gateway, who, *addresses, tls, zone, report_load).text()
-    print(_as_policies_say(gateway, policies, allow_extensions, text) if policies else text, end="")
+    plain = Bootstrap(gateway, who, *addresses, tls, zone, report_load)
+    print(_as_policies_say(plain, policies, allow_extensions) if policies else plain.text(), end="")
 
 
-def _as_policies_say(gateway: str, policies: list[Path], extenders: list[str] | None, text: str) -> str:
+def _as_policies_say(plain: Bootstrap, policies: list[Path], extenders: list[str] | None) -> str:
     """The bootstrap with what the EnvoyProxy of the gateway changes, and the words of its command line above it."""
     from xds_server.cli.reading import options_of, read
     from xds_server.supervise.bootstrap import changed_text
     from xds_server.supervise.command import Launch, options_of_process
 
+    gateway = plain.gateway
     compiled = read(policies, options_of(None, None, extenders=extenders)).compiled
     process = next((one.process for one in compiled.gateways if gateway in (one.name, *one.groups)), None)
     if process is None:
         names = ", ".join(sorted(one.name for one in compiled.gateways if one.process is not None))
         trouble(f"there is no gateway {gateway} without errors there, but {names or 'none'}")
     try:
-        text = changed_text(text, process.bootstrap)
+        text = changed_text(replace(plain, more=process.start).text(), process.bootstrap)
     except ValueError as error:
         trouble(f"the bootstrap cannot be changed so: {error}")
     words = options_of_process(Launch(gateway, "", text, process))

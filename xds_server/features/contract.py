@@ -15,6 +15,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from pydantic import JsonValue
 
+from xds_server.envoy_api.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from xds_server.envoy_api.envoy.config.listener.v3.listener_components_pb2 import FilterChain
@@ -262,12 +263,24 @@ class Feature(Generic[SpecT, ValueT]):
         """Further backends that the value needs (a JWKS server, who gets logs); each becomes a cluster of its name."""
         return ()
 
+    def fixed_backends(self, value: ValueT) -> Sequence[Backend]:
+        """Those of `backends` that an Envoy must know when it starts, as clusters of the name `fixed_name`."""
+        return ()
+
+    def bootstrap(self, value: ValueT, bootstrap: Bootstrap) -> None:
+        """Change what an Envoy starts with (values of EnvoyProxies)."""
+
     def secrets(self, value: ValueT) -> Sequence[SecretValue]:
         """Secrets that the filters of the value ask for by name (`chain_follows_routes` must be True)."""
         return ()
 
 
 AnyFeature = Feature[Any, Any]
+
+
+def fixed_name(backend: Backend) -> str:
+    """The name of the cluster of a backend that an Envoy knows when it starts."""
+    return f"fixed/{backend.name}"
 
 
 def pack(message: Message) -> AnyMessage:

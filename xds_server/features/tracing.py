@@ -22,9 +22,6 @@ from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manag
     HttpConnectionManager,
 )
 from xds_server.envoy_api.envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
-from xds_server.envoy_api.envoy.extensions.tracers.opentelemetry.resource_detectors.v3.static_config_resource_detector_pb2 import (  # noqa: E501
-    StaticConfigResourceDetectorConfig,
-)
 from xds_server.envoy_api.envoy.extensions.tracers.opentelemetry.samplers.v3.always_on_sampler_pb2 import (
     AlwaysOnSamplerConfig,
 )
@@ -37,6 +34,7 @@ from xds_server.envoy_api.envoy.extensions.tracers.opentelemetry.samplers.v3.tra
 from xds_server.features.contract import Context, Feature, Idle, pack
 from xds_server.features.parts.collectors import (
     Collector,
+    attributes_of,
     gateway_of,
     grpc_call,
     over_grpc,
@@ -273,12 +271,7 @@ def _tracer(provider: Provider, chain: str) -> tuple[str, Message]:
         return "datadog", DatadogConfig(collector_cluster=backend.name, service_name=service, collector_hostname=host)
     config = OpenTelemetryConfig(grpc_service=grpc_call(provider.collector), service_name=service)
     if provider.resource:
-        static = StaticConfigResourceDetectorConfig(attributes=dict(provider.resource))
-        config.resource_detectors.append(
-            TypedExtensionConfig(
-                name="envoy.tracers.opentelemetry.resource_detectors.static_config", typed_config=pack(static)
-            )
-        )
+        config.resource_detectors.append(attributes_of(provider.resource))
     if provider.sampler is not None:
         config.sampler.CopyFrom(_sampler_config(provider.sampler))
     return "opentelemetry", config

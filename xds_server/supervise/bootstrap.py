@@ -1,7 +1,8 @@
 """The bootstrap of a gateway's Envoys, as YAML text.
 
 In: who the Envoy is, where the control plane listens, where its own admin interface shall be. Out: the text of
-`envoy/gateway.yaml` with these filled in, comments and all. Nothing else about a gateway is ever in a bootstrap.
+`envoy/gateway.yaml` with these filled in, comments and all. Of its gateway a bootstrap holds only what no xDS can bring:
+who gets metrics, and which there are.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Bootstrap:
     """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one.
 
     `zone` is where the Envoy is, for policies that prefer its own zone. `reports`: it tells how many requests it sent where.
+    `more`: what its gateway asks for, as JSON.
     """
 
     gateway: str
@@ -101,10 +103,13 @@ class Bootstrap:
     tls: ClientTls | None = None
     zone: str = ""
     reports: bool = False
+    more: str = ""
 
     def text(self) -> str:
         """The bootstrap as YAML."""
-        return template("gateway.yaml").substitute(
+        more = json.loads(self.more or "{}")
+        clusters = more.pop("static_resources", {}).get("clusters", ())
+        whole = template("gateway.yaml").substitute(
             node_id=json.dumps(self.node_id),
             cluster=json.dumps(self.gateway),
             xds_host=json.dumps(self.xds.host),
@@ -112,11 +117,13 @@ class Bootstrap:
             xds_type="STATIC" if is_ip_address(self.xds.host) else "STRICT_DNS",
             xds_tls=self.tls.text(self.xds.host) if self.tls is not None else "",
             locality=f"  locality: {{zone: {json.dumps(self.zone)}}}\n" if self.zone else "",
+            more_clusters="".join(f"  - {json.dumps(one)}\n" for one in clusters),
             local_cluster=_LOCAL_CLUSTER.replace("ZONE", json.dumps(self.zone)) if self.zone else "",
             cluster_manager=self._cluster_manager(),
             admin_host=json.dumps(self.admin.host),
             admin_port=self.admin.port,
         )
+        return whole + "".join(f"\n{name}: {json.dumps(part)}\n" for name, part in sorted(more.items()))
 
     def _cluster_manager(self) -> str:
         parts = (_LOCAL_CLUSTER_NAME if self.zone else "") + (_LOADS if self.reports else "")

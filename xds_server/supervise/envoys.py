@@ -262,14 +262,14 @@ class Envoys:
         return known
 
     def _launch_of(self, name: str, process: Process) -> Launch:
-        text = self._bootstrap(name).text()
+        text = self._bootstrap(name, process).text()
         try:
             return Launch(name, self.node_id(name), changed_text(text, process.bootstrap), process)
         except ValueError as error:
             return Launch(name, self.node_id(name), text, process, f"its bootstrap cannot be changed so: {error}")
 
-    def _bootstrap(self, name: str) -> Bootstrap:
-        return Bootstrap(name, self.node_id(name), self._xds)
+    def _bootstrap(self, name: str, process: Process) -> Bootstrap:
+        return Bootstrap(name, self.node_id(name), self._xds, more=process.start)
 
     def _envoy(self, record: Record) -> Envoy:
         return Envoy(record, self._state.gateway(record.gateway))

@@ -152,6 +152,7 @@ def _all_shares(
 ) -> Iterator[Mapping[str, _Share]]:
     """What is wanted of clusters by routes, and then by chains and ports."""
     services: dict[str, _Share] = {}
+    _add_services(gateway.settings, features, services)
     for port in gateway.ports:
         _add_services(port.settings, features, services)
         for chain in port.chains:

@@ -13,9 +13,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from xds_server.envoy_api.envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from xds_server.envoy_api.envoy.extensions.tracers.opentelemetry.resource_detectors.v3.static_config_resource_detector_pb2 import (  # noqa: E501
+    StaticConfigResourceDetectorConfig,
+)
 from xds_server.envoy_api.opentelemetry.proto.common.v1.common_pb2 import KeyValueList
-from xds_server.features.contract import Context
+from xds_server.features.contract import Context, pack
 from xds_server.features.parts.servers import parse_server, server_problem
 from xds_server.features.parts.services import ServiceSpec, resolve_service, service_refused, with_settings
 from xds_server.graph import Backend
@@ -96,10 +100,10 @@ def resolve_headers(
     return tuple(found.items())
 
 
-def grpc_call(collector: Collector) -> GrpcService:
-    """How the collector is called."""
+def grpc_call(collector: Collector, cluster: str = "") -> GrpcService:
+    """How the collector is called; `cluster`: under another name than that of its backend."""
     service = GrpcService()
-    service.envoy_grpc.cluster_name = collector.backend.name
+    service.envoy_grpc.cluster_name = cluster or collector.backend.name
     hostname = next((one.hostname for one in collector.backend.endpoints if one.hostname), "collector")
     service.envoy_grpc.authority = hostname
     for name, value in collector.headers:
@@ -113,6 +117,13 @@ def attribute_list(values: Iterable[tuple[str, str]]) -> KeyValueList:
     for name, value in sorted(values):
         found.values.add(key=name).value.string_value = value
     return found
+
+
+def attributes_of(values: Iterable[tuple[str, str]]) -> TypedExtensionConfig:
+    """Attributes as Envoy finds them out about itself."""
+    static = StaticConfigResourceDetectorConfig(attributes=dict(values))
+    name = "envoy.tracers.opentelemetry.resource_detectors.static_config"
+    return TypedExtensionConfig(name=name, typed_config=pack(static))
 
 
 def gateway_of(name: str) -> tuple[str, str]:
