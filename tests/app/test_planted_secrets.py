@@ -176,6 +176,10 @@ def pages(cellway: Cellway) -> Iterator[str]:
         "api/v1/objects?derived=true",
         "api/v1/diagnostics",
         "api/v1/proxies",
+        "api/v1/routes",
+        "api/v1/policies?object=SecurityPolicy/web",
+        "api/v1/dump",
+        "api/v1/traffic",
         "metrics",
         "readyz",
     ]

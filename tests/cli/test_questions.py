@@ -97,6 +97,12 @@ def test_routes_of_a_server(ask: Ask, server: Cellway) -> None:
     assert (done.returncode, "there are: default/edge" in done.stderr) == (2, True)
 
 
+def test_wait_tells_what_it_waited_for(ask: Ask) -> None:
+    assert ask("wait").stdout == "everything is in force\n"
+    assert told(ask("wait", "-o", "json")) == {"message": "everything is in force"}
+    assert ask("wait", "--timeout", "soon").returncode == 2
+
+
 def test_policies_of_a_server(ask: Ask) -> None:
     done = ask("policies", "HTTPRoute/web")
     assert done.returncode == 0

@@ -5,6 +5,7 @@ Mistakes that no check before Envoy finds are planted into what is asked: a type
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,26 @@ def test_what_cannot_be_told_apart_is_told_of_the_gateway() -> None:
     (found, *_) = trial_view(compiled(POLICIES), ask)
     assert found.subject == "Gateway default/edge"
     assert "nonsense" in found.message
+
+
+def test_words_of_envoy_that_quote_a_secret_are_shown_without_it() -> None:
+    given = """---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {ann: canary-api-key}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: keys}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
+  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}]}
+"""
+    (found, *_) = trial_view(compiled(POLICIES + given), lambda bootstrap: f"I refuse {bootstrap}")
+    assert "I refuse" in found.message
+    assert "canary-api-key" not in found.message
+    assert base64.b64encode(b"canary-api-key").decode() not in found.message
 
 
 def test_parts_are_looked_for_by_halves() -> None:

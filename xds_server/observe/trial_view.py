@@ -6,6 +6,7 @@ often no resource, so the smallest part that is refused alone is looked for: a c
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,14 @@ from xds_server.compile import Compiled
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.features import FEATURES
 from xds_server.graph import Gateway
-from xds_server.observe.resources_view import static_bootstrap
-from xds_server.snapshot.resource import CLUSTER, LISTENER, Snapshot
+from xds_server.observe.redact import REDACTED
+from xds_server.observe.resources_view import resource_view, static_bootstrap
+from xds_server.snapshot.resource import CLUSTER, LISTENER, TYPES, Snapshot
 from xds_server.translate.routes import chain_values
 from xds_server.types import Origin
 
 Json = dict[str, Any]
+_SHORTEST = 4
 _ROUTER = "envoy.filters.http.router"
 Ask = Callable[[Json], str]
 """Why an Envoy refuses a bootstrap; empty if it takes it."""
@@ -101,6 +104,8 @@ class _Trial:
         return self.ask(self.bootstrap | {"static_resources": static})
 
     def _told(self, origins: Sequence[Origin], what: str, reason: str) -> Diagnostic:
+        for secret in secret_texts(self.snapshot):
+            reason = reason.replace(secret, REDACTED)  # Envoy may quote what it refuses
         first = origins[0] if origins else None
         others = ", ".join(str(one) for one in origins[1:])
         return diagnose(
@@ -111,6 +116,34 @@ class _Trial:
             what=what,
             reason=reason,
         )
+
+
+def secret_texts(snapshot: Snapshot) -> tuple[str, ...]:
+    """The texts that stand in the resources and not in what may be shown of them, the longest first."""
+    found: set[str] = set()
+    for type_url in TYPES:
+        for resource in snapshot.get(type_url).values():
+            shown = set(_texts(resource_view(resource)))
+            found.update(set(_texts(resource_view(resource, show_secrets=True))) - shown)
+    plain = {text for secret in found for text in _decoded(secret)}
+    long = (text for text in found | plain if len(text) >= _SHORTEST)  # a shorter one would be found everywhere
+    return tuple(sorted(long, key=lambda text: (-len(text), text)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and value:
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(one)
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """What base64 stands for, if it is text; and its lines, since reasons are told in one."""
+    try:
+        plain = base64.b64decode(text, validate=True).decode()
+    except ValueError:
+        plain = text
+    yield from (one for one in (plain, *plain.splitlines()) if one.strip())
 
 
 def refused(parts: Sequence[Json], ask: Callable[[Sequence[Json]], str]) -> Iterator[tuple[str, str]]:
