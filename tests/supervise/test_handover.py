@@ -16,6 +16,7 @@ from xds_server.graph import Process
 from xds_server.supervise import handover
 from xds_server.supervise.bootstrap import Address, Bootstrap
 from xds_server.supervise.command import Launch, Seat, shared_memory
+from xds_server.supervise.envoys import Envoys
 from xds_server.supervise.handover import can_hand_over, hand_over
 from xds_server.supervise.process import Envoy, is_settled, start_envoy, stop_envoy
 from xds_server.supervise.records import StateFolder
@@ -112,6 +113,24 @@ async def test_one_that_dies_after_its_turn_leaves_nobody(
     try:
         assert isinstance(await hand_over(old, BINARY, replace(launch, process=Process(level="error")), state), str)
         assert not old.alive, "it listens no longer, so another has to be started"
+    finally:
+        await stop_envoy(old, 0)
+        shared_memory(old.home, old.seat.family).unlink(missing_ok=True)
+
+
+async def test_a_server_that_was_killed_on_the_way_finds_who_still_serves(block: Block, state: StateFolder) -> None:
+    launch = Launch("default/edge", "here", STATIC.replace("ADDRESS", block.address(1)), Process())
+    old = await started(launch, state)
+    try:
+        state.remember_former(old.record)
+        state.record(replace(old.record, pid=2**22 + 1))  # the new one, which did not live to serve
+        later = Envoys(BINARY, state, Address("127.0.0.1", 1), "here")
+        assert (later._found, later._formers) == ({"default/edge": old.record}, {})
+        state.record(old.record)
+        state.remember_former(replace(old.record, pid=2**22 + 1))
+        assert state.formers() == (old.record,)
+        state.forget_former(old.record)
+        assert not list(old.home.glob("former-*"))
     finally:
         await stop_envoy(old, 0)
         shared_memory(old.home, old.seat.family).unlink(missing_ok=True)

@@ -104,14 +104,16 @@ class StateFolder:
         return {record.gateway: record for record in self._running(RECORD)}
 
     def formers(self) -> tuple[Record, ...]:
-        """The replaced processes that still run."""
-        return tuple(self._running(FORMER.format("*")))
+        """The replaced processes that still run; others are forgotten."""
+        return tuple(self._running(FORMER.format("*"), forget=True))
 
-    def _running(self, pattern: str) -> Iterator[Record]:
+    def _running(self, pattern: str, *, forget: bool = False) -> Iterator[Record]:
         for path in sorted((self.path / "gateways").glob(f"*/{pattern}")):
             record = _read_record(path)
             if record is not None and is_running(record, path.parent):
                 yield record
+            elif forget:
+                path.unlink(missing_ok=True)
 
     def addresses(self) -> dict[str, Any]:
         """What `remember_addresses` wrote last, by this server or one before it; empty if nothing."""
