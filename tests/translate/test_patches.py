@@ -153,6 +153,15 @@ def test_files_and_the_environment_are_out_of_reach(source: dict[str, str]) -> N
     assert bodies(found) == bodies(compiled(WORLD))
 
 
+@pytest.mark.parametrize("op", ["copy", "move"])
+def test_what_is_secret_stays_in_its_place(op: str) -> None:
+    operation = {"op": op, "from": "/tls_certificate", "path": "/generic_secret", "of": "cert"}
+    found = compiled(
+        WORLD + policy(("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", operation)), ALLOWED
+    )
+    assert [("stays in its place" in one.message, one.code) for one in found.diagnostics] == [(True, "T131")]
+
+
 def test_no_operator_tells_of_the_environment() -> None:
     header = {"header": {"key": "x-a", "value": "%ENVIRONMENT(HOME)%"}}
     add = {"op": "add", "path": "/virtual_hosts/0/routes/0/response_headers_to_add/-", "value": header}

@@ -158,18 +158,18 @@ def _backend(server: WebServer, written: HttpCodeSpec, context: Context, *place:
 def _filters(value: Modules) -> list[tuple[int, str, Message]]:
     found: list[tuple[int, str, Message]] = []
     for number, one in enumerate(value.modules):
-        config = Wasm(config=_plugin(one))
+        config = Wasm(config=_plugin(one, value.owner))
         found.append((number, filter_name(_KIND, value.owner, number, config), config))
     return found
 
 
-def _plugin(module: Module) -> PluginConfig:
+def _plugin(module: Module, owner: str) -> PluginConfig:
     policy = FailurePolicy.FAIL_OPEN if module.fail_open else FailurePolicy.FAIL_CLOSED
     plugin = PluginConfig(name=module.name, root_id=module.root, failure_policy=policy)
     if module.config:
         plugin.configuration.CopyFrom(pack(StringValue(value=module.config)))
     plugin.vm_config.runtime = "envoy.wasm.runtime.v8"
-    plugin.vm_config.vm_id = module.name
+    plugin.vm_config.vm_id = f"{owner}/{module.name}"  # modules of others see nothing of what is kept there
     remote = plugin.vm_config.code.remote
     remote.sha256 = module.sha256
     remote.http_uri.uri = module.url
