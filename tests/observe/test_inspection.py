@@ -9,8 +9,10 @@ import pytest
 from tests.documents import compiled
 from tests.observe.test_policies_view import WORLD
 from xds_server.cli.top import rates
-from xds_server.observe.dump_view import compare, is_same, read_dump
+from xds_server.observe.dump_view import compare, dump_view, is_same, read_dump
+from xds_server.observe.proxies_view import Fleet
 from xds_server.observe.traffic_view import percentiles, traffic_of
+from xds_server.serve.records import ProxyRecord, TypeRecord
 from xds_server.snapshot.resource import CLUSTER, HOST, LISTENER, Resource
 
 STATS = """
@@ -55,6 +57,29 @@ def test_what_is_on_both_sides_is_compared_by_version() -> None:
     }
     assert not is_same([{"envoys": [{"resources": found}]}])
     assert is_same([{"envoys": [{"resources": found[:1]}]}])
+
+
+async def test_an_envoy_elsewhere_is_known_by_what_it_acknowledged_also_of_a_group() -> None:
+    found = compiled(WORLD.replace("{name: edge}\nspec", "{name: edge, labels: {cellway.dev/group: near}}\nspec", 1))
+    versions = found.snapshots["near"].versions
+
+    def record(node: str, **changed: bool) -> ProxyRecord:
+        known = {"synced": True, "held": False, **changed}
+        types = tuple(
+            TypeRecord(kind, version, version, 1.0, 0.0, known["synced"], known["held"], (), None)
+            for kind, version in versions.items()
+        )
+        return ProxyRecord(node, "near", "delta", "peer", "1.40.0", "", 1.0, 2.0, types)
+
+    fleet = Fleet((record("a"), record("b", synced=False)), (), (), str)
+    edge, near = await dump_view(found, fleet)
+    assert (edge["gateway"], edge["envoys"]) == ("default/edge", [])
+    good, late = near["envoys"]
+    assert {one["state"] for one in good["resources"]} == {"acknowledged"}
+    assert {one["state"] for one in late["resources"]} == {"not acknowledged"}
+    assert good["resources"][0]["has"] in versions.values()
+    assert is_same([edge, {"envoys": [good]}])
+    assert not is_same([near])
 
 
 def test_another_version_differs() -> None:

@@ -50,7 +50,8 @@ class Held:
 
 async def dump_view(compiled: Compiled, fleet: Fleet, gateway: str | None = None) -> list[Json]:
     """An entry for every gateway, or for one. Envoys that do not answer are asked in vain for ten seconds at most."""
-    names = [one.name for one in compiled.gateways] if gateway is None else [gateway]
+    asked = sorted({one.gateway for one in fleet.records} & compiled.snapshots.keys())  # among them groups of gateways
+    names = list(dict.fromkeys((*(one.name for one in compiled.gateways), *asked))) if gateway is None else [gateway]
     records = [one for one in fleet.records if one.gateway in names]
     local = {one.node_id: one.admin for one in fleet.local if one.admin}
     dumps = await asyncio.gather(*(_dump(local.get(one.node_id, "")) for one in records))
