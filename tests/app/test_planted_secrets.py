@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from tests.commands import cellway as command
 from tests.e2e.certificates import self_signed
 from tests.e2e.running import Cellway
 
@@ -159,11 +157,8 @@ def commands(cellway: Cellway) -> Iterator[str]:
     lines += [["render", folder, "--as", form] for form in ("resources", "objects", "status", "effective", "bootstrap")]
     lines += [["explain", "GET", "http://wrong.example/", folder], ["status", "--admin", admin]]
     lines += [["wait", "--admin", admin], ["bootstrap", "default/edge"]]
-    environment = {**os.environ, "COLUMNS": "400"}
     for words in lines:
-        command = [sys.executable, "-m", "xds_server.cli.main", *words]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
-        assert "Traceback" not in ran.stderr
+        ran = command(*words, env={"COLUMNS": "400"})
         assert "Usage:" not in ran.stderr
         assert ran.stdout or ran.stderr, words
         yield " ".join(words) + "\n" + ran.stdout + ran.stderr

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.commands import cellway as command_here
 from tests.e2e.running import Cellway
 
 GATEWAY = """
@@ -81,9 +82,9 @@ def alive(pid: int) -> bool:
 
 
 def command(cellway: Cellway, *words: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "xds_server.cli.main", *words]
     if words[0] in ("status", "wait"):
-        line += ["--admin", f"{cellway.block.address(250)}:19001"]
+        return command_here(*words, "--admin", f"{cellway.block.address(250)}:19001")
+    line = [sys.executable, "-m", "xds_server.cli.main", *words]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.commands import cellway
 from tests.e2e.certificates import self_signed
 
 ROOT = Path(__file__).parents[2]
@@ -41,12 +42,6 @@ metadata: {name: cert}
 type: kubernetes.io/tls
 data: {tls.crt: CHAIN, tls.key: KEY}
 """
-
-
-def cellway(*words: str, given: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "xds_server.cli.main", *words]
-    environment = {**os.environ, "COLUMNS": "200", **(env or {})}
-    return subprocess.run(line, input=given, capture_output=True, text=True, check=False, timeout=60, env=environment)
 
 
 def envoy_accepts(text: str, folder: Path) -> str:

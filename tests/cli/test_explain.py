@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import QUICKSTART, ROOT, cellway
+from tests.cli.test_commands import QUICKSTART, ROOT
+from tests.commands import cellway
 
 SECURED = """
 apiVersion: gateway.networking.k8s.io/v1

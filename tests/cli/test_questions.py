@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_commands import cellway
+from tests.commands import cellway
 from tests.e2e.load import Load
 from tests.e2e.running import Cellway, reserve_block
 

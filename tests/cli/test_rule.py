@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.cli.test_commands import TYPO, cellway
+from tests.cli.test_commands import TYPO
+from tests.commands import cellway
 
 ALONE = """
 apiVersion: gateway.networking.k8s.io/v1

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.cli.test_commands import ROOT, cellway
+from tests.cli.test_commands import ROOT
+from tests.commands import cellway
 from xds_server.model.kinds import KINDS
 from xds_server.observe.schema_view import schema_of, schema_of_all
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import BINARY, cellway
+from tests.cli.test_commands import BINARY
+from tests.commands import cellway
 
 COMMAND = Path(sys.executable).with_name("cellway")
 

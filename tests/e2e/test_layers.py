@@ -5,8 +5,6 @@ And two stages on one machine: the hosts of one are nothing to the north gateway
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.commands import cellway
 from tests.e2e.running import Cellway
 
 SETTINGS = (
@@ -153,8 +152,7 @@ def test_network_policies_of_what_is_live_come_from_the_server(layers: Cellway) 
         one["metadata"].get("namespace", "cell-front-prod") for one in found["items"] if one["kind"] != _CLUSTERWIDE
     } == {"cell-front-prod"}
     assert "15010" in str(found["items"])
-    line = [sys.executable, "-m", "xds_server.cli.main", "export", "network-policy"]
     admin = layers.admin.removeprefix("http://")
-    ran = subprocess.run([*line, "--stage", "dev", "--admin", admin], capture_output=True, text=True, check=False)
+    ran = cellway("export", "network-policy", "--stage", "dev", "--admin", admin)
     names = {one["metadata"].get("namespace") for one in yaml.safe_load_all(ran.stdout)}
     assert (ran.returncode, names) == (0, {None, "cell-front-dev", "cell-back-dev"}), ran.stderr

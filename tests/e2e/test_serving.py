@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.commands import cellway as cellway_command
 from tests.e2e import shop
 from tests.e2e.load import Load
 from tests.e2e.running import ENVOY, Cellway
@@ -30,13 +30,7 @@ spec:
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "xds_server.cli.main", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return cellway_command(*arguments)
 
 
 def test_what_envoy_refuses_is_told_with_its_line_and_everything_else_goes_on(cellway: Cellway) -> None:

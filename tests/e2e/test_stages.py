@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.commands import cellway
 from tests.e2e.load import Load
 from tests.e2e.running import Cellway
 
@@ -125,8 +125,7 @@ API, CATALOG = "api.back.cell.internal", "catalog.back.cell.internal"
 
 def command(stages: Cellway, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of `cellway` against the server."""
-    line = [sys.executable, "-m", "xds_server.cli.main", *words, "--admin", stages.admin.removeprefix("http://")]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    return cellway(*words, "--admin", stages.admin.removeprefix("http://"))
 
 
 def done(stages: Cellway, *words: str) -> dict[str, Any]:
@@ -266,10 +265,7 @@ def dump(admin: str) -> str:
 
 
 def test_class_policy_and_binding_say_what_counts_and_it_does(stages: Cellway) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "xds_server.cli.main", "render", str(stages.folder), "--as", "effective", "-o", "json"],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    ran = cellway("render", str(stages.folder), "--as", "effective", "-o", "json")
     assert "class default" in ran.stdout
     assert "policy on" in ran.stdout
     for stage, limit, layer in (("dev", 3, "policy on"), ("test", 5, "binding")):
