@@ -8,6 +8,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,8 +18,11 @@ from tests.documents import objects_of, parse
 from tests.test_properties import FOLDERS, ROOT, files_of
 from xds_server.attach.hostnames import intersect
 from xds_server.compile import Compiled, Memory, Options, compile_objects
+from xds_server.load.block import Scalars, read_block
+from xds_server.load.document import DEFAULT_LIMITS
 from xds_server.load.objects import Objects, parse_documents_of
-from xds_server.load.yaml import Parsed, parse_file
+from xds_server.load.places import mark_of
+from xds_server.load.yaml import Parsed, _read_yaml, parse_file
 from xds_server.memory import Ranking, difference
 from xds_server.model.object import Object
 
@@ -153,6 +157,57 @@ def test_objects_are_the_same_in_every_way_to_read_them(random: Random, steps: i
             assert _told(one) == _told(other)
         last = short
         step(files, random)
+
+
+PLAIN = [text for group in [*GROUPS, WORLD] for text in group]
+PIECES = [
+    "a: ",
+    "- ",
+    "'",
+    '"',
+    ", ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ": ",
+    " #",
+    "\n",
+    "\n  ",
+    "~",
+    "on",
+    "1",
+    "&a ",
+    "*a",
+    "|",
+    "\\",
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(PLAIN),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(PIECES)), max_size=3),
+)
+def test_the_reader_of_plain_yaml_gives_what_the_whole_one_gives(
+    text: str, block: bool, changes: list[tuple[int, str]]
+) -> None:
+    if block:
+        text = yaml.safe_dump(yaml.safe_load(text), sort_keys=False)
+    for at, piece in changes:
+        place = at % (len(text) + 1)
+        text = text[:place] + piece + text[place + at % 2 :]
+    found = read_block(text, DEFAULT_LIMITS, Scalars({}, set()))
+    whole = _read_yaml(text, DEFAULT_LIMITS)
+    if found is not None:
+        assert not whole.faults
+        (item,) = whole.items
+        assert (repr(item.value), whole.nodes, mark_of(item.tree)) == (repr(found.value), found.nodes, found.mark)
+
+
+def test_what_is_written_plainly_is_read_plainly() -> None:
+    assert sum(read_block(text, DEFAULT_LIMITS, Scalars({}, set())) is not None for text in PLAIN) > len(PLAIN) * 0.9
 
 
 def _values(parsed: Parsed) -> Any:

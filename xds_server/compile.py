@@ -197,7 +197,7 @@ def _compile(
     once = {(one.code, one.span, one.message): one for one in reversed(ordered)}
     statuses = join_stages(
         [join_derived(one.statuses, cells.statuses, cells.made) for cells, one in zip(lowered, attached, strict=True)],
-        {item.key for item in written},
+        memory.written.keys,
     )
     return Compiled(
         written,

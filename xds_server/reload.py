@@ -17,7 +17,7 @@ from xds_server.cells.authority import Authorities
 from xds_server.cells.releases import NO_RELEASES, Releases
 from xds_server.compile import Compiled, Memory, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
-from xds_server.load.directory import File, Loaded, load_paths
+from xds_server.load.directory import File, Loaded, collector_paused, load_paths
 from xds_server.load.document import DEFAULT_LIMITS, Document
 from xds_server.load.keep import keep_last_good, looks_like_an_accident
 from xds_server.load.objects import Objects, key_of, parse_documents_of
@@ -77,6 +77,11 @@ class Policies:
 
 def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tuple[Policies, Result]:
     """Read and compile what is on disk. Blocks. `confirmed`: many files may vanish at once."""
+    with collector_paused():
+        return _reload(before, source, confirmed=confirmed)
+
+
+def _reload(before: Policies, source: Source, *, confirmed: bool) -> tuple[Policies, Result]:
     began = source.clock()
     first = before.loaded is None and source.saved is not None
     if before.loaded is None and source.saved is not None:

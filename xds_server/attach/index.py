@@ -7,7 +7,7 @@ of two objects of one identity counts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,6 +46,11 @@ class Unique:
         self._ranking: Ranking[Object] = Ranking(_place)
         self._keys: set[Key] = set()
         self._found: tuple[tuple[Object, ...], tuple[Diagnostic, ...]] = (), ()
+
+    @property
+    def keys(self) -> Collection[Key]:
+        """The identities of all objects of the last call."""
+        return self._keys
 
     def update(self, objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnostic, ...]]:
         """The one written first by file and line, in the order of identities. The others are reported."""

@@ -84,7 +84,7 @@ def load_paths(
     found = find_files(paths, limits.files)
     known = memory.parsed if memory.limits == limits else {}
     budget = _Budget(limits)
-    with _collector_paused():
+    with collector_paused():
         files = {name: budget.load(name, known) for root in found.values() for name in root.names}
     files |= {name: _unreadable(name, reason) for root in found.values() for name, reason in root.problems}
     roots = {root: None if one.missing else len(one.names) for root, one in found.items()}
@@ -95,7 +95,7 @@ def load_texts(root: str, texts: Mapping[str, bytes], limits: Limits = DEFAULT_L
     """What a folder `root` would hold with these files (names below it, with `/` between the parts)."""
     budget = _Budget(limits)
     below = "" if root in ("", ".") else root.rstrip("/") + "/"
-    with _collector_paused():
+    with collector_paused():
         files = {below + name: budget.take(below + name, data, {}) for name, data in sorted(texts.items())}
     return assemble(files, {root: len(files)}, (), Memory(limits, budget.parsed))
 
@@ -188,7 +188,7 @@ def _read(name: str, most: int) -> bytes:
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Parsing makes a million objects and no cycles; looking for cycles meanwhile costs a third of the time."""
     running = gc.isenabled()
     gc.disable()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xds_server.diagnostics import Diagnostic, Positions, diagnose
-from xds_server.load.places import Tree, positions_of, span_of
+from xds_server.load.places import Later, Tree, positions_of, span_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Item:
     """One document of a piece. `broken` says that it has faults and that `value` is only what could be made of it."""
 
     value: dict[str, Any]
-    tree: Tree
+    tree: Tree | Later
     broken: bool = False
 
     def placed(self, file: str, base: int, index: int) -> Document:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any
 
 from xds_server.diagnostics import Diagnostic
@@ -123,9 +124,12 @@ def _plain(documents: tuple[Document, ...], before: Objects) -> Objects | None:
     return Objects(items, (), (), memory, (), documents, by_key)
 
 
+_item_of = attrgetter("item")
+
+
 def _in_order(documents: Iterable[Document], memory: Mapping[int, _Parsed]) -> tuple[Object, ...]:
-    found = (memory[id(document)].item for document in documents)
-    return tuple(item for item in found if item is not None)
+    found = map(_item_of, map(memory.__getitem__, map(id, documents)))
+    return tuple(found)
 
 
 def _without_idle(objects: list[Object]) -> tuple[Object, ...]:

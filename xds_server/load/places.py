@@ -8,7 +8,7 @@ moves down the file need not be parsed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,28 @@ Tree = int | Branch
 """A packed place for a scalar, a `Branch` for a mapping or list."""
 
 
-def mark_of(tree: Tree) -> int:
+class Later:
+    """The places of a document that nobody has asked for yet, but for its own: they are read when somebody does."""
+
+    __slots__ = ("_read", "_tree", "mark")
+
+    def __init__(self, mark: int, read: Callable[[], Tree]) -> None:
+        self.mark = mark
+        self._read: Callable[[], Tree] | None = read
+        self._tree: Tree = mark
+
+    @property
+    def tree(self) -> Tree:
+        """All places."""
+        if (read := self._read) is not None:
+            self._tree = read()
+            self._read = None
+        return self._tree
+
+
+def mark_of(tree: Tree | Later) -> int:
     """The packed place of a value."""
-    return tree.mark if isinstance(tree, Branch) else tree
+    return tree if isinstance(tree, int) else tree.mark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +87,13 @@ class Places(Mapping[Path, Span]):
 
     file: str
     base: int
-    tree: Tree
+    source: Tree | Later
     of_keys: bool
+
+    @property
+    def tree(self) -> Tree:
+        """The places, packed."""
+        return self.source.tree if isinstance(self.source, Later) else self.source
 
     def __getitem__(self, path: Path) -> Span:
         mark = self._key_mark(path) if self.of_keys else self._value_mark(path)
@@ -117,7 +141,7 @@ class Places(Mapping[Path, Span]):
         return tree.keys.get(path[-1]) if isinstance(tree, Branch) else None
 
 
-def positions_of(file: str, base: int, tree: Tree) -> Positions:
+def positions_of(file: str, base: int, tree: Tree | Later) -> Positions:
     """The positions of a document whose places are `tree`, in a piece of text that starts on line `base` (from 0)."""
     start = span_of(file, base, mark_of(tree))
     return Positions(start, Places(file, base, tree, of_keys=False), Places(file, base, tree, of_keys=True))

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 from yaml import CSafeLoader, YAMLError
@@ -20,11 +21,12 @@ from yaml.error import MarkedYAMLError
 from yaml.events import DocumentEndEvent, DocumentStartEvent
 
 from xds_server.diagnostics import Diagnostic, diagnose
+from xds_server.load.block import Scalars, read_block
 from xds_server.load.builder import AbandonedError, Builder
 from xds_server.load.document import DEFAULT_LIMITS, Document, Fault, Item, Limits, Piece
 from xds_server.load.json import read_json
 from xds_server.load.lists import expand
-from xds_server.load.places import mark_of, pack, span_of
+from xds_server.load.places import Later, Tree, mark_of, pack, span_of
 
 _CUT = re.compile(r"^(?:---|\.\.\.)(?=[ \t\n]|\Z)", re.MULTILINE)
 _BLANK = r"[ \t]*(?:#[^\n]*)?"
@@ -112,6 +114,7 @@ class _YamlReader:
         self._text = text
         self._limits = limits
         self._clean = _BAD_CHARACTER.search(text) is None
+        self._scalars = Scalars({}, set())
 
     def cut(self) -> Iterator[tuple[int, str]]:
         """The pieces that are not only comments, each with the line on which it starts."""
@@ -125,6 +128,9 @@ class _YamlReader:
 
     def read(self, piece: str) -> Piece:
         """The meaning of a piece."""
+        if self._clean and (block := read_block(piece, self._limits, self._scalars)) is not None:
+            places = Later(block.mark, partial(_places, piece, self._limits))
+            return Piece((Item(block.value, places),), (), block.nodes)
         return (None if self._clean else _unsuitable(piece, _BAD_CHARACTER)) or _read_yaml(piece, self._limits)
 
 
@@ -204,6 +210,12 @@ def _read_yaml(text: str, limits: Limits) -> Piece:
     finally:
         parser.dispose()
     return Piece(tuple(items), tuple(faults), nodes)
+
+
+def _places(text: str, limits: Limits) -> Tree:
+    """The places of the one document of a piece that has no fault."""
+    tree = _read_yaml(text, limits).items[0].tree
+    return tree.tree if isinstance(tree, Later) else tree
 
 
 def _finish(builder: Builder) -> tuple[tuple[Item, ...], list[Fault]]:
