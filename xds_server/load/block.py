@@ -124,7 +124,7 @@ def read_block(text: str, limits: Limits, scalars: Scalars) -> Block | None:
     if "\t" in body:
         return None
     try:
-        return _Reader(scalars).read(body, line, limits)
+        return _Reader(scalars, limits).read(body, line)
     except _BeyondError:
         return None
 
@@ -132,13 +132,16 @@ def read_block(text: str, limits: Limits, scalars: Scalars) -> Block | None:
 class _Reader:
     """One document while it is read. `_levels` are the collections that are open, each with its column."""
 
-    def __init__(self, scalars: Scalars) -> None:
+    def __init__(self, scalars: Scalars, limits: Limits) -> None:
         self._scalars = scalars
+        self._limits = limits
+        # A flow collection is read before the list and the mapping that its line begins.
+        self._deepest = min(_DEEPEST, limits.depth - 2)
         self._levels: list[tuple[int, Any]] = []
         self._waiting: tuple[dict[str, Any], str] | None = None
         self._nodes = 0
 
-    def read(self, body: str, line: int, limits: Limits) -> Block:
+    def read(self, body: str, line: int) -> Block:
         """The document of a text whose first line is this one of the piece."""
         mark, end = -1, 0
         for match in _LINE.finditer(body):
@@ -164,7 +167,7 @@ class _Reader:
             else:
                 value = text if text is not None else self._scalars.value(bare) if bare is not None else None
             self._take(len(indent), dash, key, value, bare is not None or text is not None)
-        if end < len(body) or not self._levels or self._nodes > limits.nodes:
+        if end < len(body) or not self._levels or self._nodes > self._limits.nodes:
             raise _BeyondError
         root = self._levels[0][1]
         if not isinstance(root, dict) or root.get("kind") == "List":
@@ -190,7 +193,7 @@ class _Reader:
                 self._scalars.check(name)
                 flow.name(name)
             elif mark is not None:
-                if len(flow.opened) + len(self._levels) >= _DEEPEST:
+                if len(flow.opened) + len(self._levels) >= self._deepest:
                     break
                 self._nodes += flow.add({} if mark == "{" else [])
                 flow.ready = True
@@ -263,7 +266,7 @@ class _Reader:
         return self._open(column, found)
 
     def _open(self, column: int, found: Any) -> Any:
-        if len(self._levels) >= _DEEPEST:
+        if len(self._levels) >= self._deepest:
             raise _BeyondError
         self._nodes += 1
         self._levels.append((column, found))
