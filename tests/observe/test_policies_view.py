@@ -109,6 +109,24 @@ def test_policies_of_clients_are_told_at_the_listener() -> None:
     assert len(view(WORLD, "Gateway/edge")["items"]) == 3
 
 
+def test_backends_and_what_a_route_says_itself_are_found_too() -> None:
+    own = WORLD.replace("  - name: read\n", "  - name: read\n    timeouts: {request: 3s}\n")
+    tls = """---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: secure}
+spec:
+  targetRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: one}]
+  validation: {wellKnownCACertificates: System, hostname: one.example}
+"""
+    (read,) = view(own + tls, "Backend/one")["items"]
+    assert fields(read)["timeouts"] == (["web"], [])
+    assert fields(read)["timeout"] == (["near"], ["far"])
+    assert fields(read)["validation"] == (["secure"], [])
+    assert [one["route"] for one in view(own + tls, "BackendTLSPolicy/secure")["items"]] == [read["route"]]
+    assert "timeouts" not in fields(view(own, "HTTPRoute/web")["items"][1])
+
+
 def test_a_broken_policy_closes_what_it_covers_and_says_why() -> None:
     broken = WORLD.replace("requestTimeout: 5s", "requestTimeout: soon")
     read, _ = view(broken, "HTTPRoute/web")["items"]

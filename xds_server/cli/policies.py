@@ -19,7 +19,7 @@ def policies(  # noqa: PLR0913, PLR0917 (options of a command)
         str,
         typer.Argument(
             metavar="KIND/NAME",
-            help="A route, a Gateway, a Cell or a policy; KIND/NAMESPACE/NAME outside of namespace default.",
+            help="A route, a Gateway, a Cell, a policy or a backend; KIND/NAMESPACE/NAME outside of namespace default.",
             show_default=False,
         ),
     ],

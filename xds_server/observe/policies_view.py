@@ -13,12 +13,14 @@ from typing import Any
 
 from xds_server.compile import Compiled
 from xds_server.features import FEATURES
-from xds_server.graph import Chain, Covering, Gateway, HttpChain, Route, StreamRoute
+from xds_server.graph import Chain, Covering, Forward, Gateway, HttpChain, Route, StreamRoute
 from xds_server.status import Status
 from xds_server.types import DEFAULT_NAMESPACE, Key, Origin
 
 Json = dict[str, Any]
 _CARRIERS = {feature.name: feature.carriers for feature in FEATURES}
+_ROUTES, _FILTER, _TLS = ("HTTPRoute", "GRPCRoute"), "HTTPRouteFilter", "BackendTLSPolicy"
+_OWN = (*_ROUTES, _FILTER)
 _LISTENER_KINDS = ("ClientTrafficPolicy", "EnvoyProxy")
 
 
@@ -87,13 +89,20 @@ def _at(gateway: Gateway, asked: Asked) -> Iterator[Json]:
                 continue
             seen.add((name, hosts))
             # A route is its first origin; the others are policies, which are asked for by what they cover.
-            keys = [route.origins[0].key, *(one.key for one in _origins(route.policies))]
+            others = (*(each for one in route.policies for each in one.origins), *_behind(route))
+            keys = [route.origins[0].key, *(one.key for one in others)]
             if whole or _concerns(asked, keys):
                 yield _entry(gateway, chain, name, hosts, route)
 
 
-def _origins(policies: Iterable[Covering]) -> Iterator[Origin]:
-    return (origin for one in policies for origin in one.origins)
+def _behind(route: Route | StreamRoute) -> Iterator[Origin]:
+    """The objects behind the backends of a route, and those behind what it says itself."""
+    action = route.action if isinstance(route, Route) else route
+    destinations = action.destinations if isinstance(action, Forward | StreamRoute) else ()
+    mirrors = action.mirrors if isinstance(action, Forward) else ()
+    backends = [*(one.backend for one in destinations), *(one.backend for one in mirrors)]
+    yield from (origin for one in backends if one is not None for origin in one.origins)
+    yield from (origin for one in route.settings for origin in one.origins if origin.key.kind in _OWN)
 
 
 def _concerns(asked: Asked, keys: Iterable[Key]) -> bool:
@@ -121,8 +130,24 @@ def _entry(gateway: Gateway, chain: Chain, name: str, hosts: tuple[str, ...], ro
             {**_who(one), "counts": one.counts, "broken": one.broken, "fields": list(one.fields)}
             for one in route.policies
         ],
-        "fields": list(_fields(route.policies)),
+        "fields": [*_fields(route.policies), *_own_fields(route)],
     }
+
+
+def _own_fields(route: Route | StreamRoute) -> Iterator[Json]:
+    """What the route says itself, with its filters, and how TLS is spoken to its backends."""
+    found: dict[tuple[str, str], dict[Origin, None]] = {}
+    for setting in route.settings:
+        for origin in setting.origins:
+            whole = origin.key.kind in _ROUTES
+            for kind, field in _CARRIERS.get(setting.feature, ()):
+                if kind == origin.key.kind == _FILTER or (whole and kind.startswith("HTTPRoute.")):
+                    found.setdefault((origin.key.kind, field), {})[origin] = None
+    for origin in _behind(route):
+        if origin.key.kind == _TLS:
+            found.setdefault((_TLS, "validation"), {})[origin] = None
+    for (kind, field), origins in found.items():
+        yield {"kind": kind, "field": field, "setBy": [_place(one) for one in origins], "overridden": []}
 
 
 def _fields(policies: Iterable[Covering]) -> Iterator[Json]:
