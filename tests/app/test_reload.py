@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from xds_server.compile import Options
+from xds_server.observe.policies_view import policies_view, read_asked
 from xds_server.observe.status_view import objects_view
 from xds_server.reload import GRACE, Policies, Result, Source, reload
 
@@ -250,3 +251,23 @@ def test_a_suppression_counts_in_a_running_server_and_is_told_when_it_has_lost_i
     folder.write("alone.yaml", ROUTE.replace("NAME", "alone").replace("{name: alone}", meant))
     folder.reload()
     assert "M108" in folder.codes()
+
+
+def test_what_is_told_of_policies_that_do_not_count_is_of_now(folder: Folder) -> None:
+    def passed_over() -> list[str]:
+        view = policies_view(folder.policies.compiled, read_asked("HTTPRoute/web"))
+        assert view is not None
+        return [one["field"] for entry in view["items"] for one in entry["fields"] if one["overridden"]]
+
+    policy = POLICY.replace("SecurityPolicy", "BackendTrafficPolicy").partition("  jwt:")[0]
+    folder.write("near.yaml", policy.replace("auth", "near") + "  timeout: {http: {requestTimeout: 1s}}\n")
+    far = policy.replace("auth", "far").replace("kind: HTTPRoute, name: web", "kind: Gateway, name: edge")
+    folder.write("far.yaml", far + "  timeout: {http: {requestTimeout: 2s}}\n")
+    folder.reload()
+    assert passed_over() == ["timeout"]
+    folder.write("far.yaml", far + "  timeout: {http: {requestTimeout: 2s}}\n  retry: {numRetries: 3}\n")
+    folder.reload()
+    assert passed_over() == ["timeout", "retry"]
+    (folder.path / "far.yaml").unlink()
+    folder.reload(confirmed=True)
+    assert passed_over() == []
