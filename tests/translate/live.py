@@ -333,7 +333,7 @@ class Envoy:
 
     def log(self) -> str:
         """What Envoy printed."""
-        return self._log.read_text(encoding="utf-8", errors="replace")[-4000:]
+        return self._log.read_text(encoding="utf-8", errors="replace")[-16000:]
 
     def close(self) -> None:
         """Stop Envoy and everything beside it."""
