@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -31,6 +32,17 @@ def test_maps_are_merged_and_lists_are_appended() -> None:
     assert result["overload_manager"] == {**BASE["overload_manager"], "refresh_interval": "1s"}
     assert [one["name"] for one in result["static_resources"]["clusters"]] == ["cellway_xds", "NAME"]
     assert result["admin"] == BASE["admin"]
+
+
+def test_what_a_gateway_asks_for_itself_may_be_there() -> None:
+    own = {"name": "metrics", "type": "STATIC", "load_assignment": {"cluster_name": "metrics", "endpoints": []}}
+    more = {"static_resources": {"clusters": [own]}}
+    bootstrap = Bootstrap("default/edge", "here", Address("127.0.0.1", 18000), more=json.dumps(more))
+    base = yaml.safe_load(bootstrap.text())
+    result = changed(base, merge("stats_flush_interval: 2s" + CLUSTER))
+    assert [one["name"] for one in result["static_resources"]["clusters"]] == ["cellway_xds", "metrics", "NAME"]
+    with pytest.raises(ValueError, match="stay as they are"):
+        changed(base, [{"op": "remove", "path": "/static_resources/clusters/1"}])
 
 
 def test_patches_follow_each_other() -> None:
@@ -90,9 +102,9 @@ def test_paths_that_lead_nowhere(path: str) -> None:
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        ({"op": "remove", "path": "/static_resources/clusters/0"}, "begin with cellway"),
-        ({"op": "replace", "path": "/static_resources/clusters/0/type", "value": "STRICT_DNS"}, "begin with cellway"),
-        ({"op": "replace", "path": "/static_resources", "value": {}}, "begin with cellway"),
+        ({"op": "remove", "path": "/static_resources/clusters/0"}, "stay as they are"),
+        ({"op": "replace", "path": "/static_resources/clusters/0/type", "value": "STRICT_DNS"}, "stay as they are"),
+        ({"op": "replace", "path": "/static_resources", "value": {}}, "stay as they are"),
         ({"op": "replace", "path": "/layered_runtime/layers/0/static_layer", "value": {}}, "stay as they are"),
         ({"op": "add", "path": "/static_resources/listeners", "value": [{"name": "x"}]}, "clusters only"),
         ({"op": "add", "path": "/cluster_manager", "value": {"local_cluster_name": "x"}}, "--zone"),

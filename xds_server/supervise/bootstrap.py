@@ -16,6 +16,7 @@ from string import Template
 import yaml
 
 from xds_server.features.parts.bootstraps import changed
+from xds_server.supervise.memory import MOST
 
 _PACKAGED = Path(__file__).parent / "templates"
 _UPSTREAM_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
@@ -93,7 +94,7 @@ class Bootstrap:
     """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one.
 
     `zone` is where the Envoy is, for policies that prefer its own zone. `reports`: it tells how many requests it sent where.
-    `more`: what its gateway asks for, as JSON.
+    `more`: what its gateway asks for, as JSON. `heap`: bytes beyond which it sheds load.
     """
 
     gateway: str
@@ -104,6 +105,7 @@ class Bootstrap:
     zone: str = ""
     reports: bool = False
     more: str = ""
+    heap: int = MOST
 
     def text(self) -> str:
         """The bootstrap as YAML."""
@@ -122,6 +124,7 @@ class Bootstrap:
             cluster_manager=self._cluster_manager(),
             admin_host=json.dumps(self.admin.host),
             admin_port=self.admin.port,
+            heap=self.heap,
         )
         return whole + "".join(f"\n{name}: {json.dumps(part)}\n" for name, part in sorted(more.items()))
 

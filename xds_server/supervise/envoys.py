@@ -20,6 +20,7 @@ from xds_server.graph import Process
 from xds_server.supervise.bootstrap import Address, Bootstrap, changed_text
 from xds_server.supervise.command import Launch, Seat, handover_version, shared_memory
 from xds_server.supervise.handover import can_hand_over, hand_over
+from xds_server.supervise.memory import heap_size
 from xds_server.supervise.process import Envoy, is_live, start_envoy, stop_envoy
 from xds_server.supervise.records import Record, StateFolder
 
@@ -51,6 +52,7 @@ class Envoys:
     def __init__(self, binary: Path, state: StateFolder, xds: Address, host_name: str) -> None:
         self._binary, self._state, self._xds, self._host_name = binary, state, xds, host_name
         self._found = state.records()
+        self._heap = heap_size()
         self._wanted: dict[str, Process] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, Envoy] = {}
@@ -269,7 +271,7 @@ class Envoys:
             return Launch(name, self.node_id(name), text, process, f"its bootstrap cannot be changed so: {error}")
 
     def _bootstrap(self, name: str, process: Process) -> Bootstrap:
-        return Bootstrap(name, self.node_id(name), self._xds, more=process.start)
+        return Bootstrap(name, self.node_id(name), self._xds, more=process.start, heap=self._heap)
 
     def _envoy(self, record: Record) -> Envoy:
         return Envoy(record, self._state.gateway(record.gateway))

@@ -193,10 +193,9 @@ def _touched(base: Bootstrap, result: Bootstrap) -> str:
         name = field.name
         if name not in CHANGEABLE and getattr(base, name) != getattr(result, name):
             return f"{name} stays as it is"
-    if [one for one in result.static_resources.clusters if one.name.startswith(_OURS)] != list(
-        base.static_resources.clusters
-    ):
-        return f"clusters whose names begin with {_OURS} stay as they are"
+    ours, now = list(base.static_resources.clusters), list(result.static_resources.clusters)
+    if any(one not in now for one in ours) or any(one.name.startswith(_OURS) and one not in ours for one in now):
+        return f"clusters that are there, and those whose names begin with {_OURS}, stay as they are"
     if result.static_resources.listeners or result.static_resources.secrets:
         return _ONLY_CLUSTERS
     if base.cluster_manager.local_cluster_name != result.cluster_manager.local_cluster_name:
