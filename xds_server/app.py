@@ -168,7 +168,7 @@ class Server:
                 asyncio.create_task(self._fetcher.run(self.reload), name="documents of the web"),
                 asyncio.create_task(self._renew(), name="certificates"),
                 asyncio.create_task(self._keep(), name="what is in force"),
-                asyncio.create_task(watch_loop(), name="watchdog"),
+                asyncio.create_task(watch_loop(late=self._metrics.lagged), name="watchdog"),
             ]
             self._handle_signals()
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")

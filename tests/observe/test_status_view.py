@@ -158,6 +158,7 @@ def test_metrics_come_from_closed_sets(result: Compiled) -> None:
     metrics.reloaded("applied", 12.5)
     metrics.reloaded("rejected", 13.5)
     metrics.took("load", 0.25)
+    metrics.lagged(0.002)
     metrics.acknowledged("a.b.Listener", 0.002)
     text = metrics.text().decode()
     for sample in (
@@ -171,6 +172,7 @@ def test_metrics_come_from_closed_sets(result: Compiled) -> None:
         'cellway_responses_total{type="Listener"} 3.0',
         'cellway_push_ack_seconds_bucket{le="0.0025",type="Listener"} 1.0',
         'cellway_compile_seconds_sum{stage="load"} 0.25',
+        'cellway_event_loop_lag_seconds_bucket{le="0.0025"} 1.0',
     ):
         assert sample in text, sample
 

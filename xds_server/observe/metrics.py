@@ -20,6 +20,7 @@ from xds_server.observe.resources_view import short_type
 from xds_server.observe.usage import Report, classes_of
 from xds_server.reload import Result
 
+_LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -66,6 +67,12 @@ class Metrics:
             buckets=_ACK_BUCKETS,
             registry=self.registry,
         )
+        self._lag = Histogram(
+            "cellway_event_loop_lag_seconds",
+            "How late the event loop that serves Envoys does what is due.",
+            buckets=_LAG_BUCKETS,
+            registry=self.registry,
+        )
         self.registry.register(_StateCollector(state))
 
     def reloaded(self, result: Result, moment: float) -> None:
@@ -78,6 +85,10 @@ class Metrics:
     def took(self, stage: str, seconds: float) -> None:
         """A stage of a reload took so long."""
         self._compile.labels(stage).observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop was so late."""
+        self._lag.observe(seconds)
 
     def acknowledged(self, type_url: str, seconds: float) -> None:
         """A response was acknowledged so long after it was sent."""
