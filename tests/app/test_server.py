@@ -128,9 +128,9 @@ def test_a_refusal_is_shown_with_the_line_to_blame_and_heals(cellway: Cellway) -
         cellway.start(wait=False)
         cellway.until_up()
         began = time.monotonic()
-        waited = command(cellway, "wait", "--timeout", "20s")
+        waited = command(cellway, "wait", "--timeout", "5m")
         assert waited.returncode == 1, waited
-        assert time.monotonic() - began < 15, "it does not wait in vain"
+        assert time.monotonic() - began < 200, "it does not wait in vain"
         assert "second.yaml:2:1" in waited.stdout
         shown = command(cellway, "status")
         assert shown.returncode == 1
