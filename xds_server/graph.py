@@ -285,6 +285,7 @@ class HttpChain:
     on_demand: bool = False
     validation: ClientValidation | None = None
     quic: bool = False
+    policies: tuple[Covering, ...] = field(default=(), compare=False)
 
     @cached_property
     def values(self) -> Mapping[str, Mapping[object, None]]:
@@ -324,6 +325,7 @@ class StreamChain:
     certificates: tuple[Certificate, ...] = ()
     settings: tuple[Setting, ...] = ()
     origins: tuple[Origin, ...] = field(default=(), compare=False)
+    policies: tuple[Covering, ...] = field(default=(), compare=False)
 
 
 Chain = HttpChain | StreamChain

@@ -127,6 +127,20 @@ spec:
     assert "timeouts" not in fields(view(own, "HTTPRoute/web")["items"][1])
 
 
+def test_of_policies_of_clients_the_nearest_counts_alone_too() -> None:
+    near = """---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: ClientTrafficPolicy
+metadata: {name: nearer}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge, sectionName: http}]
+  timeout: {http: {idleTimeout: 5s}}
+"""
+    (entry,) = view(WORLD + near, "ClientTrafficPolicy/clients")["items"]
+    assert fields(entry) == {"timeout": (["nearer"], []), "path": ([], ["clients"])}
+    assert [one["counts"] for one in entry["policies"]] == [True, False]
+
+
 def test_a_broken_policy_closes_what_it_covers_and_says_why() -> None:
     broken = WORLD.replace("requestTimeout: 5s", "requestTimeout: soon")
     read, _ = view(broken, "HTTPRoute/web")["items"]

@@ -223,7 +223,7 @@ def _stream_chains(
     chains = stream_chains(state, listener, names, tables.streams, port)
     if client.closed or state.edge:  # what the edge asks for cannot be seen here
         chains = tuple(replace(one, route=replace(one.route, destinations=())) for one in chains)
-    return tuple(replace(one, settings=kept) for one in chains)
+    return tuple(replace(one, settings=kept, policies=client.policies) for one in chains)
 
 
 def _chain(
@@ -254,6 +254,7 @@ def _chain(
         server_names=tuple(host for host in own if host != "*") if tls else (),
         certificates=tuple(dict.fromkeys(one for listener in listeners for one in listener.certificates)),
         settings=(*tables.clients.of(state.key, listeners[0]).settings, *state.edge, *state.proxy),
+        policies=tables.clients.of(state.key, listeners[0]).policies,
         on_demand=state.delivery.on_demand,
         origins=tuple(dict.fromkeys((*state.item.origins, *(one for each in listeners for one in each.owner.origins)))),
         validation=listeners[0].validation,

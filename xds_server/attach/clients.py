@@ -20,7 +20,7 @@ from xds_server.attach.protocols import transport_of
 from xds_server.attach.strangers import admits_strangers, believes
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Setting
+from xds_server.graph import Covering, Setting
 from xds_server.types import Condition, Key
 
 KIND = "ClientTrafficPolicy"
@@ -32,12 +32,13 @@ Found = Mapping[int, tuple[Policy, Scope] | None]
 class Client:
     """What counts for one listener. `closed`: nothing is served there, since its policy cannot be kept.
 
-    `strangers`: clients may show certificates that nobody vouches for.
+    `strangers`: clients may show certificates that nobody vouches for. `policies` are all that are attached to it or above.
     """
 
     settings: tuple[Setting, ...] = ()
     closed: bool = False
     strangers: bool = False
+    policies: tuple[Covering, ...] = ()
 
 
 @dataclass(slots=True)
@@ -105,7 +106,10 @@ def read_clients(states: Iterable[GatewayState], table: PolicyTable, features: S
             for one in listeners:
                 client = _client(one, port, shared=shared)
                 strangers = admits_strangers(one, client.settings, by_name)
-                clients.listeners[state.key, one.number] = replace(client, strangers=strangers)
+                leader = port.leaders[0] if shared and port.leaders else one
+                counting = port.found[leader.number]
+                asked = table.coverings((KIND,), leader.scopes(state.key), (counting,) if counting else ())
+                clients.listeners[state.key, one.number] = replace(client, strangers=strangers, policies=asked)
                 _report(one, port, table, clients)
     return clients
 

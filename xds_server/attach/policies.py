@@ -19,6 +19,7 @@ from xds_server.attach.misfits import misfits
 from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
+from xds_server.graph import Covering
 from xds_server.model.gateway_api import HttpRouteSpec
 from xds_server.model.gateways import GatewaySpec, ListenerSetSpec
 from xds_server.model.grpc_route import GrpcRouteSpec
@@ -78,6 +79,25 @@ class PolicyTable:
         if not policy.merges or scope in above or parent is None:
             return (found,)
         return (self.merging.merge(policy, parent[0]), scope), (Policy(parent[0].item, ()), parent[1])
+
+    def coverings(
+        self, kinds: Iterable[str], scopes: Sequence[Scope], counting: Iterable[tuple[Policy, Scope]]
+    ) -> tuple[Covering, ...]:
+        """All policies of these kinds at these scopes, the nearest of each first, and which of them count."""
+        known = {(policy.item.key, scope): policy.broken for policy, scope in counting}
+        there = ((scope, self.attached.get((kind, scope))) for kind in kinds for scope in scopes)
+        return tuple(
+            Covering(
+                policy.item.key,
+                f"{scope[0]}{f', section {scope[1]}' if scope[1] else ''}",
+                (policy.item.key, scope) in known,
+                policy.fields,
+                known.get((policy.item.key, scope), policy.broken),
+                policy.item.origins,
+            )
+            for scope, policy in there
+            if policy is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)

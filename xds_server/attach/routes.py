@@ -86,27 +86,7 @@ def effective(
     """The policies that count for a rule on a listener, given its scopes."""
     above = attachment.listener.scopes(attachment.gateway.key)
     found = tuple(item for kind in ROUTE_POLICIES for item in table.counting(kind, scopes, above))
-    return Effective(found, features, coverings=_coverings(scopes, found, table))
-
-
-def _coverings(
-    scopes: Sequence[Scope], counting: Sequence[tuple[Policy, Scope]], table: PolicyTable
-) -> tuple[Covering, ...]:
-    """All policies at these scopes, the nearest of each kind first, and which of them count."""
-    known = {(policy.item.key, scope): policy.broken for policy, scope in counting}
-    there = ((scope, table.attached.get((kind, scope))) for kind in ROUTE_POLICIES for scope in scopes)
-    return tuple(
-        Covering(
-            policy.item.key,
-            f"{scope[0]}{f', section {scope[1]}' if scope[1] else ''}",
-            (policy.item.key, scope) in known,
-            policy.fields,
-            known.get((policy.item.key, scope), policy.broken),
-            policy.item.origins,
-        )
-        for scope, policy in there
-        if policy is not None
-    )
+    return Effective(found, features, coverings=table.coverings(ROUTE_POLICIES, scopes, found))
 
 
 def routes_of(

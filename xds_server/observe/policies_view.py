@@ -21,7 +21,7 @@ Json = dict[str, Any]
 _CARRIERS = {feature.name: feature.carriers for feature in FEATURES}
 _ROUTES, _FILTER, _TLS = ("HTTPRoute", "GRPCRoute"), "HTTPRouteFilter", "BackendTLSPolicy"
 _OWN = (*_ROUTES, _FILTER)
-_LISTENER_KINDS = ("ClientTrafficPolicy", "EnvoyProxy")
+_PROXY = "EnvoyProxy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ def _at(gateway: Gateway, asked: Asked) -> Iterator[Json]:
     whole = asked.fits(gateway.key)
     for chain in (chain for port in gateway.ports for chain in port.chains):
         entry = _listener(gateway, chain)
-        if entry["fields"] and (whole or _concerns(asked, [one.key for _, one in _settings(chain)])):
+        about = [*(origin for one in chain.policies for origin in one.origins), *(one for _, one in _settings(chain))]
+        if entry["fields"] and (whole or _concerns(asked, [one.key for one in about])):
             yield entry
         seen: set[tuple[str, tuple[str, ...]]] = set()
         for route, hosts in _routes(chain):
@@ -126,12 +127,13 @@ def _entry(gateway: Gateway, chain: Chain, name: str, hosts: tuple[str, ...], ro
         "route": name,
         "hosts": list(hosts),
         **_place(first),
-        "policies": [
-            {**_who(one), "counts": one.counts, "broken": one.broken, "fields": list(one.fields)}
-            for one in route.policies
-        ],
+        "policies": [_told(one) for one in route.policies],
         "fields": [*_fields(route.policies), *_own_fields(route)],
     }
+
+
+def _told(one: Covering) -> Json:
+    return {**_who(one), "counts": one.counts, "broken": one.broken, "fields": list(one.fields)}
 
 
 def _own_fields(route: Route | StreamRoute) -> Iterator[Json]:
@@ -181,7 +183,8 @@ def _listener(gateway: Gateway, chain: Chain) -> Json:
     first = chain.origins[0] if chain.origins else None
     place = _place(first) if first else {"object": "", "file": "", "line": 0}
     head = {"gateway": gateway.name, "listener": chain.name, "route": "", "hosts": []}
-    return {**head, **place, "policies": [], "fields": fields}
+    policies = [_told(one) for one in chain.policies]
+    return {**head, **place, "policies": policies, "fields": [*_fields(chain.policies), *fields]}
 
 
 def _settings(chain: Chain) -> Iterator[tuple[str, Origin]]:
@@ -189,7 +192,7 @@ def _settings(chain: Chain) -> Iterator[tuple[str, Origin]]:
     for setting in chain.settings:
         for origin in setting.origins:
             for kind, field in _CARRIERS.get(setting.feature, ()):
-                if kind == origin.key.kind and kind in _LISTENER_KINDS:
+                if kind == origin.key.kind == _PROXY:
                     yield field, origin
 
 
