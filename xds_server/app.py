@@ -286,7 +286,7 @@ class Server:
         if now.gone:
             self._spawn(self._reload_later())
 
-        await self.changes.note(now)
+        self.changes.note(now)
 
     def _engine(self) -> Engine:
         """What changes of files need of this server."""

@@ -107,6 +107,7 @@ def test_a_plan_changes_nothing_and_an_apply_is_live_when_it_says_so(server: Cel
     assert "changed RouteConfiguration default/edge/http-8080" in said
     assert held(server) == before
     assert run(server, "diff", str(draft))[0] == 1
+    assert run(server, "diff", "--shadow", "--xds") == (0, "no difference\n")
     code, said = run(server, "apply", str(draft), "--expect", live)
     assert (code, edition(server)) == (0, "second"), said
     assert (server.folder / "more.yaml").is_file()

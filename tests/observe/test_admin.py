@@ -67,7 +67,7 @@ class Fake:
 
     apply = undo = diff
 
-    def history(self) -> list[dict[str, Any]]:
+    async def history(self) -> list[dict[str, Any]]:
         return [{"state": "0123456789ab"}]
 
     async def usage(self) -> Report:

@@ -76,6 +76,8 @@ class Office:
         self._history: History | None = None
         self._changing = asyncio.Lock()
         self._by = "start"
+        self._newest: Mapping[str, str] = {}
+        self._noting: asyncio.Task[None] | None = None
 
     def open(self, folder: Path) -> None:
         """Keep what is live in this folder, and take back what the last server did not end. OSError if that cannot be done."""
@@ -92,19 +94,30 @@ class Office:
         self._history.end()
         _LOG.warning("a change that was not confirmed when the last server ended is taken back", files=undone)
 
-    async def note(self, policies: Policies) -> None:
-        """This is live from now on, unless something could not be read."""
+    def note(self, policies: Policies) -> None:
+        """This is live from now on, unless something could not be read. It is written beside everything else."""
         loaded, history = policies.loaded, self._history
         if history is None or loaded is None or policies.alarm or loaded.failed or policies.gone:
             return
-        files = {name: file.digest for name, file in loaded.files.items()}
         by, self._by = self._by, self._by.replace("start", "edit")
-        if (live := self._live()) is not None and live.files == files:
-            return
+        files = {name: file.digest for name, file in loaded.files.items()}
+        if files != self._newest:
+            self._newest = files
+            self._noting = asyncio.create_task(self._write(self._noting, files, by), name="history")
+
+    async def _write(self, before: asyncio.Task[None] | None, files: Mapping[str, str], by: str) -> None:
+        if before is not None:
+            await before
+        assert self._history is not None
         try:
-            await asyncio.to_thread(_note, history, files, by, self._engine.now())
+            await asyncio.to_thread(_note, self._history, files, by, self._engine.now())
         except OSError as error:
             _LOG.error("what is live cannot be noted in the history", reason=str(error))
+
+    async def _noted(self) -> None:
+        """Return when what is live is written down."""
+        if self._noting is not None:
+            await self._noting
 
     # -- questions -------------------------------------------------------------------------------------------
 
@@ -134,8 +147,9 @@ class Office:
         view = compared(found.old, found.new, Hasher(self._engine.key()), xds=xds)
         return {**view, "diagnostics": [diagnostic_json(one) for one in errors]}
 
-    def history(self) -> list[Json]:
+    async def history(self) -> list[Json]:
         """All states that are kept, the newest first; `number` counts the steps back to those that were not refused."""
+        await self._noted()
         states = list(self._history.states) if self._history is not None else []
         number, found = 0, []
         live = next((one for one in reversed(states) if not one.refused), None)
@@ -163,6 +177,7 @@ class Office:
         async with self._changing:
             try:
                 await self._engine.reload()
+                await self._noted()
                 return await act(body)
             except RequestError as error:
                 return 400, {"message": str(error)}
@@ -258,6 +273,7 @@ class Office:
         self._by = by
         try:
             await self._engine.exchange(partial(replace_files, contents, expected))
+            await self._noted()
         finally:
             self._by = "edit"
 

@@ -32,7 +32,7 @@ class Changing(Protocol):
         """Bring back files that were live."""
         ...
 
-    def history(self) -> list[dict[str, Any]]:
+    async def history(self) -> list[dict[str, Any]]:
         """What was live when, the newest first."""
         ...
 
@@ -42,7 +42,7 @@ def change_routes(changing: Changing, *, loopback: bool) -> list[Route]:
 
     async def history(request: Request) -> Response:
         del request
-        return JSONResponse({"items": changing.history()})
+        return JSONResponse({"items": await changing.history()})
 
     return [
         Route("/api/v1/diff", posting(changing.diff, loopback=loopback, most=_MOST), methods=["POST"]),

@@ -1,0 +1,207 @@
+"""Changes as transactions, over real folders and real reloads; only what Envoys say is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.changes.test_comparison import EDGE, ROUTE
+from xds_server.changes.office import Engine, Office
+from xds_server.compile import Options
+from xds_server.reload import Policies, Source, reload
+
+
+class Server:
+    """What the office needs of a server, without Envoys: `says` is what waiting for them ends with, again and again."""
+
+    def __init__(self, state: Path, *folders: Path) -> None:
+        self.folders, self.policies = folders, Policies()
+        self.says: list[str] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+        self.office = Office(
+            Engine(
+                folders,
+                lambda: self.policies,
+                Options,
+                self.reload,
+                self._exchange,
+                self._in_force,
+                lambda: b"k",
+                lambda: "2026-01-01T00:00:00Z",
+            )
+        )
+        self.office.open(state)
+
+    async def reload(self) -> None:
+        self._read(confirmed=False)
+
+    def _read(self, *, confirmed: bool) -> None:
+        source = Source(self.folders, Options(), lambda: 1e9)
+        self.policies, _ = reload(self.policies, source, confirmed=confirmed)
+        self.office.note(self.policies)
+
+    async def _exchange(self, work: Callable[[], None]) -> None:
+        await asyncio.to_thread(work)
+        self._read(confirmed=True)
+
+    async def _in_force(self, seconds: float) -> str:
+        del seconds
+        self.meanwhile()
+        return self.says.pop(0) if self.says else ""
+
+    async def apply(self, **body: Any) -> tuple[int, dict[str, Any]]:
+        return await self.office.apply({"root": "draft", **body})
+
+    async def by(self) -> list[str]:
+        return [one["by"] for one in await self.office.history()]
+
+
+LATER = ROUTE.replace("3s", "5s")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    folder = tmp_path / "live"
+    folder.mkdir()
+    (folder / "edge.yaml").write_text(EDGE, encoding="utf-8")
+    (folder / "web.yaml").write_text(ROUTE, encoding="utf-8")
+    (folder / "README").write_text("not a policy", encoding="utf-8")
+    return Server(tmp_path / "history", folder)
+
+
+def held(server: Server) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in server.folders[0].iterdir()}
+
+
+async def test_a_change_is_made_as_a_whole(server: Server) -> None:
+    await server.reload()
+    status, answer = await server.apply(files={"all.yaml": EDGE + LATER})
+    assert (status, answer["done"]) == (200, True)
+    assert held(server) == {"all.yaml": EDGE + LATER, "README": "not a policy"}
+    assert [one["object"] for one in answer["objects"]] == ["HTTPRoute default/web"], (
+        "where it is written is no difference"
+    )
+    assert await server.by() == ["apply", "start"]
+    again, answer = await server.apply(files={"all.yaml": EDGE + LATER})
+    assert (again, answer["files"], answer["same"]) == (200, [], True)
+
+
+async def test_what_is_not_taken_in_time_is_taken_back(server: Server) -> None:
+    before = held(server)
+    server.says = ["", "an Envoy refused it", ""]
+    status, answer = await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE})
+    assert (status, answer["rolledBack"], answer["message"]) == (409, True, "an Envoy refused it")
+    assert held(server) == before
+    first, second = await server.office.history()
+    assert (first["refused"], second["live"]) == ("an Envoy refused it", True)
+    status, answer = await server.office.undo({})
+    assert (status, "only 0 changes" in answer["message"]) == (400, True)
+
+
+async def test_without_waiting_nobody_is_asked(server: Server) -> None:
+    server.says = ["never asked"]
+    assert (await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE}, wait=False))[0] == 200
+    assert server.says == ["never asked"]
+
+
+async def test_what_is_refused_already_is_no_ground_to_judge_on(server: Server) -> None:
+    before = held(server)
+    server.says = ["somebody refuses what is live"]
+    status, answer = await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE})
+    assert (status, "somebody refuses what is live" in answer["message"]) == (409, True)
+    assert held(server) == before
+
+
+async def test_who_edits_meanwhile_is_not_overwritten(server: Server) -> None:
+    edited = server.folders[0] / "web.yaml"
+    server.meanwhile = lambda: edited.write_text(ROUTE + "# by hand\n", encoding="utf-8")
+    status, answer = await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE})
+    assert (status, "edited meanwhile" in answer["message"]) == (409, True)
+    assert held(server)["web.yaml"].endswith("# by hand\n")
+    server.meanwhile = lambda: None
+    new = server.folders[0] / "new.yaml"
+    await server.reload()
+    new.write_text("# nothing yet\n", encoding="utf-8")
+    assert (await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE}))[0] == 200
+    assert not new.exists(), "it was there before the change began"
+
+
+async def test_an_edit_after_the_change_is_not_taken_back_with_it(server: Server) -> None:
+    calls: list[int] = []
+
+    def edit() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            (server.folders[0] / "web.yaml").write_text(LATER + "# by hand\n", encoding="utf-8")
+
+    server.meanwhile, server.says = edit, ["", "an Envoy refused it"]
+    status, answer = await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE})
+    assert (status, answer["rolledBack"]) == (409, False)
+    assert "it cannot be taken back" in answer["message"]
+    assert held(server)["web.yaml"].endswith("# by hand\n")
+
+
+async def test_one_change_at_a_time(server: Server) -> None:
+    body = {"files": {"web.yaml": LATER, "edge.yaml": EDGE}}
+    answers = await asyncio.gather(server.apply(**body), server.apply(**body))
+    assert sorted(status for status, _ in answers) == [200, 409]
+    assert {answer.get("message") for _, answer in answers} == {None, "another change is under way"}
+
+
+async def test_a_broken_file_can_be_mended_and_the_mending_taken_back(server: Server) -> None:
+    await server.reload()
+    (server.folders[0] / "web.yaml").write_text(ROUTE + "  : [\n", encoding="utf-8")
+    server.says = ["", "an Envoy refused it", ""]
+    status, answer = await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE})
+    assert (status, answer["rolledBack"]) == (409, True)
+    assert held(server)["web.yaml"].endswith("  : [\n")
+    assert (await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE}))[0] == 200
+
+
+async def test_of_several_folders_one_is_meant(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, name, text in ((one, "edge.yaml", EDGE), (two, "web.yaml", ROUTE)):
+        folder.mkdir()
+        (folder / name).write_text(text, encoding="utf-8")
+    server = Server(tmp_path / "history", one, two)
+    body = {"files": {"web.yaml": LATER}}
+    status, answer = await server.apply(**body)
+    assert (status, "--into" in answer["message"]) == (400, True)
+    assert (await server.apply(**body, into=str(two)))[0] == 200
+    assert ((one / "edge.yaml").read_text(encoding="utf-8"), (two / "web.yaml").read_text(encoding="utf-8")) == (
+        EDGE,
+        LATER,
+    )
+    assert (await server.office.undo({}))[0] == 200
+    assert (two / "web.yaml").read_text(encoding="utf-8") == ROUTE
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../out.yaml",
+        "/etc/x.yaml",
+        "a/../../x.yaml",
+        ".hidden.yaml",
+        "a/.git/x.yaml",
+        "x.sh",
+        "a//x.yaml",
+        "",
+        "x\n.yaml",
+    ],
+)
+async def test_no_name_leads_out_of_the_folder(server: Server, name: str) -> None:
+    before = held(server)
+    status, _ = await server.apply(files={name: EDGE})
+    assert (status, held(server)) == (400, before)
+
+
+async def test_a_server_that_keeps_nothing_changes_nothing(tmp_path: Path) -> None:
+    server = Server(tmp_path / "history", tmp_path)
+    keeping_nothing = Office(server.office._engine)
+    status, answer = await keeping_nothing.apply({"files": {"web.yaml": ROUTE}})
+    assert (status, "--state-dir" in answer["message"]) == (503, True)
