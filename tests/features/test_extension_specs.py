@@ -152,6 +152,18 @@ def test_the_nearest_policy_counts_and_a_merged_one_keeps_the_rest_of_the_farthe
     assert kinds({**service, "mergeType": "StrategicMerge"})["web.example"] == ["ext_proc", "lua"]
 
 
+def test_values_are_frozen_and_hashable() -> None:
+    spec = {
+        "lua": [{"inline": SCRIPT}],
+        "wasm": [{"name": "m", "code": CODE}],
+        "extProc": [{"backendRefs": [UP], "processingMode": SEES}],
+    }
+    first, second = (routes(compiled(WORLD + written(spec), ALLOWED))["web.example"].settings for _ in range(2))
+    assert {"lua", "wasm", "ext_proc"} <= {one.feature for one in first}
+    assert first == second
+    assert hash(first) == hash(second)
+
+
 def test_a_script_is_read_as_envoy_reads_it() -> None:
     assert script_problem("goto done ::done:: local a, b = 0x7f, 1 .. 'x' return a") == ""
     assert script_problem("return ...") == ""
