@@ -84,6 +84,23 @@ def test_its_application_and_what_it_sends_are_on_loopback_alone() -> None:
     assert compiled.diagnostics == ()
 
 
+def test_a_component_that_serves_nothing_has_a_way_out_and_no_way_in() -> None:
+    spec = "{components: [{name: worker}], dependencies: [{name: mail, external: mail}]}"
+    compiled = compile_shop(front=cell("front", spec), front_at=binding("front", 0, ", sidecars: {worker: {}}"))
+    gateway = next(one for one in compiled.gateways if one.name == "acme/dev/front/component/worker")
+    assert {(port.port, port.addresses) for port in gateway.ports} == {
+        (number, ("127.0.0.1",)) for number in (15001, 15002, 15053)
+    }
+
+
+def test_sidecars_that_share_a_loopback_address_are_warned_of_on_one_machine() -> None:
+    files = SHOP | {"front": front(), "front-at": at("{web: {}, job: {}}")}
+    found = compile_objects(objects_of(files)[0], Options(one_machine=True)).diagnostics
+    assert places(found) == [("A147", "front-at", 4)]
+    apart = files | {"front-at": at("{web: {application: 127.0.9.211}, job: {application: 127.0.9.214}}")}
+    assert compile_objects(objects_of(apart)[0], Options(one_machine=True)).diagnostics == ()
+
+
 def test_certificates_are_needed_for_sidecars_and_for_all_gateways_beside_them() -> None:
     wanted = wanted_identities(objects_of({"org": organization(), "at": at("{web: {}}")})[0])
     head = "spiffe://dev.cell.internal/cell/front"
