@@ -8,7 +8,6 @@ the whole listener. Without an EnvoyProxy there is no log.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -56,6 +55,7 @@ from xds_server.features.parts.collectors import (
     resolve_headers,
 )
 from xds_server.features.parts.expressions import parse_log_expression
+from xds_server.features.parts.log_files import check_log_file
 from xds_server.features.parts.log_formats import format_problem, with_decision
 from xds_server.features.parts.log_specs import (
     AlsHttpSpec,
@@ -70,7 +70,6 @@ from xds_server.graph import Backend
 
 _STREAMS = {"/dev/stdout": "stdout", "/dev/stderr": "stderr"}
 _SINKS = {"File": "file", "ALS": "als", "OpenTelemetry": "openTelemetry"}
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _FIELDS = (
     ("start_time", "%START_TIME%"),
     ("method", "%REQ(:METHOD)%"),
@@ -235,14 +234,7 @@ def _sink(spec: LogSinkSpec, context: Context, *place: str | int) -> Sink | None
 def _file(path: str, context: Context, *place: str | int) -> Sink | None:
     if path in _STREAMS:
         return Stream(_STREAMS[path])
-    folder, _, name = path.rpartition("/")
-    if folder in context.log_folders() and _FILE_NAME.fullmatch(name):
-        return LogFile(path)
-    known = ", ".join(context.log_folders())
-    hint = "write /dev/stdout or /dev/stderr, and let what runs the Envoy collect it"
-    hint += f", or a file right in {known}" if known else "; files need the server's option --log-folder /PATH"
-    context.problem("F103", *place, hint=hint, reason=f"a log goes to the Envoy's own output, not to '{path}'")
-    return None
+    return LogFile(path) if check_log_file(path, context, *place) else None
 
 
 def _als(spec: AlsSpec, context: Context, place: Place) -> Als | None:

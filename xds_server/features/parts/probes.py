@@ -17,13 +17,12 @@ from pydantic import AfterValidator, Field
 from xds_server.envoy_api.envoy.config.core.v3.health_check_pb2 import HealthCheck
 from xds_server.envoy_api.envoy.extensions.health_check.event_sinks.file.v3.file_pb2 import HealthCheckEventFileSink
 from xds_server.features.contract import Context, pack
+from xds_server.features.parts.log_files import STDOUT, check_log_file
 from xds_server.features.parts.values import duration, seconds, uint32
 from xds_server.spec import Duration, Port, PreciseHostname, Spec, Text
 
 _MOST_OF_AN_ANSWER = 1024
 _WITH_BODY = ("POST", "PUT", "PATCH", "OPTIONS")
-_LOG_FILES = ("/dev/stdout", "/dev/stderr")
-_LOG_FOLDER = "/var/log/"
 _BOTH_OF = (("Failure", "FailureSeriesStart"), ("Success", "HealthyTransition"))
 
 Threshold = Annotated[int, Field(strict=True, ge=1, le=2**32 - 1)]
@@ -244,14 +243,11 @@ def _bytes(spec: PayloadSpec | None, context: Context, *path: str | int) -> byte
 
 def resolve_log(spec: ProbeLogSpec, context: Context, *path: str | int) -> ProbeLog | None:
     """The log that is written at `path`; None if a problem was reported."""
-    file = spec.sinks[0].file if spec.sinks else LogFileSpec(path=_LOG_FILES[0])
+    file = spec.sinks[0].file if spec.sinks else LogFileSpec(path=STDOUT)
     if file is None:
         context.problem("F103", *path, "sinks", 0, reason="type File needs file with a path")
         return None
-    if file.path not in _LOG_FILES and (not file.path.startswith(_LOG_FOLDER) or ".." in file.path.split("/")):
-        # Envoy writes there with its own rights: a policy must not choose any file of its machine.
-        reason = f"'{file.path}' is not {' or '.join(_LOG_FILES)}, nor a file below {_LOG_FOLDER}"
-        context.problem("F103", *path, "sinks", 0, "file", "path", reason=reason)
+    if not check_log_file(file.path, context, *path, "sinks", 0, "file", "path"):
         return None
     for pair in _BOTH_OF:
         if spec.matches and not set(pair) & set(spec.matches):
