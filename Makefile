@@ -91,8 +91,9 @@ fuzz: setup ## Ten minutes of made-up bytes for each target (FUZZ_SECONDS=60: le
 		echo "fuzz: $$target"; $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 .PHONY: bench
-bench: setup ## Measure: what an edit costs, what a load costs
+bench: setup ## Measure: what an edit costs, what a load costs, how long answers take
 	@$(BIN)/python -m bench.edits
+	@$(BIN)/python -m bench.answers
 
 .PHONY: soak
 soak: setup ## Goals that take long: edits, kills and faults under load, odd policies (SOAK_SECONDS=60: less of each)
