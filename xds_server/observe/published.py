@@ -8,6 +8,7 @@ from __future__ import annotations
 import structlog
 
 from xds_server.diagnostics import Severity
+from xds_server.memory import difference
 from xds_server.observe.diagnostics_view import summary
 from xds_server.reload import Policies
 
@@ -20,7 +21,8 @@ def log_published(before: Policies, now: Policies) -> None:
     gateways, total = len(now.compiled.gateways), round(sum(now.seconds.values()), 3)
     found = summary(now.diagnostics)
     _LOG.info("published", objects=len(now.compiled.objects), gateways=gateways, found=found, seconds=total)
-    gone = {item.key for item in before.compiled.objects} - {item.key for item in now.compiled.objects}
+    changed = difference(before.compiled.objects, now.compiled.objects)
+    gone = {item.key for item in changed.gone} - {item.key for item in changed.came}
     if gone:
         _LOG.info("objects are gone", count=len(gone), objects=[str(key) for key in sorted(gone)[:_MOST]])
     known = set(before.diagnostics)
