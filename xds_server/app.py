@@ -325,7 +325,7 @@ class Server:
         self._valid = validities(compiled)
         if self._envoys is not None:
             self._envoys.apply(self._expected(), self._settings.drain)
-        self._desk.note(compiled)
+        await asyncio.to_thread(self._desk.note, compiled)  # a slow disk holds up nobody
         if self._keeper is not None and self._policies.loaded is not None:
             self._keeper.keep(self._policies.loaded, self._policies.objects)
         for stage, seconds in self._policies.seconds.items():

@@ -103,6 +103,22 @@ async def test_an_object_with_a_mistake_is_in_force_as_it_was_before_the_mistake
     assert (paths(now), now.alarm) == (["/three"], "")
 
 
+async def test_what_there_was_no_time_to_write_is_not_forgotten(world: World) -> None:
+    await world.server()
+    keeper = Keeper(world.state, (world.policies,))
+    saved = keeper.restore()
+    assert isinstance(saved, tuple)
+    source = Source((world.policies,), Options(), lambda: 0.0, saved=saved)
+    now, _ = reload(Policies(), source)
+    for text in (ROUTE.replace("PATH", "strict"), "rules: ["):
+        world.write("web.yaml", text)
+        now, _ = reload(now, source)
+        assert now.loaded is not None
+        keeper.keep(now.loaded, now.objects)
+    await keeper.write(world.problems.append)
+    assert paths(now) == paths(await world.server()) == ["/strict"]
+
+
 async def test_what_was_deleted_meanwhile_is_gone(world: World) -> None:
     await world.server()
     (world.policies / "web.yaml").unlink()

@@ -27,7 +27,8 @@ from xds_server.load.yaml import Parsed, parse_file
 class File:
     """What one file holds. `digest` is of its bytes, empty if they could not be read.
 
-    `failed`: something in it could not be read. `kept`: `documents` are those of an earlier, good content.
+    `failed`: something in it could not be read. `kept`: `documents` are those of an earlier, good content. `content` is
+    what they were read from.
     """
 
     digest: str
@@ -36,6 +37,7 @@ class File:
     diagnostics: tuple[Diagnostic, ...] = ()
     failed: bool = False
     kept: bool = False
+    content: bytes = field(default=b"", repr=False, compare=False)
 
 
 Known = tuple[bytes, str, Parsed]
@@ -164,7 +166,7 @@ class _Budget:
             return _unreadable(name, f"all files together hold more than {self._limits.documents:,} documents", digest)
         self._documents -= len(parsed.documents)
         self.parsed[name] = (data, digest, parsed)
-        return File(digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed)
+        return File(digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed, content=data)
 
 
 def _size(count: int) -> str:

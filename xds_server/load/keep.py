@@ -32,7 +32,7 @@ def keep_last_good(previous: Loaded, loaded: Loaded) -> Loaded:
 def _kept(earlier: File | None, file: File) -> File:
     if not file.failed or earlier is None or (earlier.failed and not earlier.kept):
         return file
-    return replace(file, documents=earlier.documents, broken=(), kept=True)
+    return replace(file, documents=earlier.documents, broken=(), kept=True, content=earlier.content)
 
 
 def _hidden(previous: Loaded, loaded: Loaded) -> dict[str, File]:

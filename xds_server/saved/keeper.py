@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -29,7 +28,7 @@ class Keeper:
         self._store = Store(folder)
         self._roots = frozenset(str(root) for root in roots)
         self._index = Index()
-        self._newest: Before | None = None
+        self._contents: dict[str, bytes] = {}
         self._news = asyncio.Event()
         self.problem = ""
 
@@ -38,12 +37,15 @@ class Keeper:
         found = self._store.read()
         if isinstance(found, str):
             return found
-        self._index = of_roots(found[0], self._roots)
-        return restored(self._index, found[1]) if self._index.files else ""
+        self._index, self._contents = of_roots(found[0], self._roots), found[1]
+        return restored(self._index, self._contents) if self._index.files else ""
 
     def keep(self, loaded: Loaded, objects: Objects) -> None:
-        """This is in force from now on."""
-        self._newest = loaded, objects
+        """This is in force from now on. It is known here whether or not there is time to write it."""
+        index = index_of(loaded, objects, self._index)
+        read = {file.digest: file.content for file in loaded.files.values() if not file.failed}
+        self._contents = {digest: read.get(digest) or self._contents.get(digest, b"") for digest in index.digests()}
+        self._index = index
         self._news.set()
 
     async def run(self, told: Callable[[str], None]) -> None:
@@ -56,28 +58,11 @@ class Keeper:
 
     async def write(self, told: Callable[[str], None]) -> None:
         """Write what is in force now, if it is not written."""
-        newest, self._newest = self._newest, None
-        if newest is None:
-            return
         try:
-            await asyncio.to_thread(self._write, newest)
+            await asyncio.to_thread(self._store.write, self._index, self._contents)
             problem = ""
         except OSError as error:
             problem = str(error)
-            self._newest = self._newest or newest
         if problem != self.problem:
             self.problem = problem
             told(problem)
-
-    def _write(self, newest: Before) -> None:
-        index = index_of(*newest, self._index)
-        contents = {}
-        for name, digest in index.files.items():
-            if digest in contents or not self._store.missing((digest,)):
-                continue
-            data = Path(name).read_bytes()
-            if hashlib.sha256(data).hexdigest() != digest:
-                return  # it has changed since; there will be a newer state of things
-            contents[digest] = data
-        self._store.write(index, contents)
-        self._index = index

@@ -27,15 +27,15 @@ def index_of(loaded: Loaded, objects: Objects, before: Index) -> Index:
             files[name] = file.digest
         elif file.kept and name in before.files:
             files[name] = before.files[name]
-    older = {one.key: one for one in before.kept}
+    if not objects.kept:
+        return Index(files, dict(loaded.roots))
+    older, wanted = {one.key: one for one in before.kept}, set(objects.kept)
     kept = []
     for item in objects.objects:
-        if item.key not in objects.kept:
-            continue
         name = item.source.positions.start.file
-        if item.key in older:
+        if item.key in wanted and item.key in older:
             kept.append(older[item.key])
-        elif name in before.files:
+        elif item.key in wanted and name in before.files:
             kept.append(Kept(item.key, name, before.files[name]))
     return Index(files, dict(loaded.roots), tuple(kept))
 
@@ -51,7 +51,7 @@ def of_roots(index: Index, roots: Collection[str]) -> Index:
 def restored(index: Index, contents: Mapping[str, bytes]) -> tuple[Loaded, Objects]:
     """The files and objects that counted."""
     parsed = {name: parse_file(name, contents[digest]) for name, digest in index.files.items()}
-    files = {name: _file(index.files[name], one) for name, one in parsed.items()}
+    files = {name: _file(digest, contents[digest], parsed[name]) for name, digest in index.files.items()}
     memory = Memory(
         DEFAULT_LIMITS, {name: (contents[digest], digest, parsed[name]) for name, digest in index.files.items()}
     )
@@ -59,8 +59,8 @@ def restored(index: Index, contents: Mapping[str, bytes]) -> tuple[Loaded, Objec
     return loaded, parse_documents_of(loaded.documents, loaded.broken, _older(index, contents))
 
 
-def _file(digest: str, parsed: Parsed) -> File:
-    return File(digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed)
+def _file(digest: str, content: bytes, parsed: Parsed) -> File:
+    return File(digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed, content=content)
 
 
 def _older(index: Index, contents: Mapping[str, bytes]) -> Objects:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,21 +51,18 @@ class Store:
         self._written = ""
 
     def write(self, index: Index, contents: Mapping[str, bytes]) -> None:
-        """Make this what counts. `contents` has, by hash, what is not stored yet. OSError leaves what counted before."""
+        """Make this what counts. `contents` are by hash. OSError leaves what counted before."""
         text = json.dumps(asdict(index), sort_keys=True)
         if text == self._written:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for digest, data in contents.items():
-            write_file(self._folder / digest, data)
+        for digest in index.digests():
+            if not (self._folder / digest).is_file():
+                write_file(self._folder / digest, contents[digest])
         head = hashlib.sha256(text.encode()).hexdigest()
         write_file(self._folder / _INDEX, f"{_FORMAT} {head}\n{text}\n")
         self._written = text
         self._sweep(index.digests())
-
-    def missing(self, digests: Iterable[str]) -> set[str]:
-        """Those of these contents that are not stored."""
-        return {digest for digest in digests if not (self._folder / digest).is_file()}
 
     def read(self) -> tuple[Index, dict[str, bytes]] | str:
         """What counts, with all contents by hash; or why nothing can be said, empty if nothing was ever written."""
