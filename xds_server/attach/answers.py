@@ -84,6 +84,7 @@ class Hosts:
             names.setdefault(answers, []).append(hostname)
         made = {first: self._host(answers, first, tuple(more)) for answers, (first, *more) in names.items()}
         self._made = made
+        self._joined = {hostname: one for hostname, one in self._joined.items() if hostname in hosts}
         return tuple(host for _, host in made.values())
 
     def _host(self, answers: Answers, hostname: str, aliases: tuple[str, ...]) -> tuple[Answers, VirtualHost]:

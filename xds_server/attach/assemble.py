@@ -124,6 +124,9 @@ def attach_objects(
     gateways = tuple(
         replace(_gateway(state, tables), patches=tuple(patches.sets.get(state.key, ()))) for state in states
     )
+    chains = {chain.name for one in gateways for port in one.ports for chain in port.http_chains}
+    for name in memory.hosts.keys() - chains:
+        del memory.hosts[name]
     tables.problems += shading_problems(tables.shades, index)
     tables.problems += shared_sockets(gateways, index) if given.one_machine else ()
     attached = {**memory.placing.attached, **streams.attached}
