@@ -217,6 +217,19 @@ def test_one_sidecar_with_a_mistake_leaves_the_others_alone() -> None:
     assert "front/north|front.web.http" in named(lowered, "BackendTLSPolicy")
 
 
+@pytest.mark.parametrize("sidecars", ["{wbe: {}}", "{wbe: {}, job: {}}"])
+def test_a_name_of_no_component_opens_nothing_that_its_sidecar_would_have_closed(sidecars: str) -> None:
+    of = front(", from: [web]", ", from: [web]")
+    lowered = made(sidecars, front=of)
+    assert places(lowered.diagnostics) == [("C104", "front-at", 4)]
+    assert not [
+        name for kind in ("Gateway", "HTTPRoute", "Backend") for name in named(lowered, kind) if "front/" in name
+    ]
+    assert not condition(lowered, "Cell", "front", "Bound").status
+    assert not condition(lowered, "CellBinding", "front", "Accepted").status
+    assert "back/back-west" in named(lowered, "Gateway"), "other cells are as they were"
+
+
 def test_a_name_of_no_component_has_a_hint() -> None:
     found = [one for one in made("{wbe: {}}").diagnostics if one.code == "C104"]
     assert [one.hint for one in found] == ["did you mean 'web'?"]

@@ -172,6 +172,14 @@ def _own_problem(
         return ("cell",), f"there is no cell '{spec.cell}'", close(spec.cell, cells)
     if spec.cell in bound:
         return ("cell",), f"cell '{spec.cell}' is already bound by {bound[spec.cell].binding.name}", ""
+    cell = cells[spec.cell].spec
+    assert isinstance(cell, CellSpec)
+    known = [one.name for one in cell.components]
+    # A component that was to have a sidecar would speak plain text without it, and `from` would be open.
+    unknown = next((name for name in spec.sidecars if name not in known), None)
+    if unknown is not None:
+        text = f"cell {spec.cell} has no component '{unknown}'; without its sidecar the cell is not served at all"
+        return ("sidecars", unknown), text, close(unknown, known)
     return None
 
 

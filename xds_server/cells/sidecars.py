@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from xds_server.cells.bindings import Bound, close
+from xds_server.cells.bindings import Bound
 from xds_server.cells.names import first_of_name
 from xds_server.cells.sections import Exit, Sections
 from xds_server.diagnostics import Diagnostic
@@ -94,13 +94,8 @@ def is_broken(cell: Bound, component: str) -> bool:
 
 
 def check_sidecars(sections: Sections) -> Iterator[Diagnostic]:
-    """What is wrong with the sidecars of a binding, and with `from` of dependencies and endpoints."""
+    """What is wrong with the sidecars of a binding. A name of no component keeps the cell out of the stage."""
     cell = sections.cell
-    known = [one.name for one in cell.spec.components]
-    for name in cell.bound.sidecars:
-        if name not in known:
-            reason = f"cell {cell.name} has no component '{name}'"
-            yield cell.binding.diagnose("C104", "sidecars", name, hint=close(name, known), reason=reason)
     for component in cell.sidecars:
         for path, reason in _problems_of(cell, component):
             yield cell.binding.diagnose("C104", *path, reason=reason)
