@@ -254,6 +254,30 @@ def test_nothing_of_a_sidecar_can_be_written_or_attached_to() -> None:
     assert accepted(lowered, "BackendTrafficPolicy", "front", "limits") == ["TargetNotFound"]
 
 
+@pytest.mark.parametrize(
+    "parent", ["{group: cellway.dev, kind: Cell, name: front, sectionName: north}", "{name: edge}"]
+)
+def test_a_written_route_has_not_the_name_of_the_way_into_a_sidecar(parent: str) -> None:
+    """Else the way in would take its place, and what is attached to it would be attached to the sidecar."""
+    rules = (
+        "hostnames: [front.example]\n  rules: [{backendRefs: [{group: cellway.dev, kind: Endpoint, name: web.http}]}]"
+    )
+    target = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web.http.sidecar}"
+    deny = policy("deny", "front", "", "authorization: {defaultAction: Allow}", "SecurityPolicy")
+    deny = deny.replace("{group: cellway.dev, kind: Cell, name: front}", target)
+    lowered = made(mine=route("web.http.sidecar", "front", parent, rules), deny=deny)
+    code = "C108" if "Cell" in parent else "C110"
+    assert [one.span.file for one in lowered.diagnostics if one.code == code and one.span and one.span.file == "mine"]
+    if code == "C110":
+        assert ("C108", "deny", 5) in places(lowered.diagnostics)
+    assert parents(lowered, "web.http.sidecar") == ["in-http"]
+    assert spec_of(lowered, "HTTPRoute", "front", "web.http.sidecar") == spec_of(
+        made(), "HTTPRoute", "front", "web.http.sidecar"
+    )
+    policies = [str(one.document["spec"]) for one in lowered.objects if one.key.kind == "SecurityPolicy"]
+    assert not [text for text in policies if "web.http.sidecar'" in text]
+
+
 def test_without_an_authority_a_sidecar_lets_nobody_in() -> None:
     objects = objects_of(SHOP | {"front": front(), "front-at": at("{web: {application: 127.0.9.211}}")})[0]
     broken = Options(authorities={"dev.cell.internal": Authority(problem="it is broken")})

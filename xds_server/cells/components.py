@@ -81,6 +81,10 @@ class _Sidecar:
             if self.cell.bound.endpoints.get(f"{self.component}.{one.name}"):
                 yield one
 
+    def way_in(self, endpoint: CellEndpoint) -> str:
+        """The name of the route to an endpoint of its application."""
+        return f"{self.component}.{endpoint.name}.sidecar"
+
     def add_route(self, name: str, listener: str, rules: list[Json], hosts: list[str] | None = None) -> None:
         """A route on one of its listeners."""
         parent = {"name": gateway_name(self.cell, self.direction), "sectionName": listener}
@@ -95,6 +99,8 @@ def add_sidecars(sections: Sections, plan: Plan, output: Output) -> None:
         if not is_broken(sections.cell, component):
             one = _Sidecar(component, sections, plan, output)
             add_identity(sections.cell, "", plan, output, component)
+            names = [one.way_in(endpoint) for endpoint in one.served()]
+            output.reserved |= {Key(GATEWAY_GROUP, "HTTPRoute", sections.cell.name, name) for name in names}
             _add_gateway(one)
             strip_headers(sections.cell, one.direction, output, without(INTERNAL))
             _add_inside(one)
@@ -189,7 +195,7 @@ def _add_endpoint(one: _Sidecar, endpoint: CellEndpoint) -> None:
     if gateways:
         matches = [{"headers": [{"name": PEER_HEADER, "value": uri}]} for uri in gateways]
         rules.insert(0, {**forward, "matches": matches})
-    one.add_route(f"{label}.sidecar", _listener(endpoint), guarded(rules, guard))
+    one.add_route(one.way_in(endpoint), _listener(endpoint), guarded(rules, guard))
 
 
 def _add_inside(one: _Sidecar) -> None:

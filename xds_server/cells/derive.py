@@ -53,6 +53,8 @@ class Output:
     tunnels: set[Key] = field(default_factory=set)
     streams: dict[Key, tuple[str, int]] = field(default_factory=dict)
     sidecars: dict[Key, str] = field(default_factory=dict)
+    reserved: set[Key] = field(default_factory=set)
+    """Routes that are made when written ones are taken: no written one has their names."""
 
     def add(
         self,
@@ -71,6 +73,10 @@ class Output:
             "metadata": {"name": name, "namespace": namespace},
             "spec": spec,
         }
+        key = Key(VERSIONS[kind].rpartition("/")[0], kind, namespace, name)
+        before = self.objects.get(key)
+        if before is not None and before.document != document:
+            self.problems.append(sources[0].diagnose("C110", reason=f"{key} is the name of what a cell means"))
         return self.parse(document, Positions(at or sources[0].source.positions.start), origins_of(sources))
 
     def add_policy(self, kind: str, route: Key, merged: Merged, at: Span, rule: str = "") -> Key:

@@ -93,7 +93,8 @@ def lower_cells(
     log_gateways(next((item for item in ordered if isinstance(item.spec, OrganizationSpec)), None), plan, output)
     _check_declared(sections, plan, output)
     output.problems += check_classes(ordered)
-    written = frozenset(item.key for item in others if item.key not in output.objects)
+    taken = output.objects.keys() | output.reserved
+    written = frozenset(item.key for item in others if item.key not in taken)
     lowering = Lowering(plan, sections, written, output, {item.key: item for item in others}, paths)
     others = take_routes(others, lowering)
     for one in sections.values():

@@ -182,7 +182,7 @@ def _is_free(item: Object, name: str, lowering: Lowering, door: Door | None = No
     reason = ""
     if taker is not None and taker != item.key:
         reason = f"{taker} is older and already stands in place of {name}"
-    elif door is None and _key(item, name) in lowering.output.objects:
+    elif door is None and (_key(item, name) in lowering.output.objects or _key(item, name) in lowering.output.reserved):
         reason = f"'{name}' is the name of a route that the cell has already"
     if reason:
         lowering.output.problems.append(item.diagnose("C108", "parentRefs", number, reason=reason))
