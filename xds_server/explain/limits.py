@@ -86,7 +86,9 @@ def _entry(action: RateLimit.Action, asked: Asked) -> tuple[str, bool | None]:
         inside = in_ranges(request.source, remote.address_matcher.ranges)
         return remote.descriptor_key, None if inside is None else inside != remote.address_matcher.invert_match
     if kind == "request_headers":
-        return action.request_headers.descriptor_key, action.request_headers.header_name.lower() in request.headers
+        name = action.request_headers.header_name.lower()
+        known = asked.settled or name.startswith(":")
+        return action.request_headers.descriptor_key, name in request.headers if known else None
     if kind == "query_parameters":
         return action.query_parameters.descriptor_key, action.query_parameters.query_parameter_name in request.query
     return kind or "", True if kind == "remote_address" else None

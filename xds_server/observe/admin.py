@@ -1,4 +1,5 @@
-"""The admin API: for people, scripts and Prometheus on this machine. Only promotion of cells changes anything.
+"""The admin API: for people, scripts and Prometheus on this machine. Promotions and changes of
+folders are all that it changes.
 
 In: requests. Out: JSON views of the running server. It needs no login and so is meant for loopback:
 a request whose Host header is a name that some web page chose (DNS rebinding) is refused.
