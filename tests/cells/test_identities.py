@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 
+import pytest
 from cryptography import x509
 
 from tests.cells.shop import (
     BACK,
     BACK_AT,
+    FRONT,
     FRONT_AT,
     SHOP,
     binding,
@@ -208,3 +210,24 @@ spec:
 def test_a_cell_without_inner_gateways_needs_no_certificate() -> None:
     alone = lower(front="", front_at="", back=BACK.replace("[organization]", "[]"))
     assert named(alone, "Secret") == set()
+
+
+@pytest.mark.parametrize("name", ["front-east-identity", "front-north-identity", "front-component-web-identity"])
+@pytest.mark.parametrize("written_in", ["front", "front-at"])
+def test_north_does_not_show_what_identifies_a_gateway_or_a_sidecar(name: str, written_in: str) -> None:
+    """The key of an identity would end up with an Envoy that is not it, and on the internet."""
+    north = f"{{hostnames: [front.example], tls: {{certificateRef: {name}}}}}"
+    sidecars = f"{FRONT_AT}, sidecars: {{web: {{application: 127.0.9.211}}}}"
+    if written_in == "front":
+        changes = {
+            "front": FRONT.replace("{hostnames: [front.example]}", north),
+            "front_at": binding("front", 0, sidecars),
+        }
+    else:
+        changes = {"front_at": binding("front", 0, f"{sidecars}, overrides: {{gateways: {{north: {north}}}}}")}
+    compiled = compile_with(None, **changes)
+    assert [one.span.file for one in compiled.diagnostics if one.code == "C110" and one.span] == [written_in]
+    ports = next(one.ports for one in compiled.gateways if one.name == "acme/dev/front/north")
+    assert [one.port for one in ports if one.chains] == [8080]
+    held = secrets(compiled)["acme/dev/front/north"]
+    assert held & {"front/front-east-identity", "front/front-component-web-identity"} == set()

@@ -216,6 +216,11 @@ def _certificates(
     return tuple(good), worst
 
 
+def _is_own(secret: Object, owner: Object) -> bool:
+    """Whether a derived Secret is what identifies this very gateway of a cell: it is for that one alone."""
+    return owner.derived and (secret.namespace, secret.name) == (owner.namespace, f"{owner.name}-identity")
+
+
 def read_certificate(ref: ObjectRef, owner: Object, index: Index) -> Certificate | tuple[str, str]:
     """The certificate that `owner` refers to, or a reason and a message."""
     target = Key(ref.group, ref.kind or "Secret", ref.namespace or owner.namespace, ref.name)
@@ -227,7 +232,7 @@ def read_certificate(ref: ObjectRef, owner: Object, index: Index) -> Certificate
             "InvalidCertificateRef",
             f"a certificate must be a Secret of the core group, not {target.kind} of '{target.group}'",
         )
-    if secret is None or (secret.derived and not owner.derived):  # what identifies a cell's gateway is for it alone
+    if secret is None or (secret.derived and not _is_own(secret, owner)):
         return "InvalidCertificateRef", f"there is no {target}"
     assert isinstance(secret.spec, SecretBody)
     values = secret.spec.values()

@@ -12,8 +12,9 @@ from typing import Any
 
 from xds_server.cells.bindings import Bound, hosts_of
 from xds_server.cells.derive import VERSIONS, Output, origins_of
-from xds_server.cells.identities import add_identity, add_trust, client_certificate, component_identity
+from xds_server.cells.identities import add_identity, add_trust, client_certificate, component_identity, identity_keys
 from xds_server.cells.merge import Layer, merge_layers, piece
+from xds_server.cells.names import component_names
 from xds_server.cells.origins import SectionSettings, trace
 from xds_server.cells.plan import Plan
 from xds_server.cells.sections import Door, Sections
@@ -138,16 +139,25 @@ def certificate_of(cell: Bound) -> str:
     return ""
 
 
-def _check_certificate(cell: Bound, name: str, plan: Plan, output: Output) -> None:
-    """A certificate that is production's is not there in other stages; here it is said why."""
+def _shown_by(cell: Bound, plan: Plan, output: Output) -> list[Json]:
+    """References to what north shows on its TLS listeners; none where it would be the identity of a gateway or a sidecar.
+
+    A certificate that is production's is not there in other stages; here it is said why.
+    """
+    name = certificate_of(cell)
+    override = cell.bound.overrides.gateways.north
+    item = cell.binding if override is not None and override.tls is not None else cell.item
+    place = (*(("overrides",) if item is cell.binding else ()), "gateways", "north", "tls", "certificateRef")
     if (cell.name, name) in plan.withheld:
-        override = cell.bound.overrides.gateways.north
-        item = cell.binding if override is not None and override.tls is not None else cell.item
-        path = ("overrides",) if item is cell.binding else ()
         reason = f"a binding of production names Secret {cell.name}/{name}; stage {plan.stage} does not get it"
         hint = "give this stage its own: overrides.gateways.north.tls.certificateRef"
-        place = (*path, "gateways", "north", "tls", "certificateRef")
         output.problems.append(item.diagnose("C124", *place, hint=hint, reason=reason))
+    if any(name == key.name for key in identity_keys(cell.name, component_names(cell.item)) if key.kind == "Secret"):
+        reason = f"Secret {cell.name}/{name} says who a gateway or a sidecar of the cell is, and north does not show it"
+        hint = "name a Secret of your own with tls.crt and tls.key for the hosts of the cell"
+        output.problems.append(item.diagnose("C110", *place, hint=hint, reason=reason))
+        return []
+    return [{"name": name, "kind": "Secret"}]
 
 
 def _https_listeners(cell: Bound) -> dict[str, str]:
@@ -172,10 +182,10 @@ def split_matches(rule: Json, matches: list[Json]) -> list[Json]:
 def add_north(sections: Sections, plan: Plan, taken: dict[tuple[str, str], str], output: Output) -> None:
     """The north gateway and its routes. `taken` holds the (host, path) pairs of all cells so far."""
     cell, certificate = sections.cell, certificate_of(sections.cell)
-    _check_certificate(cell, certificate, plan, output)
+    shown_outside = _shown_by(cell, plan, output)
     ports = cell.bound.ports
     listeners: list[Json] = [{"name": "http", "protocol": "HTTP", "port": ports.http}]
-    tls = {"certificateRefs": [{"name": certificate, "kind": "Secret"}]}
+    tls = {"certificateRefs": shown_outside}
     for host, name in _https_listeners(cell).items():
         listeners.append({"name": name, "protocol": "HTTPS", "port": ports.https, "hostname": host, "tls": tls})
     settings = merge_layers(_tls_layers(cell)).value if certificate else {}
