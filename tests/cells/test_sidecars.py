@@ -25,6 +25,7 @@ from tests.cells.shop import (
     spec_of,
 )
 from xds_server.cells.authority import Authority
+from xds_server.cells.derive import Output
 from xds_server.cells.identities import wanted_identities
 from xds_server.cells.lower import Lowered
 from xds_server.compile import Options, compile_objects
@@ -233,6 +234,35 @@ def test_a_name_of_no_component_opens_nothing_that_its_sidecar_would_have_closed
 def test_a_name_of_no_component_has_a_hint() -> None:
     found = [one for one in made("{wbe: {}}").diagnostics if one.code == "C104"]
     assert [one.hint for one in found] == ["did you mean 'web'?"]
+
+
+@pytest.mark.parametrize("count", [16, 17, 40])
+def test_all_ports_of_a_component_with_many_endpoints_look_at_who_calls(count: int) -> None:
+    names = [f"e{number}" for number in range(count)]
+    endpoints = ", ".join(f"{{name: {name}, port: {8000 + number}}}" for number, name in enumerate(names))
+    where = ", ".join(f"web.{name}: [{{address: 127.0.9.201}}]" for name in names)
+    compiled = compile_shop(
+        front=cell("front", f"{{components: [{{name: web, endpoints: [{endpoints}]}}]}}"),
+        front_at=at("{web: {application: 127.0.9.211}}", f", endpoints: {{{where}}}"),
+    )
+    assert compiled.diagnostics == ()
+    gateway = next(one for one in compiled.gateways if one.name == "acme/dev/front/component/web")
+    chains = [chain for port in gateway.ports if port.tls for chain in port.http_chains]
+    assert len(chains) == count
+    for chain in chains:
+        assert {"client_tls", "peer_header"} <= {one.feature for one in chain.settings}
+
+
+def test_what_cannot_be_protected_is_not_there() -> None:
+    item = objects_of(SHOP)[0][0]
+    output = Output()
+    listener = {"name": "http", "protocol": "HTTP", "port": 80}
+    kept, lost = (output.add("Gateway", "front", name, {"listeners": [listener]}, (item,)) for name in ("a", "b"))
+    target = {"group": lost.group, "kind": "Gateway", "name": lost.name}
+    output.add("ClientTrafficPolicy", "front", "guard", {"targetRefs": [target] * 17, "peerHeader": "x-peer"}, (item,))
+    output.close_unprotected()
+    assert output.problems
+    assert [key for key in output.objects if key.kind == "Gateway"] == [kept]
 
 
 def test_nothing_of_a_sidecar_can_be_written_or_attached_to() -> None:

@@ -43,6 +43,7 @@ from xds_server.cells.sidecars import endpoints_of, is_broken, is_carried, liste
 from xds_server.cells.west import CALLER_HEADER
 from xds_server.diagnostics import Positions
 from xds_server.model.cell_kinds import CellEndpoint, Direction
+from xds_server.model.policies import MOST_TARGETS
 from xds_server.types import CELLWAY_GROUP, ENVOY_GATEWAY_GROUP, GATEWAY_GROUP, Key
 
 PEER_HEADER = "x-cell-peer"
@@ -162,8 +163,8 @@ def _let_in(one: _Sidecar, endpoints: list[CellEndpoint]) -> None:
     """Who gets through the handshake, and what is noted of him."""
     name = gateway_name(one.cell, one.direction)
     target = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": name}
+    targets = [{**target, "sectionName": _listener(endpoint)} for endpoint in endpoints]
     spec: Json = {
-        "targetRefs": [{**target, "sectionName": _listener(endpoint)} for endpoint in endpoints],
         "tls": callers_inside(one.cell, "(gw/(north|west)|component/[^/]+)"),
         "headers": {"earlyRequestHeaders": {"remove": ["x-forwarded-client-cert"]}, "requestID": "PreserveOrGenerate"},
         "peerHeader": PEER_HEADER,
@@ -171,7 +172,11 @@ def _let_in(one: _Sidecar, endpoints: list[CellEndpoint]) -> None:
         "clientIPDetection": {"xForwardedFor": {"numTrustedHops": 1}},
         "onInvalidMessage": "TerminateStream",
     }
-    one.output.add("ClientTrafficPolicy", one.cell.name, f"{name}.in", spec, (one.cell.item, one.cell.binding))
+    sources = (one.cell.item, one.cell.binding)
+    for start in range(0, len(targets), MOST_TARGETS):
+        policy = f"{name}.in.{start}" if start else f"{name}.in"
+        some = {"targetRefs": targets[start : start + MOST_TARGETS]}
+        one.output.add("ClientTrafficPolicy", one.cell.name, policy, {**some, **spec}, sources)
 
 
 def _add_endpoint(one: _Sidecar, endpoint: CellEndpoint) -> None:

@@ -31,6 +31,8 @@ VERSIONS = {
     "ClientTrafficPolicy": f"{ENVOY_GATEWAY_GROUP}/v1alpha1",
 }
 
+_PROTECTIONS = ("ClientTrafficPolicy", "BackendTLSPolicy")
+
 
 def origins_of(sources: Iterable[Object]) -> tuple[Origin, ...]:
     """The documents behind several objects."""
@@ -53,6 +55,8 @@ class Output:
     tunnels: set[Key] = field(default_factory=set)
     streams: dict[Key, tuple[str, int]] = field(default_factory=dict)
     sidecars: dict[Key, str] = field(default_factory=dict)
+    unprotected: set[Key] = field(default_factory=set)
+    """What a policy was to protect that could not be made."""
     reserved: set[Key] = field(default_factory=set)
     """Routes that are made when written ones are taken: no written one has their names."""
 
@@ -107,7 +111,16 @@ class Output:
         key = Key(group, document["kind"], metadata["namespace"], metadata["name"])
         if item is not None and (not item.broken or isinstance(item.spec, Targets)):
             self.objects[item.key] = item
+        if key.kind in _PROTECTIONS and (item is None or item.broken):
+            for target in document["spec"]["targetRefs"]:
+                self.unprotected.add(Key(target["group"], target["kind"], key.namespace, target["name"]))
         return key
+
+    def close_unprotected(self) -> None:
+        """Take away what would be there without its protection: nobody reaches it, and routes to it answer 500."""
+        for key in self.unprotected:
+            self.objects.pop(key, None)
+        self.unprotected.clear()
 
     def became(self, written: Key, derived: Key) -> None:
         """Note that a derived object carries on what a written one says."""

@@ -99,6 +99,7 @@ def lower_cells(
     others = take_routes(others, lowering)
     for one in sections.values():
         add_inbound(one, plan, output)
+    output.close_unprotected()
     others, attached = take_policies(others, lowering)
     for one in sections.values():
         add_policies(one, lowering.added.get(one.cell.name, ()), attached, output)

@@ -65,6 +65,8 @@ from xds_server.model.namespaces import LabelSelector
 from xds_server.spec import Bool, GroupName, HeaderName, KindName, ObjectName, SectionName, Spec
 from xds_server.types import GATEWAY_GROUP
 
+MOST_TARGETS = 16
+
 
 class TargetRef(Spec):
     """One target in the policy's own namespace; `sectionName` is a listener, a rule, or a section of a Cell."""
@@ -100,8 +102,8 @@ class Targets(Spec):
     """What a policy is attached to: targets by name, by label, or both."""
 
     target_ref: TargetRef | None = None
-    target_refs: Annotated[tuple[TargetRef, ...], Field(max_length=16)] = ()
-    target_selectors: Annotated[tuple[TargetSelector, ...], Field(max_length=16)] = ()
+    target_refs: Annotated[tuple[TargetRef, ...], Field(max_length=MOST_TARGETS)] = ()
+    target_selectors: Annotated[tuple[TargetSelector, ...], Field(max_length=MOST_TARGETS)] = ()
 
     @model_validator(mode="after")
     def _one_form(self) -> Targets:
