@@ -155,6 +155,7 @@ def test_what_has_no_requests_is_not_told_apart_and_the_status_says_so() -> None
         ("{web: {}}", front(job=", from: [web]"), "Cell"),
         ("{web: {}, job: {}}", front(job=", from: [web]"), "Component"),
         ("{}", front(", from: [web]"), "Cell"),
+        ("{}", front(job=", from: [web]"), "Cell"),
     ],
 )
 def test_the_status_says_how_far_callers_are_told_apart(sidecars: str, of: str, level: str) -> None:

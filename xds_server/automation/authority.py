@@ -24,8 +24,7 @@ SHORTEST, LONGEST = 5.0, 24 * 3600.0
 """Seconds that a certificate of a gateway lives, at least and at most."""
 _ROOT_DAYS = 3650
 BACKDATED = 300.0
-"""Seconds that a new certificate counts as old, at most: other machines' clocks may be late."""
-"""Seconds that clocks may be behind ours."""
+"""Seconds, at most, by which a certificate is valid before it is made: clocks of other machines may be behind ours."""
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 

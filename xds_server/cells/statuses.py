@@ -55,10 +55,15 @@ def _cell_conditions(cell: Object, plan: Plan, sections: Mapping[str, Sections])
     else:
         bound = Condition("Bound", True, "Bound", known.cell.binding.name)
     conditions = [bound, _dependencies(exits)]
-    told = known is not None and known.cell.sidecars
-    if known is not None and (told or any(one.dependency.from_ for one in exits)):
+    if known is not None and (known.cell.sidecars or _names_users(known, exits)):
         conditions.append(Condition("Enforcement", True, *enforcement(known)))
     return tuple(conditions)
+
+
+def _names_users(known: Sections, exits: tuple[Exit, ...]) -> bool:
+    """Whether a dependency or an endpoint says which components may use it."""
+    endpoints = (one for component in known.cell.spec.components for one in component.endpoints)
+    return any(one.dependency.from_ for one in exits) or any(one.from_ for one in endpoints)
 
 
 def _exposed(item: Object, sections: Mapping[str, Sections], problems: Iterable[Diagnostic]) -> tuple[Condition, ...]:

@@ -22,13 +22,13 @@ from grpc_reflection.v1alpha import reflection
 
 from xds_server.serve.identity import Identities, Refused, gateway_of
 from xds_server.serve.limits import Limits
-from xds_server.serve.loads import Loads
+from xds_server.serve.loads import Loads, Pace
 from xds_server.serve.records import ProxyRecord
 from xds_server.serve.requests import Node, Request
 from xds_server.serve.sessions import Session, Sessions
 from xds_server.serve.stream import Stream
 from xds_server.serve.tls import Credentials
-from xds_server.serve.wire import FILES, Envelope, read_delta, read_full, read_loads, wanted_loads
+from xds_server.serve.wire import FILES, Envelope, TooLargeError, read_delta, read_full, read_loads, wanted_loads
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -274,21 +274,30 @@ class XdsServer:
 
     async def _take_loads(self, requests: AsyncIterator[bytes], context: Context, names: tuple[str, ...]) -> None:
         """Count what an Envoy reports. It says once who it is, and that counts for the whole stream."""
-        gateway = ""
+        gateway, pace = "", Pace(_LOADS_EVERY)
         while True:
             try:
                 waits = None if gateway else _FIRST_REQUEST
-                report = read_loads(await asyncio.wait_for(anext(requests), waits))
+                data = await asyncio.wait_for(anext(requests), waits)
+                if not pace.keeps(self._clock()):
+                    text = f"load reports are asked for every {_LOADS_EVERY} seconds, and come much more often"
+                    await self._refuse(context, "RESOURCE_EXHAUSTED", text)
+                report = read_loads(data)
             except StopAsyncIteration:
                 return
             except TimeoutError:
                 await self._refuse(context, "DEADLINE_EXCEEDED", f"no report in {_FIRST_REQUEST:g} seconds")
             except DecodeError:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no load report")
+            except TooLargeError as error:
+                await self._refuse(context, "RESOURCE_EXHAUSTED", str(error))
             if not gateway:
                 gateway = await self._gateway(report.node, context, names)
                 await context.write(wanted_loads(_LOADS_EVERY))
-            self.loads.add(gateway, report)
+            snapshot = self._sessions.snapshot(gateway)
+            if snapshot is None:
+                await self._refuse(context, "NOT_FOUND", f"{gateway} is no gateway any more")
+            self.loads.add(gateway, report, snapshot.get(CLUSTER))
 
     async def _read(self, session: Session, first: Request, requests: AsyncIterator[bytes], context: Context) -> None:
         request: Request | None = first

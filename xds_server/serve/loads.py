@@ -1,12 +1,14 @@
 """Load reports: how many requests Envoys that run elsewhere sent to each of their clusters.
 
 In: reports, each of what was counted since the one before. Out: sums by gateway and cluster since this server started. Only
-clusters that lead out of cells count, and of one gateway no more than it can have: what an Envoy makes up cannot fill the memory.
+clusters count that lead out of cells and that the gateway was sent: what an Envoy makes up cannot fill the memory. Nor may it
+report all the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from xds_server.serve.requests import Node
@@ -15,6 +17,8 @@ COUNTED = ("east|", "south|")
 """What the names of clusters begin with that lead out of a cell."""
 MOST = 10_000
 """Clusters of one gateway that are counted."""
+_AHEAD = 20
+"""Reports of one stream that may come at once, such as those that waited for a server that was busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +42,32 @@ class LoadReport:
 
 
 @dataclass(slots=True)
+class Pace:
+    """How often one stream reports: twice as often as it was asked to is well, and for a while much more."""
+
+    every: float
+    """Seconds between reports, as asked for."""
+    _due: float = -math.inf
+
+    def keeps(self, now: float) -> bool:
+        """Whether a report that comes now is not too much."""
+        step = self.every / 2
+        self._due = max(self._due, now) + step
+        return self._due <= now + _AHEAD * step
+
+
+@dataclass(slots=True)
 class Loads:
     """The sums of all reports."""
 
     by_gateway: dict[str, dict[str, Load]] = field(default_factory=dict)
 
-    def add(self, gateway: str, report: LoadReport) -> None:
-        """Count a report of one of a gateway's Envoys."""
+    def add(self, gateway: str, report: LoadReport, clusters: Container[str]) -> None:
+        """Count a report of one of a gateway's Envoys. `clusters` are those that the gateway has."""
         known = self.by_gateway.setdefault(gateway, {})
         for cluster, load in report.loads.items():
-            if cluster.startswith(COUNTED) and (cluster in known or len(known) < MOST):
+            wanted = cluster.startswith(COUNTED) and cluster in clusters
+            if wanted and (cluster in known or len(known) < MOST):
                 known[cluster] = known.get(cluster, Load()).plus(load)
 
     def forget(self, gateway: str) -> None:

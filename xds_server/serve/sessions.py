@@ -51,6 +51,11 @@ class Sessions:
         """The gateways that can be asked for."""
         return self._verdicts.keys()
 
+    def snapshot(self, gateway: str) -> Snapshot | None:
+        """What is wanted of a gateway; None if there is no such gateway any more."""
+        verdicts = self._verdicts.get(gateway)
+        return None if verdicts is None else verdicts.wanted
+
     def snapshots(self) -> Iterable[Snapshot]:
         """What is wanted of each gateway."""
         return [verdicts.wanted for verdicts in self._verdicts.values()]

@@ -34,6 +34,13 @@ from xds_server.snapshot.resource import Resource
 FILES = (ads_pb2, cds_pb2, eds_pb2, config_discovery_pb2, lds_pb2, lrs_pb2, rds_pb2, srds_pb2, rtds_pb2, sds_pb2)
 """The modules that describe the services; gRPC reflection answers from what they register."""
 _MESSAGE_LIMIT = 4096
+_REPORT_BYTES = 1024 * 1024
+_REPORT_ENTRIES = 20_000
+"""Clusters and their places in one load report. An entry can be two bytes, and each costs time of the event loop."""
+
+
+class TooLargeError(Exception):
+    """Why a message is not read: a sentence."""
 
 
 def _node(message: DiscoveryRequest | DeltaDiscoveryRequest | LoadStatsRequest) -> Node | None:
@@ -81,8 +88,15 @@ def read_delta(data: bytes) -> Request:
 
 
 def read_loads(data: bytes) -> LoadReport:
-    """A load report. Raises google.protobuf.message.DecodeError."""
+    """A load report. Raises google.protobuf.message.DecodeError and TooLargeError."""
+    if len(data) > _REPORT_BYTES:
+        raise TooLargeError(f"a load report has at most {_REPORT_BYTES} bytes")
     message = LoadStatsRequest.FromString(data)
+    entries = len(message.cluster_stats)
+    if entries <= _REPORT_ENTRIES:  # else there are too many to go through
+        entries += sum(len(one.upstream_locality_stats) for one in message.cluster_stats)
+    if entries > _REPORT_ENTRIES:
+        raise TooLargeError(f"a load report has at most {_REPORT_ENTRIES} clusters and places")
     loads: dict[str, Load] = {}
     for one in message.cluster_stats:
         for place in one.upstream_locality_stats:
