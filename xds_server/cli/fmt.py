@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import typer
 
 from xds_server.cli.output import FOUND, TROUBLE, trouble
-from xds_server.cli.reading import STDIN, STDIN_NAME
 
 
 def fmt(
@@ -25,6 +24,8 @@ def fmt(
     Files that cannot be read as YAML are left alone and told (exit code 2). Example: cellway fmt --check policies
     """
     import json
+
+    from xds_server.cli.reading import STDIN_NAME
 
     changed: list[str] = []
     problems: list[str] = []
@@ -51,6 +52,7 @@ def fmt(
 
 def _files(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
     """The YAML files among these paths and below them."""
+    from xds_server.cli.reading import STDIN, STDIN_NAME
     from xds_server.load.find import find_files
 
     if Path(STDIN) in paths:
