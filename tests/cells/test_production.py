@@ -186,3 +186,32 @@ def test_with_a_certificate_and_no_hosts_nothing_is_served_in_plain_text(hosts: 
     compiled = compile_shop(front=front, extra=text)
     assert ("C108", "extra") in codes(compiled)
     assert answers(compiled, "acme/dev/front/north") == {}
+
+
+def test_a_binding_of_a_misspelt_stage_gives_up_nothing_of_production() -> None:
+    """It may be production's: until its stage is mended, neither its Secrets nor its hosts are for others."""
+    objects, _ = objects_of(FILES)
+    release = release_of(objects, "front")
+    name = release_name(release, "front")
+    releases = Releases({name: release}, {("prod", "front"): name})
+    misspelt = FILES["front-prod"].replace("stage: prod", "stage: prdo")
+    taking = front_at("dev", "externals: {mail: {credential: {secretRef: {name: live}}}}")
+    taken = compile_files(front_prod=misspelt, front_at=taking)
+    assert ("C103", "front") in codes(taken)
+    assert holders(taken, "for-production") == set()
+    changed = FILES["front"].replace("front.example", "new.example")
+    for host in ("front.example", "new.example"):
+        dev = binding("front", 0, f"{FRONT_AT}, overrides: {{gateways: {{north: {{hostnames: [{host}]}}}}}}")
+        assert ("C124", "front-at") in codes(compile_files(releases, front=changed, front_at=dev, front_prod=misspelt))
+
+
+def test_where_no_stage_is_production_a_misspelt_stage_takes_nothing_from_others() -> None:
+    misspelt = FILES["front-prod"].replace("stage: prod", "stage: tset")
+    taking = binding(
+        "front", 0, f"{FRONT_AT}, overrides: {{externals: {{mail: {{credential: {{secretRef: {{name: live}}}}}}}}}}"
+    )
+    compiled = compile_files(
+        org=organization(spec="{stages: [{name: dev}, {name: test}]}"), front_prod=misspelt, front_at=taking
+    )
+    assert codes(compiled) == [("C104", "front-prod")]
+    assert holders(compiled, "for-production") == {"acme/dev/front/south", "acme/dev/front"}

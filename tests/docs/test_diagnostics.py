@@ -27,7 +27,7 @@ NO_EXAMPLE = {
     *(code for code in CATALOGUE if code.startswith("T")),  # of what no document should be able to say
 }  # fmt: skip
 """Codes that no small document makes."""
-FOLLOWS = {"C105": {"A112"}, "C124": {"C121"}}
+FOLLOWS = {"C104": {"C124"}, "C105": {"A112"}, "C124": {"C121"}}
 """What an example says besides, because the one follows from the other."""
 EXAMPLES = {code: rule for code, rule in rules().items() if rule.example}
 

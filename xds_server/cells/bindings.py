@@ -74,11 +74,15 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for: the cells of one stage of an organization, as its releases say."""
+    """What is asked for: the cells of one stage of an organization, as its releases say.
+
+    Not `settled` where the organization has errors or is not written: then nobody knows which stages there are.
+    """
 
     organization: OrganizationSpec
     stage: Stage
     releases: Releases
+    settled: bool = True
 
     @property
     def first(self) -> bool:

@@ -114,7 +114,7 @@ def make_plan(
     chosen = next((one for one in spec.stages if one.name == stage), spec.stages[0])
     cells, bindings = by_kind.get("Cell", {}), list(by_kind.get("CellBinding", {}).values())
     chains = {cell: _classes(item, by_kind.get("CellClass", {}), spec, problems) for cell, item in cells.items()}
-    asked = Asked(spec, chosen, releases)
+    asked = Asked(spec, chosen, releases, settled=organization.readable and "Organization" in by_kind)
     hosts, withheld = production_hosts(cells, bindings, asked), production_secrets(bindings, asked)
     if organization.readable:
         bound = bind(cells, bindings, chains, asked, hosts, problems)
