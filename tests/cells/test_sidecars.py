@@ -237,6 +237,30 @@ def test_a_name_of_no_component_has_a_hint() -> None:
     assert [one.hint for one in found] == ["did you mean 'web'?"]
 
 
+@pytest.mark.parametrize("kind", ["SecurityPolicy", "BackendTrafficPolicy", "ClientTrafficPolicy"])
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ("{cellway.dev/direction: sidecar}", True),
+        ("{cellway.dev/component: web}", True),
+        ("{cellway.dev/component: other}", False),
+        ("{cellway.dev/cell: front}", False),
+    ],
+)
+def test_a_policy_that_selects_sidecars_alone_is_told_that_nothing_attaches(kind: str, labels: str, told: bool) -> None:
+    spec = {
+        "SecurityPolicy": "authorization: {defaultAction: Deny}",
+        "BackendTrafficPolicy": "timeout: {http: {requestTimeout: 1s}}",
+        "ClientTrafficPolicy": "timeout: {http: {idleTimeout: 1s}}",
+    }[kind]
+    text = policy("p", "front", "", spec, kind).replace(
+        "targetRefs: [{group: cellway.dev, kind: Cell, name: front}]",
+        f"targetSelectors: [{{kind: Gateway, matchLabels: {labels}}}]",
+    )
+    found = [one for one in made("{web: {}}", p=text).diagnostics if one.code == "C108" and "sidecar" in one.message]
+    assert [(one.span.file, one.span.line) for one in found if one.span] == ([("p", 5)] if told else [])
+
+
 @pytest.mark.parametrize("count", [16, 17, 40])
 def test_all_ports_of_a_component_with_many_endpoints_look_at_who_calls(count: int) -> None:
     names = [f"e{number}" for number in range(count)]

@@ -69,9 +69,10 @@ def sections_of(target: TargetRef, namespace: str, lowering: Lowering) -> list[s
 
 
 def _of_sidecar(target: TargetRef, namespace: str, lowering: Lowering) -> str:
-    """The sidecar whose Gateway or route a target is: no section, so that nothing is attached to it. Empty: none."""
-    key = Key(target.group, target.kind, namespace, target.name)
-    return lowering.output.sidecars.get(key, "")
+    """Why nothing is attached to the Gateway or route of a sidecar; empty if a target is none."""
+    if Key(target.group, target.kind, namespace, target.name) not in lowering.output.sidecars:
+        return ""
+    return f"{target.kind} {target.name} is of a sidecar, and policies attach to the gateways of a cell"
 
 
 def take_policies(objects: Iterable[Object], lowering: Lowering) -> tuple[list[Object], Attached]:
@@ -116,7 +117,8 @@ def _attach(item: Object, means: Selected, lowering: Lowering, attached: Attache
     target, cell, section = means.target, means.cell, means.section
     if cell == item.namespace and lowering.plan.is_only_elsewhere(cell):
         return
-    reason, hint = _refusal(item, cell, section, lowering)
+    told = _of_sidecar(target, cell, lowering)
+    reason, hint = (told, "") if told else _refusal(item, cell, section, lowering)
     namespace = item.namespace if target.group == CELLWAY_GROUP else cell
     place = (target.group, target.kind, namespace, target.name, target.section_name or "")
     condition = Condition("Accepted", True, "Accepted")

@@ -28,18 +28,26 @@ class Selected:
 
 
 def selected(item: Object, lowering: Lowering) -> Iterator[Selected]:
-    """What of cells the selectors of a policy mean. In other namespaces only what a ReferenceGrant permits."""
+    """What of cells the selectors of a policy mean. In other namespaces only what a ReferenceGrant permits.
+
+    Sidecars, which have no section, are told where labels mean nothing else of cells: with a gateway they are passed over.
+    """
     assert isinstance(item.spec, Targets)
     for number, selector in enumerate(item.spec.target_selectors):
+        sidecars, sections = [], False
         for key, found in list(lowering.output.objects.items()):
             if (key.group, key.kind) != (selector.group, selector.kind) or key.group != GATEWAY_GROUP:
                 continue
             if not selector.matches(dict(found.meta.labels)) or not _is_meant(selector, item, key, lowering):
                 continue
-            section = section_of(key, lowering)
+            section, target = section_of(key, lowering), TargetRef(group=key.group, kind=key.kind, name=key.name)
             if section is not None:
-                target = TargetRef(group=key.group, kind=key.kind, name=key.name)
+                sections = True
                 yield Selected(("targetSelectors", number), target, key.namespace, section)
+            elif key.kind == "Gateway" and key in lowering.output.sidecars:
+                sidecars.append(Selected(("targetSelectors", number), target, key.namespace, key.name))
+        if not sections and (selector.match_labels or selector.match_expressions):
+            yield from sidecars
 
 
 def section_of(key: Key, lowering: Lowering) -> str | None:
