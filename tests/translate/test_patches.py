@@ -13,7 +13,10 @@ from xds_server.compile import Compiled, Options
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
 from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
+from xds_server.envoy_api.envoy.extensions.filters.http.aws_lambda.v3.aws_lambda_pb2 import Config
+from xds_server.envoy_api.udpa.type.v1.typed_struct_pb2 import TypedStruct
 from xds_server.snapshot.resource import CLUSTER, LISTENER, ROUTES
+from xds_server.translate.payloads import settle
 from xds_server.types import ENVOY_GATEWAY_GROUP, Key
 
 WORLD = """
@@ -183,6 +186,91 @@ def test_nothing_that_is_packed_reaches_a_file_either(config: dict[str, Any], wo
     found = compiled(WORLD + policy((LISTENER, log)), ALLOWED)
     assert [one.code for one in found.diagnostics] == ["T131"]
     assert word in found.diagnostics[0].message
+
+
+_TYPE = "type.googleapis.com/"
+_TLS = {
+    "common_tls_context": {
+        "tls_certificates": [{"private_key": {"filename": "/etc/shadow"}, "certificate_chain": {"inline_string": "x"}}]
+    }
+}
+_TLS_NAME = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+_EVIL = {"grpc_services": [{"google_grpc": {"target_uri": "evil:1", "stat_prefix": "x"}}], "api_type": "GRPC"}
+_PLAIN = {"@type": f"{_TYPE}envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"}
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        {"@type": f"{_TYPE}xds.type.v3.TypedStruct", "type_url": f"{_TYPE}{_TLS_NAME}", "value": _TLS},
+        {"@type": f"{_TYPE}google.protobuf.Struct", "value": _TLS},
+        {"@type": f"{_TYPE}google.protobuf.Value", "value": _TLS},
+        {"@type": f"{_TYPE}google.protobuf.Any",
+         "value": {"@type": f"{_TYPE}xds.type.v3.TypedStruct", "type_url": f"{_TYPE}{_TLS_NAME}", "value": _TLS}},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_looked_into_is_refused(packed: dict[str, Any]) -> None:
+    socket = {"name": "envoy.transport_sockets.tls", "typed_config": packed}
+    found = compiled(WORLD + policy((CLUSTER, {"op": "add", "path": "/transport_socket", "value": socket})), ALLOWED)
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert "without a type of its own" in found.diagnostics[0].message
+    assert bodies(found) == bodies(compiled(WORLD))
+
+
+def test_the_older_typed_struct_is_refused_too() -> None:
+    message = Cluster()
+    message.transport_socket.typed_config.Pack(TypedStruct(type_url=f"{_TYPE}{_TLS_NAME}"))
+    assert settle(message).outside == {"a payload without a type of its own, udpa.type.v1.TypedStruct"}
+
+
+@pytest.mark.parametrize(
+    "source", [{"api_config_source": _EVIL}, {"self": {}}, {"ads": {}, "authorities": [{"name": "evil"}]}]
+)
+def test_no_other_server_is_asked_for_configuration(source: dict[str, Any]) -> None:
+    discovery = {"config_source": source, "type_urls": [f"{_TYPE}envoy.extensions.filters.http.cors.v3.Cors"]}
+    add = {"op": "add", "path": f"{MANAGER}/http_filters/0", "value": {"name": "x", "config_discovery": discovery}}
+    found = compiled(WORLD + policy((LISTENER, add)), ALLOWED)
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert "ConfigSource." in found.diagnostics[0].message
+    assert bodies(found) == bodies(compiled(WORLD))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        (ROUTES, "/virtual_hosts/0/routes/0/route", {"cluster": "cellway_xds"}),
+        (ROUTES, "/virtual_hosts/0/routes/0/route", {"cluster_header": "x-cluster"}),
+        (ROUTES, "/virtual_hosts/0/routes/0/route/request_mirror_policies", [{"cluster": "cellway_xds"}]),
+        (ROUTES, "/virtual_hosts/0/routes/0/route", {"weighted_clusters": {"clusters": [{"name": "cellway_xds", "weight": 1}]}}),
+        (LISTENER, f"{MANAGER}/access_log", [{"name": "x", "typed_config": {
+            "@type": f"{_TYPE}envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            "common_config": {"log_name": "x", "grpc_service": {"envoy_grpc": {"cluster_name": "cellway_xds"}}}}}]),
+        (LISTENER, f"{MANAGER}/access_log", [{"name": "x", "typed_config": {
+            "@type": f"{_TYPE}envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            "common_config": {"log_name": "x", "grpc_service": {"google_grpc": {"target_uri": "evil:1", "stat_prefix": "x"}}}}}]),
+    ],
+)  # fmt: skip
+def test_nobody_gets_the_envoys_own_connection(kind: str, path: str, value: Any) -> None:
+    found = compiled(WORLD + policy((kind, {"op": "add", "path": path, "value": value})), ALLOWED)
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert "past the server" in found.diagnostics[0].message
+    assert bodies(found) == bodies(compiled(WORLD))
+
+
+def test_a_profile_of_credentials_and_texts_in_bytes_are_files_too() -> None:
+    aws = Config(arn="arn:aws:lambda:x:1:function:f", credentials_profile="default")
+    assert settle(aws).outside == {"Config.credentials_profile default"}
+    answer = RouteConfiguration()
+    text = b"%FILE_CONTENT(/etc/passwd)%"
+    answer.virtual_hosts.add().routes.add().direct_response.body.inline_bytes = text
+    assert settle(answer).outside == {"%FILE_CONTENT(...)%"}
+
+
+def test_what_is_packed_with_its_type_can_be_patched() -> None:
+    socket = {"op": "add", "path": "/transport_socket", "value": {"name": "raw", "typed_config": _PLAIN}}
+    found = compiled(WORLD + policy((CLUSTER, socket)), ALLOWED)
+    assert found.diagnostics == ()
+    assert resource(found, CLUSTER)["transport_socket"]["typed_config"] == _PLAIN
 
 
 def test_a_namespace_must_be_permitted() -> None:

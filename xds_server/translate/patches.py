@@ -3,7 +3,7 @@
 In: the messages of a gateway and its `PatchSet`s, in order. Out: the messages as they are served, and what became of each
 set. A set is made whole or not at all: where one of its patches fails, or what comes out is no message that Envoy would
 take, everything stays as it was before. Refused are other names and addresses for a resource, and what would let Envoy
-read files or its environment.
+read files or its environment, ask another server for configuration, or lend its own connection to the server.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class _Draft:
         old = settle(whole) if whole else Contents()
         self._compare(name, message, whole)
         if more := sorted(contents.outside - old.outside):
-            raise PatchError(f"a patch may not lead to files or to the environment of Envoys: {', '.join(more)}")
+            reach = "files or to the environment of Envoys, or past the server that they have"
+            raise PatchError(f"a patch may not lead to {reach}: {', '.join(more)}")
         needs = self._needs(contents, old)
         if before is None:
             return Translated(name[1], message, tuple(self.by[name]), needs)

@@ -1,7 +1,8 @@
 """What is in a message, with all that is packed in it.
 
 In: a message that was read from JSON. Out: the same with equal bytes for equal contents, and what it leads to: secrets and
-route tables by name, and whatever is outside of Envoy's own configuration: files, sockets, environment, native code.
+route tables by name, and whatever is outside of Envoy's own configuration: files, sockets, environment, native code, other
+servers of configuration and Envoy's own connections. What cannot be looked into is outside, too.
 """
 
 from __future__ import annotations
@@ -19,23 +20,29 @@ from google.protobuf.message import DecodeError, Message
 _API = "xds_server.envoy_api"
 _OUTSIDE = {
     "envoy.config.core.v3.DataSource": ("filename", "environment_variable", "watched_directory"),
-    "envoy.config.core.v3.ConfigSource": ("path", "path_config_source"),
+    "envoy.config.core.v3.ConfigSource": ("path", "path_config_source", "api_config_source", "self", "authorities"),
     "envoy.config.core.v3.Pipe": ("path",),
     "envoy.config.core.v3.SocketAddress": ("network_namespace_filepath",),
     "envoy.config.core.v3.HealthCheck": ("event_log_path",),
+    "envoy.config.core.v3.GrpcService": ("google_grpc",),
     "envoy.config.core.v3.GrpcService.GoogleGrpc": ("credentials_factory_name", "call_credentials", "channel_credentials"),
+    "envoy.config.route.v3.RouteAction": ("cluster_header",),
+    "envoy.config.route.v3.RouteAction.RequestMirrorPolicy": ("cluster_header",),
+    "envoy.config.route.v3.WeightedCluster.ClusterWeight": ("cluster_header",),
     "envoy.config.tap.v3.FilePerTapSink": ("path_prefix",),
     "envoy.config.trace.v3.DynamicOtConfig": ("library",),
     "envoy.config.trace.v3.LightstepConfig": ("access_token_file",),
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": ("path",),
     "envoy.extensions.common.aws.v3.CredentialsFileCredentialProvider": ("profile", "credentials_data_source"),
     "envoy.extensions.dynamic_modules.v3.DynamicModuleConfig": ("name", "module"),
+    "envoy.extensions.filters.http.aws_lambda.v3.Config": ("credentials_profile",),
     "envoy.extensions.filters.http.file_server.v3.FileServerConfig": ("path_mappings",),
     "envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig": ("manager_config",),
     "envoy.extensions.filters.http.grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder": ("descriptor_path",),
     "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder": ("proto_descriptor",),
     "envoy.extensions.filters.http.lua.v3.Lua": ("package_paths", "package_cpaths"),
     "envoy.extensions.filters.http.lua.v3.LuaPerRoute": ("package_paths", "package_cpaths"),
+    "envoy.extensions.filters.network.thrift_proxy.v3.RouteAction": ("cluster_header",),
     "envoy.extensions.geoip_providers.maxmind.v3.MaxMindConfig": (
         "city_db_path", "asn_db_path", "anon_db_path", "isp_db_path", "country_db_path",
     ),
@@ -43,10 +50,20 @@ _OUTSIDE = {
     "envoy.extensions.http.cache.file_system_http_cache.v3.FileSystemHttpCacheConfig": ("cache_path",),
     "envoy.extensions.http.cache_v2.file_system_http_cache.v3.FileSystemHttpCacheV2Config": ("cache_path",),
     "envoy.extensions.key_value.file_based.v3.FileBasedKeyValueStoreConfig": ("filename",),
+    "envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig": ("source_code",),
     "envoy.extensions.transport_sockets.tls.v3.TlsKeyLog": ("path",),
     "envoy.extensions.wasm.v3.EnvironmentVariables": ("host_env_keys",),
 }  # fmt: skip
 _OPERATORS = ("%ENVIRONMENT(", "%FILE_CONTENT(")
+_OWN = "cellway_"  # clusters of the bootstrap: no namespace begins like that
+_CHOICE = "envoy.tcp_proxy.cluster"  # filter state that names a cluster
+_UNTYPED = {
+    "google.protobuf.ListValue",
+    "google.protobuf.Struct",
+    "google.protobuf.Value",
+    "udpa.type.v1.TypedStruct",
+    "xds.type.v3.TypedStruct",
+}  # Envoy makes another message of these, which would not be looked at
 _NAMES = {
     "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig": ("secrets", "name"),
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds": ("tables", "route_config_name"),
@@ -122,8 +139,18 @@ def _settle(message: Any, contents: Contents) -> None:
         for one in _items(descriptor, value):
             if isinstance(one, Message):
                 _settle(one, contents)
-            elif isinstance(one, str):
-                contents.outside.update(f"{operator}...)%" for operator in _OPERATORS if operator in one)
+            elif isinstance(one, str | bytes):
+                contents.outside.update(_said(f"{name.rpartition('.')[2]}.{descriptor.name}", one))
+
+
+def _said(place: str, value: str | bytes) -> Iterator[str]:
+    """Words for what a text leads to, without the text: it may be secret."""
+    text = value if isinstance(value, str) else value.decode("utf-8", "replace")
+    yield from (f"{operator}...)%" for operator in _OPERATORS if operator in text)
+    if text.startswith(_OWN):
+        yield f"{place} {_OWN}..."
+    if _CHOICE in text:
+        yield f"{place} {_CHOICE}"
 
 
 def _shown(value: Any) -> str:
@@ -131,17 +158,21 @@ def _shown(value: Any) -> str:
 
 
 def _items(descriptor: Any, value: Any) -> Iterator[Any]:
-    """The values of a field."""
+    """The values of a field, and the keys of a map."""
     if not descriptor.is_repeated:
         yield value
     elif descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
+        yield from value.keys()
         yield from value.values()
     else:
         yield from value
 
 
 def _settle_payload(packed: AnyMessage, contents: Contents) -> None:
-    _load(packed.type_url.rpartition("/")[2])
+    name = packed.type_url.rpartition("/")[2]
+    if name in _UNTYPED:
+        contents.outside.add(f"a payload without a type of its own, {name}")
+    _load(name)
     try:
         payload = message_type(packed.type_url).FromString(packed.value)
     except (KeyError, DecodeError):
