@@ -49,6 +49,7 @@ from xds_server.observe.diagnostics_view import diagnostic_json
 from xds_server.observe.explain_view import Question, explain_view
 from xds_server.observe.inspect_api import Inspection
 from xds_server.observe.metrics import Metrics, State, validities
+from xds_server.observe.posts import Guard, make_token
 from xds_server.observe.proxies_view import Fleet, programming, progress, rejections
 from xds_server.observe.published import log_published
 from xds_server.observe.settings_view import cell_settings
@@ -158,7 +159,8 @@ class Server:
             self._remember(Address(settings.admin.host, admin.getsockname()[1]), ports)
             if settings.envoy is not None and self._state is not None:
                 self._envoys = Envoys(settings.envoy, self._state, from_here(ports.local), settings.host_name)
-            server = admin_server(self, loopback=is_loopback(settings.admin.host))
+            token = make_token(settings.state) if settings.state is not None else None
+            server = admin_server(self, Guard(is_loopback(settings.admin.host), token))
             web = Web(fetch_description, self._clocks.steady, _not_fetched)
             self._fetcher = Fetcher(web, settings.state / "fetched" if settings.state is not None else None)
             lasting = [

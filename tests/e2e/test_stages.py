@@ -305,11 +305,14 @@ def test_commands_show_cells_and_connections(stages: Cellway) -> None:
     assert south[0]["proxies"] == {"synced": 1, "wanted": 1}
 
 
-def test_web_pages_cannot_promote(stages: Cellway) -> None:
+def test_web_pages_and_other_users_cannot_promote(stages: Cellway) -> None:
     url, body = f"{stages.admin}/api/v1/promote", {"cells": ["back"], "stage": "test"}
     assert httpx.post(url, json=body, headers={"Origin": "https://evil.example"}).status_code == 403
     assert httpx.post(url, content=json.dumps(body), headers={"Content-Type": "text/plain"}).status_code == 415
     assert httpx.get(url).status_code == 405
+    answer = httpx.post(url, json=body)
+    assert answer.status_code == 401, "another user of this machine, or a client of a gateway with a Backend here"
+    assert answer.json()["tokenFile"] == str(stages.state / "token")
 
 
 def test_a_restarted_server_has_the_same_releases(stages: Cellway) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from xds_server.observe.admin import admin_application, is_own_host
 from xds_server.observe.cells_view import CellsShown
 from xds_server.observe.explain_view import Question
 from xds_server.observe.inspect_api import Inspection
+from xds_server.observe.posts import Guard, Token, make_token
 from xds_server.observe.proxies_view import Fleet
 from xds_server.observe.usage import Report
 from xds_server.releases.requests import Kind
@@ -84,13 +86,16 @@ class Fake:
         return self.waiting
 
 
-MOVE = {"content-type": "application/json"}
+JSON = {"content-type": "application/json"}
+TOKEN = Token(Path("/state/token"), "cellway-0123")
+MOVE = JSON | {"authorization": "Bearer cellway-0123"}
+HERE = Guard(loopback=True, token=TOKEN)
 
 
 async def move(
-    fake: Fake, headers: dict[str, str], body: str = '{"cell": "a"}', *, loopback: bool = True, path: str = "promote"
+    fake: Fake, headers: dict[str, str], body: str = '{"cell": "a"}', *, guard: Guard = HERE, path: str = "promote"
 ) -> int:
-    transport = httpx.ASGITransport(app=admin_application(fake, loopback=loopback))
+    transport = httpx.ASGITransport(app=admin_application(fake, guard))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         return (await client.post(f"/api/v1/{path}", headers=headers, content=body)).status_code
 
@@ -127,29 +132,62 @@ async def test_no_more_of_a_body_is_read_than_may_be_there() -> None:
             parts += 1
             yield b" " * 16 * 1024
 
-    transport = httpx.ASGITransport(admin_application(fake, loopback=True))
+    transport = httpx.ASGITransport(admin_application(fake, HERE))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        headers = {"content-type": "application/json"}
-        answer = await client.post("/api/v1/promote", headers=headers, content=body())
+        answer = await client.post("/api/v1/promote", headers=MOVE, content=body())
     assert (answer.status_code, fake.moved) == (400, [])
     assert parts == 5, "the first part that is too much"
 
 
 async def test_nobody_promotes_from_another_machine() -> None:
     fake = Fake()
-    assert await move(fake, MOVE, loopback=False) == 403
+    assert await move(fake, MOVE, guard=Guard(loopback=False, token=TOKEN)) == 403
     assert fake.moved == []
+
+
+@pytest.mark.parametrize("path", ["promote", "rollback", "diff", "apply", "undo"])
+@pytest.mark.parametrize(
+    "said",
+    [{}, *({"authorization": one} for one in ("Bearer", "Bearer cellway-012", "Basic cellway-0123", "Bearer \u00e9"))],
+)
+async def test_a_connection_from_this_machine_is_not_enough(path: str, said: dict[str, str]) -> None:
+    """Other users connect from here, and so does an Envoy for its clients, to a Backend that is the admin API."""
+    fake = Fake()
+    transport = httpx.ASGITransport(app=admin_application(fake, HERE))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:19001") as client:
+        headers = {
+            name.encode(): value.encode() for name, value in (JSON | said | {"x-forwarded-for": "192.0.2.1"}).items()
+        }
+        answer = await client.post(f"/api/v1/{path}", headers=headers, content='{"files": {}}')
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert (answer.json()["tokenFile"], "cellway-0123" in answer.text) == ("/state/token", False)
+    assert fake.moved == []
+
+
+async def test_without_a_state_folder_nobody_has_a_token() -> None:
+    fake = Fake()
+    for path in ("promote", "diff", "apply", "undo"):
+        assert await move(fake, MOVE, guard=Guard(loopback=True), path=path) == 503
+    assert fake.moved == []
+
+
+def test_a_token_is_new_at_each_start_and_for_its_owner_alone(tmp_path: Path) -> None:
+    first, second = make_token(tmp_path), make_token(tmp_path)
+    assert first.word != second.word
+    assert (second.file, second.file.read_text(encoding="utf-8")) == (tmp_path / "token", f"{second.word}\n")
+    assert second.file.stat().st_mode & 0o777 == 0o600
+    assert second.word not in repr(second)
 
 
 async def test_files_may_be_many_and_the_same_guards_hold() -> None:
     body = json.dumps({"files": {"a.yaml": "x" * 70_000}})
     assert await move(Fake(), MOVE, body, path="diff") == 200
     assert await move(Fake(), MOVE | {"origin": "http://evil.example"}, body, path="diff") == 403
-    assert await move(Fake(), MOVE, body, path="diff", loopback=False) == 403
+    assert await move(Fake(), MOVE, body, path="diff", guard=Guard(loopback=False, token=TOKEN)) == 403
 
 
 async def ask(fake: Fake, path: str, host: str = "127.0.0.1:19001", method: str = "GET") -> httpx.Response:
-    transport = httpx.ASGITransport(app=admin_application(fake, loopback=True))
+    transport = httpx.ASGITransport(app=admin_application(fake, HERE))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         return await client.request(method, path, headers={"Host": host})
 

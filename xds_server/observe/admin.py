@@ -1,8 +1,8 @@
-"""The admin API: for people, scripts and Prometheus on this machine. Promotions and changes of
-folders are all that it changes.
+"""The admin API: for people, scripts and Prometheus on this machine.
 
-In: requests. Out: JSON views of the running server. It needs no login and so is meant for loopback:
-a request whose Host header is a name that some web page chose (DNS rebinding) is refused.
+In: requests. Out: JSON views of the running server. To look at them needs no login, and so it is meant for loopback:
+a request whose Host header is a name that some web page chose (DNS rebinding) is refused. What changes something is a POST;
+`posts` says who may ask for it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from xds_server.observe.cells_api import Cells, cell_routes
 from xds_server.observe.changes_api import Changing, change_routes
 from xds_server.observe.explain_view import Question
 from xds_server.observe.inspect_api import Inspected, inspect_routes
+from xds_server.observe.posts import Guard
 from xds_server.observe.usage import usage_view
 from xds_server.types import parse_duration
 
@@ -84,10 +85,10 @@ class AdminServer(uvicorn.Server):
         yield
 
 
-def admin_server(watched: Watched, *, loopback: bool) -> AdminServer:
+def admin_server(watched: Watched, guard: Guard) -> AdminServer:
     """A server to be run with `serve(sockets=[...])`."""
     config = uvicorn.Config(
-        admin_application(watched, loopback=loopback),
+        admin_application(watched, guard),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -108,8 +109,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def admin_application(watched: Watched, *, loopback: bool) -> Starlette:
-    """The routes of the admin API. `loopback`: it listens on loopback, so only loopback names are right."""
+def admin_application(watched: Watched, guard: Guard) -> Starlette:
+    """The routes of the admin API. If it listens on loopback only loopback names are right."""
     return Starlette(
         routes=[
             Route("/api/v1/objects", _objects(watched)),
@@ -117,16 +118,16 @@ def admin_application(watched: Watched, *, loopback: bool) -> Starlette:
             Route("/api/v1/explain", _explaining(watched)),
             Route("/api/v1/proxies", _json(watched.proxies)),
             Route("/api/v1/cells/{cell}/effective", _effective(watched)),
-            *cell_routes(watched, loopback=loopback),
+            *cell_routes(watched, guard),
             *inspect_routes(watched),
-            *change_routes(watched.changes, loopback=loopback),
+            *change_routes(watched.changes, guard),
             Route("/api/v1/usage", _usage(watched)),
             Route("/api/v1/wait", _waiting(watched)),
             Route("/metrics", _metrics(watched)),
             Route("/livez", _livez),
             Route("/readyz", _readyz(watched)),
         ],
-        middleware=[Middleware(_OwnHost, loopback=loopback)],
+        middleware=[Middleware(_OwnHost, loopback=guard.loopback)],
     )
 
 

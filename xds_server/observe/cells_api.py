@@ -17,7 +17,7 @@ from starlette.routing import Route
 from xds_server.network.export import network_policies
 from xds_server.network.flows import Surroundings
 from xds_server.observe.cells_view import CellsShown, topology_view
-from xds_server.observe.posts import posting
+from xds_server.observe.posts import Guard, posting
 from xds_server.observe.usage import Report
 from xds_server.releases.requests import Kind
 
@@ -41,8 +41,8 @@ class Cells(Protocol):
         ...
 
 
-def cell_routes(server: Cells, *, loopback: bool) -> list[Route]:
-    """The routes. `loopback`: only this machine reaches them."""
+def cell_routes(server: Cells, guard: Guard) -> list[Route]:
+    """The routes."""
     return [
         Route("/api/v1/cells", _cells(server)),
         *(
@@ -51,8 +51,8 @@ def cell_routes(server: Cells, *, loopback: bool) -> list[Route]:
         ),
         Route("/api/v1/topology", _topology(server)),
         Route("/api/v1/network-policies", _network_policies(server)),
-        Route("/api/v1/promote", posting(partial(server.move, "promote"), loopback=loopback), methods=["POST"]),
-        Route("/api/v1/rollback", posting(partial(server.move, "rollback"), loopback=loopback), methods=["POST"]),
+        Route("/api/v1/promote", posting(partial(server.move, "promote"), guard), methods=["POST"]),
+        Route("/api/v1/rollback", posting(partial(server.move, "rollback"), guard), methods=["POST"]),
     ]
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from xds_server.observe.posts import posting
+from xds_server.observe.posts import Guard, posting
 
 _MOST = 80 << 20
 """Bytes of a request: all files that a server reads, and what JSON adds."""
@@ -37,16 +37,16 @@ class Changing(Protocol):
         ...
 
 
-def change_routes(changing: Changing, *, loopback: bool) -> list[Route]:
-    """The routes. `loopback`: only this machine reaches them."""
+def change_routes(changing: Changing, guard: Guard) -> list[Route]:
+    """The routes. A comparison shows what is in policies, and so needs what a change needs."""
 
     async def history(request: Request) -> Response:
         del request
         return JSONResponse({"items": await changing.history()})
 
     return [
-        Route("/api/v1/diff", posting(changing.diff, loopback=loopback, most=_MOST), methods=["POST"]),
-        Route("/api/v1/apply", posting(changing.apply, loopback=loopback, most=_MOST), methods=["POST"]),
-        Route("/api/v1/undo", posting(changing.undo, loopback=loopback), methods=["POST"]),
+        Route("/api/v1/diff", posting(changing.diff, guard, most=_MOST), methods=["POST"]),
+        Route("/api/v1/apply", posting(changing.apply, guard, most=_MOST), methods=["POST"]),
+        Route("/api/v1/undo", posting(changing.undo, guard), methods=["POST"]),
         Route("/api/v1/history", history),
     ]
