@@ -43,6 +43,7 @@ spec: {endpoints: [{ip: {address: 127.0.0.1, port: 1}}]}
 NAMES = {LISTENER: "default/edge/http-80", ROUTES: "default/edge/http-80", CLUSTER: "default/up"}
 MESSAGES: dict[str, Any] = {LISTENER: Listener, ROUTES: RouteConfiguration, CLUSTER: Cluster}
 MANAGER = "/filter_chains/0/filters/0/typed_config"
+_SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 ALLOWED = Options(extenders=("default",))
 
 
@@ -156,13 +157,36 @@ def test_files_and_the_environment_are_out_of_reach(source: dict[str, str]) -> N
     assert bodies(found) == bodies(compiled(WORLD))
 
 
-@pytest.mark.parametrize("op", ["copy", "move"])
-def test_what_is_secret_stays_in_its_place(op: str) -> None:
-    operation = {"op": op, "from": "/tls_certificate", "path": "/generic_secret", "of": "cert"}
-    found = compiled(
-        WORLD + policy(("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", operation)), ALLOWED
-    )
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "copy", "from": "/generic_secret", "path": "/tls_certificate"},
+        {"op": "move", "from": "/generic_secret", "path": "/tls_certificate"},
+        {"op": "test", "path": "/generic_secret/secret/inline_string", "value": "hidden"},
+        {"op": "remove", "path": "/generic_secret"},
+        {"op": "remove", "jsonPath": "$.generic_secret[?@.inline_string >= 'h']"},
+        {"op": "add", "jsonPath": "$.generic_secret[?@.inline_string >= 'h']", "path": "/x", "value": "y"},
+        {"op": "replace", "jsonPath": "$.generic_secret[?@.inline_string >= 'z']", "value": {"inline_string": "y"}},
+    ],
+)
+def test_what_is_secret_stays_in_its_place_and_is_not_asked_about(operation: dict[str, Any]) -> None:
+    value = {"name": "cert", "generic_secret": {"secret": {"inline_string": "hidden"}}}
+    made = {"op": "add", "path": "", "of": "cert", "value": value}
+    found = compiled(WORLD + policy((_SECRET, made), (_SECRET, operation | {"of": "cert"})), ALLOWED)
     assert [("stays in its place" in one.message, one.code) for one in found.diagnostics] == [(True, "T131")]
+    assert bodies(found) == bodies(compiled(WORLD))
+
+
+def test_what_is_secret_can_be_replaced() -> None:
+    value = {"name": "cert", "generic_secret": {"secret": {"inline_string": "hidden"}}}
+    path = "/generic_secret/secret/inline_string"
+    text = policy(
+        (_SECRET, {"op": "add", "path": "", "of": "cert", "value": value}),
+        (_SECRET, {"op": "replace", "path": path, "of": "cert", "value": "other"}),
+    )
+    found = compiled(WORLD + text, ALLOWED)
+    assert found.diagnostics == ()
+    assert conditions(found)["Programmed"] == (True, "Programmed")
 
 
 def test_no_operator_tells_of_the_environment() -> None:

@@ -59,8 +59,8 @@ class _Draft:
         whole = operation.get("path") == "" and "jsonPath" not in operation
         if whole and operation["op"] == "remove":
             raise PatchError("a resource cannot be removed as a whole")
-        if patch.type_url == _SECRET and operation["op"] in ("copy", "move"):
-            raise PatchError("what is secret stays in its place")
+        if patch.type_url == _SECRET and (operation["op"] not in ("add", "replace") or "jsonPath" in operation):
+            raise PatchError("what is secret stays in its place and is not asked about: add or replace it, by a path")
         if name not in self.documents:
             if name in self.known:
                 message = self.known[name].whole
