@@ -215,3 +215,39 @@ def test_where_no_stage_is_production_a_misspelt_stage_takes_nothing_from_others
     )
     assert codes(compiled) == [("C104", "front-prod")]
     assert holders(compiled, "for-production") == {"acme/dev/front/south", "acme/dev/front"}
+
+
+def test_production_keeps_its_secrets_from_what_is_in_no_cell_even_where_it_is_the_first_stage() -> None:
+    certificate, key = Authority("test").issue("front.example")
+    data = {"tls.crt": certificate, "tls.key": key, "credential": "for-production"}
+    lines = ", ".join(f"{name}: {base64.b64encode(value.encode()).decode()}" for name, value in data.items())
+    live = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: live, namespace: front}}\ndata: {{{lines}}}\n"
+    tls = "gateways: {north: {hostnames: [front.example], tls: {certificateRef: live}}}"
+    named = f"{FRONT_AT}, overrides: {{{tls}, externals: {{mail: {{credential: {{secretRef: {{name: live}}}}}}}}}}"
+    gateway = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: own, namespace: front}\n"
+        "spec:\n  addresses: [{value: 127.0.9.99}]\n  listeners:\n"
+        "  - {name: https, protocol: HTTPS, port: 8443, tls: {certificateRefs: [{name: live}]}}\n"
+        "  - {name: http, protocol: HTTP, port: 8080}\n"
+    )
+    sneak = (
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: HTTPRouteFilter\nmetadata: {name: sneak, namespace: front}\n"
+        "spec: {credentialInjection: {credential: {valueRef: {name: live}}}}\n"
+    )
+    ref = "{type: ExtensionRef, extensionRef: {group: gateway.envoyproxy.io, kind: HTTPRouteFilter, name: sneak}}"
+    direct = route("sneaking", "front", "{name: own}", f"rules: [{{filters: [{ref}]}}]")
+    compiled = compile_files(
+        org=organization(spec="{stages: [{name: prod, production: true}]}"),
+        front_at="",
+        front_prod=binding("front", 32, named, stage="prod", name="front-prod"),
+        back_at=binding("back", 16, BACK_AT, stage="prod"),
+        live=live,
+        own=gateway,
+        sneak=sneak,
+        sneaking=direct,
+    )
+    assert {("A104", "own"), ("A105", "sneak")} <= set(codes(compiled))
+    inside = {"acme/prod/front/north", "acme/prod/front"}
+    assert inside <= holders(compiled, "PRIVATE KEY")
+    assert {one for one in holders(compiled, "PRIVATE KEY") if not one.startswith("acme/")} == set()
+    assert holders(compiled, "for-production") == {"acme/prod/front/south", "acme/prod/front"}

@@ -138,7 +138,8 @@ class Reading:
             reason = f"{target} is in another namespace and no ReferenceGrant there permits {writer.key.kind}"
             self.problem("A105", *path, reason=f"{reason} of {writer.namespace}")
             return None
-        if found is None or (kind == "Secret" and found.derived):  # what identifies a cell's gateway is for it alone
+        # What identifies a cell's gateway is for it alone, and what production keeps for what its cells made.
+        if found is None or (kind == "Secret" and found.derived) or (found.kept and not writer.derived):
             self.problem("A105", *path, reason=f"there is no {target}")
             return None
         return found

@@ -232,7 +232,7 @@ def read_certificate(ref: ObjectRef, owner: Object, index: Index) -> Certificate
             "InvalidCertificateRef",
             f"a certificate must be a Secret of the core group, not {target.kind} of '{target.group}'",
         )
-    if secret is None or (secret.derived and not _is_own(secret, owner)):
+    if secret is None or (secret.derived and not _is_own(secret, owner)) or (secret.kept and not owner.derived):
         return "InvalidCertificateRef", f"there is no {target}"
     assert isinstance(secret.spec, SecretBody)
     values = secret.spec.values()

@@ -88,7 +88,8 @@ def lower_cells(
     output = Output()
     plan = _vouched(make_plan(ordered, output.problems, stage, releases), ordered, authorities, output)
     sections = {name: read_sections(cell, plan) for name, cell in plan.cells.items()}
-    others = [item for item in ordered if item.key.group != CELLWAY_GROUP and not _is_withheld(item, plan)]
+    others = [item for item in ordered if item.key.group != CELLWAY_GROUP and not _is_secret_of(plan.withheld, item)]
+    others = [replace(item, kept=True) if _is_secret_of(plan.kept, item) else item for item in others]
     paths = _add_gateways(sections, plan, output)
     log_gateways(next((item for item in ordered if isinstance(item.spec, OrganizationSpec)), None), plan, output)
     _check_declared(sections, plan, output)
@@ -150,9 +151,9 @@ def _vouched(plan: Plan, objects: Iterable[Object], authorities: Authorities | N
     return replace(plan, authority=authority)
 
 
-def _is_withheld(item: Object, plan: Plan) -> bool:
-    """Secrets of production: for all other stages they are not there, whoever asks for them."""
-    return (item.key.group, item.key.kind) == (CORE_GROUP, "Secret") and (item.namespace, item.name) in plan.withheld
+def _is_secret_of(names: frozenset[tuple[str, str]], item: Object) -> bool:
+    """Secrets of production: for other stages, and for what is in no cell, they are not there, whoever asks for them."""
+    return (item.key.group, item.key.kind) == (CORE_GROUP, "Secret") and (item.namespace, item.name) in names
 
 
 def _add_gateways(sections: Mapping[str, Sections], plan: Plan, output: Output) -> dict[tuple[str, str], str]:

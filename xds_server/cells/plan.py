@@ -44,7 +44,7 @@ class Plan:
     `declared` holds every readable cell, bound or not; `elsewhere` are those that other stages bind;
     `secrets` the keys that Secrets have; `authority` vouches for the gateways, None where placeholders will do. Without a
     `readable` organization no cell is bound. Where the stage is not production, `reserved` are hosts of production and
-    `withheld` are its Secrets.
+    `withheld` are its Secrets. Where it is production and the first one, which what is in no cell is compiled with, `kept` are.
     """
 
     organization: OrganizationSpec
@@ -60,6 +60,7 @@ class Plan:
     readable: bool = True
     reserved: Mapping[str, str] = field(default_factory=dict)
     withheld: frozenset[tuple[str, str]] = frozenset()
+    kept: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def first(self) -> bool:
@@ -115,7 +116,8 @@ def make_plan(
     cells, bindings = by_kind.get("Cell", {}), list(by_kind.get("CellBinding", {}).values())
     chains = {cell: _classes(item, by_kind.get("CellClass", {}), spec, problems) for cell, item in cells.items()}
     asked = Asked(spec, chosen, releases, settled=organization.readable and "Organization" in by_kind)
-    hosts, withheld = production_hosts(cells, bindings, asked), production_secrets(bindings, asked)
+    hosts, live = production_hosts(cells, bindings, asked), production_secrets(bindings, asked)
+    withheld = frozenset() if chosen.production else live
     if organization.readable:
         bound = bind(cells, bindings, chains, asked, hosts, problems)
     else:
@@ -130,7 +132,8 @@ def make_plan(
     elsewhere = _bound_somewhere(bindings, {one.name for one in spec.stages} if organization.readable else None)
     readable, secrets = organization.readable, {key: one for key, one in secrets.items() if key not in withheld}
     plan = Plan(spec, name, chosen.name, trust, cells, bound, externals, elsewhere, secrets, readable=readable)
-    return replace(plan, reserved=hosts, withheld=withheld)
+    kept = live if chosen.production and asked.first else frozenset()
+    return replace(plan, reserved=hosts, withheld=withheld, kept=kept)
 
 
 def _bound_somewhere(bindings: Iterable[Object], stages: Collection[str] | None) -> frozenset[str]:

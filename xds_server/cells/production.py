@@ -49,9 +49,9 @@ def _releases(spec: CellBindingSpec, asked: Asked) -> Iterator[str]:
 
 
 def production_secrets(bindings: Iterable[Object], asked: Asked) -> frozenset[tuple[str, str]]:
-    """The Secrets that bindings of production name, by namespace and name; none for a stage that is production itself."""
+    """The Secrets that bindings of production name, by namespace and name."""
     found: set[tuple[str, str]] = set()
-    for _, spec in _of_production(bindings, asked) if not asked.stage.production else ():
+    for _, spec in _of_production(bindings, asked):
         north = spec.overrides.gateways.north
         if north is not None and north.tls is not None:
             found.add((spec.cell, north.tls.certificate_ref))

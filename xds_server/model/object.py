@@ -37,6 +37,9 @@ class Object:
     Of a policy `spec` is a `Targets`, of an HTTPRoute it has parents alone; an Organization covers everything.
     """
 
+    kept: bool = False
+    """True for a Secret that only what a cell made may read."""
+
     @property
     def derived(self) -> bool:
         """True if a cell made this object."""
