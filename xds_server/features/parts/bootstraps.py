@@ -2,7 +2,7 @@
 
 In: a bootstrap as plain data and steps: data to merge (maps key by key, lists appended), or patches of RFC 6902. Out: the
 changed bootstrap, or ValueError with a sentence. Who the Envoy is, whom it asks for its configuration and where its admin
-interface is stay as they are; so do limits that Cellway counts on; nothing reads files or the environment of the Envoy.
+interface is stay as they are; so do limits that Cellway counts on. Of the rest what bootstrap_fields lists may be changed.
 """
 
 from __future__ import annotations
@@ -15,38 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from google.protobuf import json_format
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 
 from xds_server.envoy_api.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from xds_server.features.parts.bootstrap_fields import CHANGEABLE, refused
 
 MERGE = "merge"
-CHANGEABLE = (
-    "application_log_config",
-    "cluster_manager",
-    "layered_runtime",
-    "memory_allocator_manager",
-    "overload_manager",
-    "static_resources",
-    "stats_config",
-    "stats_flush_interval",
-    "stats_flush_on_admin",
-    "stats_sinks",
-    "typed_dns_resolver_config",
-    "watchdogs",
-)
 _OURS = "cellway"
 _API = "xds_server.envoy_api."
-_CLOSED = {
-    "envoy.config.core.v3.ConfigSource": "another source of configuration",
-    "envoy.config.core.v3.ApiConfigSource": "another source of configuration",
-    "envoy.config.core.v3.GrpcService.GoogleGrpc": "a client that reads files",
-    "envoy.config.core.v3.Pipe": "a socket in the file system",
-    "envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer": "a folder of the Envoy",
-    "envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer": "another source of configuration",
-}
-_READING = ("filename", "environment_variable", "watched_directory", "log_path", "access_log_path")
+_DISCOVERIES = {Cluster.STATIC: "STATIC", Cluster.STRICT_DNS: "STRICT_DNS", Cluster.LOGICAL_DNS: "LOGICAL_DNS"}
 _COUNTED_ON = "re2."
 
 Json = Any
@@ -74,7 +52,7 @@ def fragment_problem(fragment: Json) -> str:
         message = _message(fragment)
     except ValueError as error:
         return str(error)
-    return _unchangeable(message) or next(_reading(message), "")
+    return _unchangeable(message) or next(refused(message), "")
 
 
 def path_problem(path: str) -> str:
@@ -200,6 +178,8 @@ def _touched(base: Bootstrap, result: Bootstrap) -> str:
         return _ONLY_CLUSTERS
     if base.cluster_manager.local_cluster_name != result.cluster_manager.local_cluster_name:
         return "cluster_manager.local_cluster_name stays as it is: option --zone says it"
+    if base.cluster_manager.load_stats_config != result.cluster_manager.load_stats_config:
+        return "cluster_manager.load_stats_config stays as it is: option --report-load says it"
     layers = list(result.layered_runtime.layers)
     if any(layer not in layers for layer in base.layered_runtime.layers):
         return "the runtime layers that are there stay as they are: add one"
@@ -207,11 +187,15 @@ def _touched(base: Bootstrap, result: Bootstrap) -> str:
     own.CopyFrom(result)
     for name in ("admin", "dynamic_resources", "node"):
         own.ClearField(cast(Any, name))
+    own.cluster_manager.ClearField("load_stats_config")
+    for sink in base.stats_sinks:
+        if sink in own.stats_sinks:
+            own.stats_sinks.remove(sink)
     for cluster in base.static_resources.clusters:
         own.static_resources.clusters.remove(cluster)
     for layer in base.layered_runtime.layers:
         own.layered_runtime.layers.remove(layer)
-    return _unchangeable(own) or next(_reading(own), "")
+    return _unchangeable(own) or next(refused(own), "")
 
 
 _ONLY_CLUSTERS = "static_resources has clusters only: listeners and secrets come from policies"
@@ -226,50 +210,18 @@ def _unchangeable(message: Bootstrap) -> str:
     for cluster in message.static_resources.clusters:
         if cluster.name.startswith(_OURS):
             return f"clusters whose names begin with {_OURS} stay as they are"
+        if cluster.type not in _DISCOVERIES:
+            return f"the type of cluster '{cluster.name}' is none of {', '.join(_DISCOVERIES.values())}"
     for layer in message.layered_runtime.layers:
-        if any(name.startswith(_COUNTED_ON) for name in layer.static_layer.fields):
+        if any(f"{name}.".startswith(_COUNTED_ON) for name in _keys("", layer.static_layer)):
             return f"{_COUNTED_ON}* stays as it is: Cellway compares regular expressions with the same number"
     return ""
 
 
-def _reading(message: Message) -> Iterator[str]:
-    """Sentences about all that would read from elsewhere."""
-    name = message.DESCRIPTOR.full_name
-    if name in _CLOSED:
-        yield f"this would be {_CLOSED[name]}"
-    if isinstance(message, AnyMessage):
-        _import_type(message.TypeName())
-        inside = json_format.MessageToDict(message)
-        yield from _texts(inside)
-        return
-    for field, value in message.ListFields():
-        if field.name in _READING:
-            yield f"{field.name} would have the Envoy use its own files or environment"
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            yield from _inside(field, value)
-
-
-def _inside(field: FieldDescriptor, value: Any) -> Iterator[str]:
-    assert field.message_type is not None
-    if field.message_type.GetOptions().map_entry:
-        for one in value.values():
-            if isinstance(one, Message):
-                yield from _reading(one)
-    elif isinstance(value, Message):
-        yield from _reading(value)
-    else:
-        for one in value:
-            yield from _reading(one)
-
-
-def _texts(data: Json) -> Iterator[str]:
-    """The same of extensions, by the names of their fields."""
-    if isinstance(data, dict):
-        for name, value in data.items():
-            plain = "".join(f"_{one.lower()}" if one.isupper() else one for one in name)
-            if plain in _READING or plain in ("ads", "api_config_source", "path_config_source", "google_grpc", "pipe"):
-                yield f"{plain} is not for a bootstrap here: it reads files, or asks somebody else"
-            yield from _texts(value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from _texts(value)
+def _keys(above: str, layer: Struct) -> Iterator[str]:
+    """The keys of a runtime layer as Envoy reads them: those of a map inside are joined to its own by dots."""
+    for name, value in layer.fields.items():
+        key = f"{above}.{name}" if above else name
+        yield key
+        if value.HasField("struct_value"):
+            yield from _keys(key, value.struct_value)
