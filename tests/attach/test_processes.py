@@ -84,6 +84,10 @@ CLASS = (
     "  controllerName: cellway.dev/gateway-controller\n"
     "  parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: how, namespace: default}\n---" + CLASS
 )
+WASM = (
+    '{stats_sinks: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.stat_sinks.wasm.v3.Wasm, '
+    "config: {vm_config: {code: {local: {inline_bytes: AGFzbQ==}}}}}}]}"
+)
 
 
 def test_a_class_changes_bootstraps() -> None:
@@ -115,6 +119,12 @@ def test_a_namespace_that_may_extend_envoys_changes_bootstraps() -> None:
         (CLASS, '{type: Merge, value: "stats_sinks: &x [{}]\\nb: *x"}', "aliases"),
         (CLASS, "{type: Merge, value: 'admin: {}'}", "admin stays as it is"),
         (CLASS, "{type: Merge, value: 'a: 1', jsonPatches: [{op: add, path: /x}]}", "type JSONPatch"),
+        (
+            CLASS,
+            "{type: Merge, value: 'cluster_manager: {outlier_detection: {event_log_path: /x}}'}",
+            "is not among what",
+        ),
+        (CLASS, f"{{type: Merge, value: '{WASM}'}}", "stat_sinks.wasm.v3.Wasm is not for a bootstrap"),
         (CLASS, "{type: JSONPatch}", "needs jsonPatches"),
         (CLASS, "{type: JSONPatch, value: x}", "type Merge"),
         (CLASS, "{type: JSONPatch, jsonPatches: [{op: add, path: /stats_config}]}", "add needs a value"),
