@@ -236,6 +236,9 @@ def test_production_keeps_its_secrets_from_what_is_in_no_cell_even_where_it_is_t
     )
     ref = "{type: ExtensionRef, extensionRef: {group: gateway.envoyproxy.io, kind: HTTPRouteFilter, name: sneak}}"
     direct = route("sneaking", "front", "{name: own}", f"rules: [{{filters: [{ref}]}}]")
+    borrowed = route(
+        "borrowing", "front", "{name: own}", f"rules: [{{filters: [{ref.replace('sneak', 'mail.south')}]}}]"
+    )
     compiled = compile_files(
         org=organization(spec="{stages: [{name: prod, production: true}]}"),
         front_at="",
@@ -245,8 +248,9 @@ def test_production_keeps_its_secrets_from_what_is_in_no_cell_even_where_it_is_t
         own=gateway,
         sneak=sneak,
         sneaking=direct,
+        borrowing=borrowed,
     )
-    assert {("A104", "own"), ("A105", "sneak")} <= set(codes(compiled))
+    assert {("A104", "own"), ("A105", "sneak"), ("A114", "borrowing")} <= set(codes(compiled))
     inside = {"acme/prod/front/north", "acme/prod/front"}
     assert inside <= holders(compiled, "PRIVATE KEY")
     assert {one for one in holders(compiled, "PRIVATE KEY") if not one.startswith("acme/")} == set()

@@ -286,7 +286,7 @@ def _read_extension(reader: _Reader, written: RouteFilter, path: Path, found: Fi
     item = reader.index.get(ref.group, ref.kind, route.namespace, ref.name)
     if (ref.group, ref.kind) != (ENVOY_GATEWAY_GROUP, "HTTPRouteFilter") or route.key.kind != "HTTPRoute":
         found.dropped = f"a {route.key.kind} has no filters of kind {ref.kind} in '{ref.group}'"
-    elif item is None:
+    elif item is None or (item.derived and not route.derived):  # those of cells may hold credentials of their gateways
         found.dropped = f"there is no {ref.kind} {route.namespace}/{ref.name} that can be a filter"
     if found.dropped or item is None:
         reader.report("A114", path, reason=found.dropped)
