@@ -297,6 +297,18 @@ def test_what_is_packed_with_its_type_can_be_patched() -> None:
     assert resource(found, CLUSTER)["transport_socket"]["typed_config"] == _PLAIN
 
 
+@pytest.mark.parametrize("again", [1, 2, 3])
+def test_what_is_nested_too_deep_is_no_patch(again: int) -> None:
+    steps = [
+        (CLUSTER, {"op": "add", "path": "/metadata" + "/a" * (330 * number), "value": {}}) for number in range(again)
+    ]
+    found = compiled(
+        WORLD + policy(*steps, (CLUSTER, {"op": "add", "path": "/metadata" + "/a" * 500, "value": 1})), ALLOWED
+    )
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert bodies(found) == bodies(compiled(WORLD))
+
+
 def test_a_namespace_must_be_permitted() -> None:
     text = WORLD + policy((CLUSTER, {"op": "replace", "path": "/connect_timeout", "value": "7s"}))
     for options in (Options(), Options(extenders=("other",))):

@@ -85,8 +85,8 @@ class _Draft:
     def _message(self, name: Name, document: Any, check: Check) -> Translated:
         before = self.known.get(name)
         kind = message_type(name[0])
-        load_types(document)
         try:
+            load_types(document)
             message = json_format.ParseDict(document, kind())
         except (json_format.ParseError, TypeError, ValueError, RecursionError) as error:
             reason = "" if name[0] == _SECRET else f": {_words(error)}"
