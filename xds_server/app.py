@@ -296,7 +296,7 @@ class Server:
         rest = self.reload, self._exchange, self.in_force, key, now
         return Engine(self._settings.folders, lambda: self._policies, self._options, *rest)
 
-    async def _exchange(self, work: Callable[[], None]) -> None:
+    async def _exchange(self, work: Callable[[], object]) -> None:
         """Do something to the files, and bring it into force as one change, whoever else wants to read them."""
         async with self._reloading:
             await asyncio.to_thread(work)

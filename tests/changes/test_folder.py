@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from xds_server.changes import history as bounds
-from xds_server.changes.folder import NotReplacedError, digests_now, replace_files
+from xds_server.changes.folder import HalfReplacedError, NotReplacedError, digests_now, replace_files
 from xds_server.changes.history import History, Pending, digest_of
 
 
@@ -36,7 +36,7 @@ def wanted(folder: Path, **texts: str | None) -> dict[str, bytes | None]:
 def test_files_come_change_and_go_together(live: Path) -> None:
     (live / "a.yaml").chmod(0o640)
     contents = wanted(live, a="new a", b=None, sub_c=None, more_d="new d")
-    replace_files(contents, digests_now(contents))
+    replace_files(contents, digests_now(contents), [live])
     assert held(live) == {"a.yaml": "new a", "more/d.yaml": "new d"}
     assert (live / "a.yaml").stat().st_mode & 0o777 == 0o640
     assert sorted(path.name for path in live.iterdir()) == ["a.yaml", "more"]
@@ -48,7 +48,7 @@ def test_an_edit_meanwhile_wins(live: Path) -> None:
     (live / "b.yaml").write_text("by hand", encoding="utf-8")
     before = held(live)
     with pytest.raises(NotReplacedError, match=r"b\.yaml was edited meanwhile"):
-        replace_files(contents, expected)
+        replace_files(contents, expected, [live])
     assert held(live) == before
 
 
@@ -65,7 +65,7 @@ def test_a_full_disk_changes_nothing(live: Path, monkeypatch: pytest.MonkeyPatch
     before, contents = held(live), wanted(live, a="new a", b="new b", more_d="new d")
     monkeypatch.setattr(os, call, full)
     with pytest.raises(NotReplacedError, match="No space left"):
-        replace_files(contents, digests_now(contents))
+        replace_files(contents, digests_now(contents), [live])
     assert (held(live), (live / "more").exists()) == (before, False)
 
 
@@ -81,10 +81,38 @@ def test_what_was_renamed_before_a_failure_is_put_back(live: Path) -> None:
         before.pop("sub/c.yaml")
     try:
         with pytest.raises(NotReplacedError):
-            replace_files(contents, expected)
+            replace_files(contents, expected, [live])
     finally:
         (live / "sub").chmod(0o700)
     assert held(live) == before
+
+
+def test_folders_of_the_server_stay_and_may_be_named_in_any_way(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is relative, one absolute; nothing is left in either."""
+    monkeypatch.chdir(live.parent)
+    other = live.parent / "other" / "only.yaml"
+    other.parent.mkdir()
+    other.write_text("old", encoding="utf-8")
+    folders = [Path("live"), other.parent]
+    contents: dict[str, bytes | None] = {f"live/{name}.yaml": None for name in ("a", "b", "sub/c")}
+    replace_files(contents | {str(other): None}, digests_now([*contents, str(other)]), folders)
+    assert (list(live.iterdir()), list(other.parent.iterdir())) == ([], [])
+    with pytest.raises(NotReplacedError, match="in no folder"):
+        replace_files({"elsewhere/a.yaml": b"new"}, {"elsewhere/a.yaml": None}, folders)
+    assert not Path("elsewhere").exists()
+
+
+def test_what_cannot_be_put_back_is_not_told_as_unchanged(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents, real = wanted(live, a="new a", b="new b"), Path.replace
+    monkeypatch.setattr(
+        Path, "replace", lambda path, to: real(path, to) if (live / "a.yaml").read_bytes() == b"old a.yaml" else full()
+    )
+
+    def full() -> Path:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with pytest.raises(HalfReplacedError, match=r"cannot be put back: .*a\.yaml$"):
+        replace_files(contents, digests_now(contents), [live])
 
 
 def test_a_folder_that_somebody_else_looks_after_is_left_alone(live: Path, tmp_path: Path) -> None:
@@ -92,7 +120,7 @@ def test_a_folder_that_somebody_else_looks_after_is_left_alone(live: Path, tmp_p
     (live / "a.yaml").symlink_to(tmp_path / "real.yaml")
     contents = wanted(live, a="new a", b="new b")
     with pytest.raises(NotReplacedError, match="symlink"):
-        replace_files(contents, digests_now(contents))
+        replace_files(contents, digests_now(contents), [live])
     assert (tmp_path / "real.yaml").read_text(encoding="utf-8") == "old a.yaml"
 
 

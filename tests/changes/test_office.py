@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ class Server:
     """What the office needs of a server, without Envoys: `says` is what waiting for them ends with, again and again."""
 
     def __init__(self, state: Path, *folders: Path) -> None:
-        self.folders, self.policies = folders, Policies()
+        self.state, self.folders, self.policies = state, folders, Policies()
         self.says: list[str] = []
+        self.alarms: list[str] = []
         self.meanwhile: Callable[[], object] = lambda: None
         self.office = Office(
             Engine(
@@ -44,9 +47,11 @@ class Server:
         self.policies, _ = reload(self.policies, source, confirmed=confirmed)
         self.office.note(self.policies)
 
-    async def _exchange(self, work: Callable[[], None]) -> None:
+    async def _exchange(self, work: Callable[[], object]) -> None:
         await asyncio.to_thread(work)
         self._read(confirmed=True)
+        if self.alarms and (alarm := self.alarms.pop(0)):
+            self.policies = replace(self.policies, alarm=alarm)
 
     async def _in_force(self, seconds: float) -> str:
         del seconds
@@ -71,6 +76,10 @@ def server(tmp_path: Path) -> Server:
     (folder / "web.yaml").write_text(ROUTE, encoding="utf-8")
     (folder / "README").write_text("not a policy", encoding="utf-8")
     return Server(tmp_path / "history", folder)
+
+
+def pending(server: Server) -> bool:
+    return (server.state / "pending.json").exists()
 
 
 def held(server: Server) -> dict[str, str]:
@@ -106,6 +115,51 @@ async def test_without_waiting_nobody_is_asked(server: Server) -> None:
     server.says = ["never asked"]
     assert (await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE}, wait=False))[0] == 200
     assert server.says == ["never asked"]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+async def test_what_the_server_does_not_take_is_not_told_as_live(server: Server, wait: bool) -> None:
+    before = held(server)
+    server.alarms = ["too much"]
+    status, answer = await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE}, wait=wait)
+    assert (status, answer["rolledBack"], answer["message"]) == (409, True, "too much")
+    assert held(server) == before
+    assert not pending(server)
+
+
+async def test_what_cannot_be_put_back_is_put_back_by_the_next_start(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, real = held(server), Path.replace
+
+    def renamed(path: Path, to: str | Path) -> Path:
+        if Path(to).parent == server.folders[0] and held(server)["edge.yaml"] != EDGE:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", renamed)
+        status, answer = await server.apply(files={"edge.yaml": EDGE + "# new\n", "web.yaml": LATER})
+    assert (status, "half changed" in answer["message"]) == (409, True)
+    assert (held(server) != before, pending(server)) == (True, True)
+    Server(server.state, *server.folders)
+    assert (held(server), pending(server)) == (before, False)
+
+
+async def test_any_other_failure_puts_the_files_back(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, real = held(server), server._read
+    calls: list[bool] = []
+
+    def failing(*, confirmed: bool) -> None:
+        calls.append(confirmed)
+        if calls.count(True) == 1 and confirmed:
+            raise ValueError("a bug")
+        real(confirmed=confirmed)
+
+    monkeypatch.setattr(server, "_read", failing)
+    status, answer = await server.apply(files={"web.yaml": LATER, "edge.yaml": EDGE})
+    assert (status, answer["message"]) == (409, "nothing was changed: a bug")
+    assert (held(server), pending(server)) == (before, False)
 
 
 async def test_what_is_refused_already_is_no_ground_to_judge_on(server: Server) -> None:

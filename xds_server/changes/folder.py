@@ -1,15 +1,16 @@
 """Files of a live folder, replaced all together or not at all.
 
-In: new contents by name, None for a file that goes, and hashes of what is expected to be there. Out: nothing, or a reason why
-nothing was changed. Everything is written beside the files first, under hidden names that no watcher looks at; then it is only
-renamed. If a rename fails what was renamed before is put back.
+In: new contents by name, None for a file that goes, hashes of what is expected to be there, and the server's folders. Out:
+nothing, or a reason why nothing was changed. Everything is written beside the files first, under hidden names that no watcher
+looks at; then it is only renamed. If a rename fails what was renamed before is put back; if not even that, an error says so.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from xds_server.changes.history import Digests, digest_of
@@ -19,6 +20,10 @@ Contents = Mapping[str, bytes | None]
 
 class NotReplacedError(Exception):
     """Nothing was changed, and why."""
+
+
+class HalfReplacedError(Exception):
+    """Some files were changed and could not be put back, and why."""
 
 
 def digests_now(names: Iterable[str]) -> dict[str, str | None]:
@@ -32,12 +37,16 @@ def digests_now(names: Iterable[str]) -> dict[str, str | None]:
     return found
 
 
-def replace_files(contents: Contents, expected: Digests) -> None:
-    """Make these the contents of these files. NotReplacedError if that cannot be done, or somebody else was faster."""
+def replace_files(contents: Contents, expected: Digests, folders: Iterable[Path]) -> None:
+    """Make these the contents of these files of these folders, which stay even if nothing is left in them.
+
+    NotReplacedError if that cannot be done, or somebody else was faster. HalfReplacedError if not even the way back was free.
+    """
+    tops = frozenset(folders)
     made: list[Path] = []
     staged: dict[str, Path] = {}
     try:
-        before = _as_expected(contents, expected)
+        before = _as_expected(contents, expected, tops)
         for name, data in contents.items():
             if data is not None and data != before[name]:
                 made += _folders_for(Path(name))
@@ -53,16 +62,16 @@ def replace_files(contents: Contents, expected: Digests) -> None:
         for path in reversed(made):
             _remove_if_empty(path)
         for name, data in contents.items():
-            if data is None:
-                _remove_if_empty(Path(name).parent, keep=contents)
+            if data is None and any(one in tops for one in Path(name).parent.parents):
+                _remove_if_empty(Path(name).parent, tops)
 
 
-def _as_expected(contents: Contents, expected: Digests) -> dict[str, bytes | None]:
+def _as_expected(contents: Contents, expected: Digests, tops: Collection[Path]) -> dict[str, bytes | None]:
     """What is on disk now."""
     found: dict[str, bytes | None] = {}
     for name in contents:
         path = Path(name)
-        if path.is_symlink() or any(one.is_symlink() for one in _inner_folders(path, contents)):
+        if path.is_symlink() or any(one.is_symlink() for one in _inner_folders(path, tops)):
             raise NotReplacedError(f"{name} is reached by a symlink: somebody else looks after this folder")
         try:
             found[name] = path.read_bytes()
@@ -74,10 +83,13 @@ def _as_expected(contents: Contents, expected: Digests) -> dict[str, bytes | Non
     return found
 
 
-def _inner_folders(path: Path, contents: Contents) -> list[Path]:
-    """The folders between a file and the one that all files are in."""
-    top = Path(os.path.commonpath([Path(name).parent for name in contents]))
-    return [one for one in path.parents if one != top and one.is_relative_to(top)]
+def _inner_folders(path: Path, tops: Collection[Path]) -> list[Path]:
+    """The folders between a file and the one that is the server's. NotReplacedError if it is in none of them."""
+    if path in tops:
+        return []
+    if not any(one in tops for one in path.parents):
+        raise NotReplacedError(f"{path} is in no folder of this server")
+    return list(takewhile(lambda one: one not in tops, path.parents))
 
 
 def _folders_for(path: Path) -> list[Path]:
@@ -115,19 +127,28 @@ def _rename(contents: Contents, staged: Mapping[str, Path], before: Contents) ->
             if data is None and before[name] is not None:
                 Path(name).unlink()
                 done.append(name)
-    except OSError:
-        for name in done:
-            data = before[name]
-            if data is None:
-                Path(name).unlink(missing_ok=True)
-            else:
-                _stage(Path(name), data).replace(name)
+    except OSError as error:
+        left = [name for name in done if not _put_back(Path(name), before[name])]
+        if left:
+            raise HalfReplacedError(f"{error}; and these cannot be put back: {', '.join(left)}") from None
         raise
 
 
-def _remove_if_empty(folder: Path, keep: Contents | None = None) -> None:
-    """A folder that a replacement left empty goes, but not the one that all files are in."""
-    if keep is not None and folder == Path(os.path.commonpath([Path(name).parent for name in keep])):
+def _put_back(path: Path, data: bytes | None) -> bool:
+    """Make a file what it was before; False if that cannot be."""
+    try:
+        if data is None:
+            path.unlink(missing_ok=True)
+        else:
+            _stage(path, data).replace(path)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_if_empty(folder: Path, keep: Collection[Path] = ()) -> None:
+    """A folder that a replacement left empty goes, but none that is the server's."""
+    if folder in keep:
         return
     try:
         folder.rmdir()

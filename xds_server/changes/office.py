@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
 from xds_server.changes.candidate import Candidate, Files, candidate, in_force
 from xds_server.changes.comparison import compared, shadowed
-from xds_server.changes.folder import Contents, NotReplacedError, digests_now, replace_files
+from xds_server.changes.folder import Contents, HalfReplacedError, NotReplacedError, digests_now, replace_files
 from xds_server.changes.history import History, Pending, State, digest_of, state_name
 from xds_server.changes.requests import ApplyRequest, DiffRequest, RequestError, UndoRequest, files_of, read_request
 from xds_server.changes.secrets import Hasher
@@ -47,7 +47,7 @@ class Engine:
     policies: Callable[[], Policies]
     options: Callable[[], Options]
     reload: Callable[[], Awaitable[None]]
-    exchange: Callable[[Callable[[], None]], Awaitable[None]]
+    exchange: Callable[[Callable[[], object]], Awaitable[None]]
     in_force: Callable[[float], Awaitable[str]]
     key: Callable[[], bytes]
     now: Callable[[], str]
@@ -86,13 +86,19 @@ class Office:
         if pending is None:
             return
         try:
-            there = digests_now(pending.after)
-            undone = [name for name, digest in pending.after.items() if there[name] == digest != pending.before[name]]
-            replace_files(self._contents({name: pending.before[name] for name in undone}), there)
-        except NotReplacedError as error:
+            undone = self._put_back(pending)
+        except (NotReplacedError, HalfReplacedError) as error:
             raise OSError(f"a change that the last server began cannot be taken back: {error}") from None
         self._history.end()
         _LOG.warning("a change that was not confirmed when the last server ended is taken back", files=undone)
+
+    def _put_back(self, pending: Pending) -> list[str]:
+        """The files of a change that are as it made them, as they were; which those are. What else is there stays."""
+        there = digests_now(pending.after)
+        undone = [name for name, digest in pending.after.items() if there[name] == digest != pending.before[name]]
+        contents = self._contents({name: pending.before[name] for name in undone})
+        replace_files(contents, there, self._engine.folders)
+        return undone
 
     def note(self, policies: Policies) -> None:
         """This is live from now on, unless something could not be read. It is written beside everything else."""
@@ -255,24 +261,48 @@ class Office:
             hint = "so nobody could say who refuses what; --no-wait changes it all the same"
             raise BlockedError(f"not all that is live is acknowledged, {hint}: {reason}")
         after = {name: None if data is None else digest_of(data) for name, data in change.contents.items()}
-        await asyncio.to_thread(_prepare, history, change, Pending(change.before, after))
+        pending = Pending(change.before, after)
+        await asyncio.to_thread(_prepare, history, change, pending)
         try:
             await self._replace(change.by, change.contents, change.before)
         except NotReplacedError:
             history.end()
             raise
-        reason = await engine.in_force(change.wait) if change.wait is not None else ""
+        except Exception as error:
+            _LOG.exception("replacing files failed", by=change.by)
+            await self._put_back_now(pending, error)
+        # Also who does not wait must hear that the server did not take what it read.
+        reason = engine.policies().alarm
+        if not reason and change.wait is not None:
+            reason = await engine.in_force(change.wait)
         if reason:
             return await self._take_back(change, after, reason)
         history.end()
         _LOG.info("files are replaced", by=change.by, files=sorted(change.contents), state=self._name())
         return 200, {**change.view, "done": True, "state": self._name()}
 
+    async def _put_back_now(self, pending: Pending, error: Exception) -> NoReturn:
+        """Undo what was done of a change that failed midway. If that fails too the note stays: the next start needs it."""
+        assert self._history is not None
+        try:
+            await self._exchange("rollback", partial(self._put_back, pending))
+        except Exception as again:
+            _LOG.exception("files cannot be put back")
+            raise BlockedError(
+                f"{error}; files may be half changed: they cannot be put back now ({again}), the next start does it"
+            ) from None
+        self._history.end()
+        raise BlockedError(f"nothing was changed: {error}")
+
     async def _replace(self, by: str, contents: Contents, expected: Mapping[str, str | None]) -> None:
-        """Replace files and bring them into force. Whoever edits them afterwards is somebody else."""
+        """Replace files and bring them into force."""
+        await self._exchange(by, partial(replace_files, contents, expected, self._engine.folders))
+
+    async def _exchange(self, by: str, work: Callable[[], object]) -> None:
+        """Do it to the files and bring them into force. Whoever edits them afterwards is somebody else."""
         self._by = by
         try:
-            await self._engine.exchange(partial(replace_files, contents, expected))
+            await self._engine.exchange(work)
             await self._noted()
         finally:
             self._by = "edit"
@@ -282,8 +312,9 @@ class Office:
         history = self._history
         assert history is not None
         answer = {**change.view, "done": False, "rolledBack": True, "message": reason}
-        refused = self._name()
-        earlier = next((one.refused for one in history.find(refused) if one.refused), "")
+        # What the server did not take is no state: then the last one is what was live before, and stays good.
+        refused = "" if self._engine.policies().alarm else self._name()
+        earlier = next((one.refused for one in history.find(refused) if refused and one.refused), "")
         if earlier:
             answer["message"] += (
                 f"; it was refused before ({earlier}), and is only sent again when an Envoy connects anew"
@@ -294,10 +325,13 @@ class Office:
             if history.good and history.good[-1].name == refused and len(history.good) > 1:
                 await asyncio.to_thread(history.refuse, reason)
             await self._replace("rollback", before, after)
-        except (NotReplacedError, OSError) as error:
+        except Exception as error:
+            _LOG.exception("a change cannot be taken back", by=change.by)
             return 409, {**answer, "rolledBack": False, "message": f"{reason}; it cannot be taken back: {error}"}
         history.end()
-        standing = await self._engine.in_force(change.wait or 0.0)
+        standing = (
+            await self._engine.in_force(change.wait) if change.wait is not None else self._engine.policies().alarm
+        )
         return 409, {**answer, "state": self._name(), "notInForce": standing}
 
     def _live(self) -> State | None:
