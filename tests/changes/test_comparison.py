@@ -161,6 +161,54 @@ def test_a_changed_secret_is_seen_and_not_its_value() -> None:
     )
 
 
+PATCHES = """
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyPatchPolicy
+metadata: {name: keys, annotations: {last: planted-ANNOTATED}}
+spec:
+  type: JSONPatch
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
+  priority: 1
+  jsonPatches:
+  - type: type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+    name: own
+    operation: {op: add, path: /generic_secret, value: {secret: {inline_string: planted-IN-SECRET}}}
+  - type: type.googleapis.com/envoy.config.cluster.v3.Cluster
+    name: web
+    operation: {op: add, path: /transport_socket/tls_certificates/0/private_key/inline_string, value: planted-IN-CLUSTER}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: proxy}
+spec:
+  concurrency: 1
+  bootstrap:
+    type: JSONPatch
+    value: "password: planted-IN-YAML"
+    jsonPatches: [{op: add, path: /a, value: [{type: planted-IN-BOOTSTRAP, path: planted-DEEPER}]}]
+"""
+
+
+def test_what_patches_and_bootstraps_put_into_resources_is_seen_and_not_shown() -> None:
+    other = PATCHES.replace("planted", "sown")
+    for old, new in (
+        (PATCHES, other),
+        (PATCHES, PATCHES.replace("operation:", "operations:").replace("planted", "sown")),
+    ):
+        text = json.dumps(differs(old, new))
+        assert "(secret " in text
+        assert "planted" not in text
+        assert "sown" not in text
+    (patches, proxy) = differs(PATCHES, other)["objects"]
+    paths = [one["path"] for one in (*patches["changes"], *proxy["changes"])]
+    assert "spec.jsonPatches[own].operation.value.secret.inline_string" in paths
+    assert "spec.bootstrap.value" in paths
+    (shown,) = differs(PATCHES, PATCHES.replace("path: /a", "path: /b"))["objects"]
+    assert [(one["old"], one["new"]) for one in shown["changes"]] == [("/a", "/b")]
+    (shown,) = differs(PATCHES, PATCHES.replace("concurrency: 1", "concurrency: 2"))["objects"]
+    assert [(one["old"], one["new"]) for one in shown["changes"]] == [(1, 2)]
+
+
 def test_shadows_are_checked_and_change_nothing() -> None:
     plain, with_shadow = side(EDGE + ROUTE), side(EDGE + ROUTE + SHADOW)
     assert compared(plain, with_shadow, A, xds=True)["resources"] == []

@@ -1,7 +1,8 @@
 """Secrets in what is compared: short keyed hashes, so that a change can be seen, and the value cannot.
 
 In: a key that is new for every comparison, and values. Out: texts such as `(secret 5d41ab02)`. With a new key each time nobody
-can try out values and compare hashes of two runs.
+can try out values and compare hashes of two runs. Patches and bootstraps hold Envoy's own resources in any form, private keys
+and passwords among them: of those only the places are shown.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from typing import Any
 
 _OPEN = ("apiVersion", "kind", "type", "immutable")
 _OPEN_METADATA = ("name", "namespace", "labels")
+_PATCHED = {"EnvoyPatchPolicy": "jsonPatches", "EnvoyProxy": "bootstrap"}
+"""Fields of `spec` with resources of Envoy in them."""
+_OPEN_PATCH = ("type", "name", "op", "path", "from", "jsonPath")
+_PATCHES = ("jsonPatches", "operation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +33,35 @@ class Hasher:
         return f"(secret {blake2b(value, key=self.key, digest_size=4).hexdigest()})"
 
     def document(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """A document, if it is a Secret without its values; annotations may hold copies of them."""
-        if document.get("kind") != "Secret":
+        """A document without the values of Secrets, patches and bootstraps; annotations may hold copies of them."""
+        kind, metadata, spec = document.get("kind"), document.get("metadata"), document.get("spec")
+        field = _PATCHED.get(str(kind))
+        if kind == "Secret":
+            hidden = {name: value if name in _OPEN else self._hidden(value, name) for name, value in document.items()}
+        elif field is None:
             return dict(document)
-        hidden = {name: value if name in _OPEN else self._hidden(value, name) for name, value in document.items()}
-        metadata = document.get("metadata")
+        else:
+            hidden = dict(document)
+            if isinstance(spec, Mapping):
+                hidden["spec"] = {name: self._patch(one) if name == field else one for name, one in spec.items()}
         if isinstance(metadata, Mapping):
             hidden["metadata"] = {
                 name: value if name in _OPEN_METADATA else self._hidden(value, name) for name, value in metadata.items()
             }
         return hidden
+
+    def _patch(self, value: Any) -> Any:
+        """Patches, or a bootstrap, without what they put into resources."""
+        if isinstance(value, list):
+            return [self._patch(one) for one in value]
+        if not isinstance(value, Mapping):
+            return self._hidden(value, "")
+        return {name: self._part(name, one) for name, one in value.items()}
+
+    def _part(self, name: str, value: Any) -> Any:
+        if name in _PATCHES:
+            return self._patch(value)
+        return value if name in _OPEN_PATCH and isinstance(value, str) else self._hidden(value, name)
 
     def _hidden(self, value: Any, field: str) -> Any:
         if isinstance(value, Mapping):
