@@ -205,4 +205,4 @@ def test_a_log_of_probes_is_no_file_of_just_anywhere() -> None:
 
     text = gateway() + proxy(written("/etc/passwd")) + backend("one", ("127.0.0.1", 1))
     (found,) = compiled(text.replace("ADDR", "127.0.0")).diagnostics
-    assert (found.code, "nor a file below" in found.message) == ("F103", True)
+    assert (found.code, "not to '/etc/passwd'" in found.message) == ("F103", True)
