@@ -7,8 +7,6 @@ servers of configuration and Envoy's own connections. What cannot be looked into
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +15,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 
-_API = "xds_server.envoy_api"
+from xds_server.features.parts.api_types import load_type
+
 _OUTSIDE = {
     "envoy.config.core.v3.DataSource": ("filename", "environment_variable", "watched_directory"),
     "envoy.config.core.v3.ConfigSource": ("path", "path_config_source", "api_config_source", "self", "authorities"),
@@ -85,39 +84,6 @@ def message_type(url: str) -> type[Message]:
     return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
 
 
-def load_types(document: Any) -> None:
-    """Make the types known that a document names by `@type`, if Envoy has them."""
-    if isinstance(document, dict):
-        url = document.get("@type")
-        if isinstance(url, str):
-            _load(url.rpartition("/")[2])
-        document = list(document.values())
-    if isinstance(document, list):
-        for one in document:
-            load_types(one)
-
-
-def _load(name: str) -> None:
-    """Import the modules of the package that a type is in: Envoy's packages are folders."""
-    try:
-        descriptor_pool.Default().FindMessageTypeByName(name)
-    except KeyError:
-        package, _, _ = name.rpartition(".")
-        if package.replace(".", "").replace("_", "").isalnum() and package.startswith(("envoy.", "xds.")):
-            for module in _modules(f"{_API}.{package}"):
-                importlib.import_module(module)
-
-
-def _modules(package: str) -> Iterator[str]:
-    try:
-        found = importlib.import_module(package)
-    except ImportError:
-        return
-    for one in pkgutil.iter_modules(getattr(found, "__path__", ())):
-        if one.name.endswith("_pb2"):
-            yield f"{package}.{one.name}"
-
-
 def settle(message: Message) -> Contents:
     """Pack what is packed in a message in the one way that gives equal bytes, and tell what the message leads to."""
     contents = Contents()
@@ -172,7 +138,7 @@ def _settle_payload(packed: AnyMessage, contents: Contents) -> None:
     name = packed.type_url.rpartition("/")[2]
     if name in _UNTYPED:
         contents.outside.add(f"a payload without a type of its own, {name}")
-    _load(name)
+    load_type(name)
     try:
         payload = message_type(packed.type_url).FromString(packed.value)
     except (KeyError, DecodeError):

@@ -8,9 +8,7 @@ interface is stay as they are; so do limits that Cellway counts on. Of the rest 
 from __future__ import annotations
 
 import copy
-import importlib
 import json
-import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -19,11 +17,11 @@ from google.protobuf.struct_pb2 import Struct
 
 from xds_server.envoy_api.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from xds_server.features.parts.api_types import load_types
 from xds_server.features.parts.bootstrap_fields import CHANGEABLE, refused
 
 MERGE = "merge"
 _OURS = "cellway"
-_API = "xds_server.envoy_api."
 _DISCOVERIES = {Cluster.STATIC: "STATIC", Cluster.STRICT_DNS: "STRICT_DNS", Cluster.LOGICAL_DNS: "LOGICAL_DNS"}
 _COUNTED_ON = "re2."
 
@@ -66,39 +64,13 @@ def path_problem(path: str) -> str:
 
 
 def _message(data: Json) -> Bootstrap:
-    for name in _types(data):
-        _import_type(name)
+    load_types(data)
     try:
         return json_format.ParseDict(data, Bootstrap())
     except json_format.ParseError as error:
         raise ValueError(str(error)) from None
     except (TypeError, AttributeError) as error:
         raise ValueError(f"this is no bootstrap: {error}") from None
-
-
-def _types(data: Json) -> Iterator[str]:
-    if isinstance(data, dict):
-        if isinstance(name := data.get("@type"), str):
-            yield name.rpartition("/")[2]
-        for value in data.values():
-            yield from _types(value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from _types(value)
-
-
-def _import_type(name: str) -> None:
-    """Have a type of Envoy's known; one that there is not is found out later."""
-    package = name.rpartition(".")[0]
-    if not package.startswith("envoy.") or not all(part.isidentifier() for part in package.split(".")):
-        return
-    try:
-        found = importlib.import_module(_API + package)
-    except ModuleNotFoundError:
-        return
-    for module in pkgutil.iter_modules(found.__path__):
-        if module.name.endswith("_pb2"):
-            importlib.import_module(f"{_API}{package}.{module.name}")
 
 
 def _merged(below: Json, above: Json) -> Json:
