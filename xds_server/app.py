@@ -475,6 +475,7 @@ class Server:
             refused_streams=counters.refused,
             unknown={"type": counters.unknown_types, "nonce": counters.unknown_nonces},
             usage=self._used,
+            valid=self._valid,
         )
 
 

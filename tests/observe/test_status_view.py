@@ -10,7 +10,7 @@ import pytest
 
 from tests.documents import compiled
 from xds_server.compile import Compiled
-from xds_server.observe.metrics import Metrics, State
+from xds_server.observe.metrics import Metrics, State, validities
 from xds_server.observe.status_view import Live, Programming, lowered_view, objects_view
 from xds_server.types import GATEWAY_GROUP, Condition, Key
 
@@ -153,7 +153,8 @@ def test_since_is_asked_for_each_condition_of_each_place(result: Compiled) -> No
 
 
 def test_metrics_come_from_closed_sets(result: Compiled) -> None:
-    state = State(result, result.diagnostics, {"delta": 2}, {("default/edge", "synced"): 2}, {"a.b.Listener": 3})
+    proxies, valid = {("default/edge", "synced"): 2}, validities(result)
+    state = State(result, result.diagnostics, {"delta": 2}, proxies, {"a.b.Listener": 3}, valid=valid)
     metrics = Metrics("1", "2", lambda: state)
     metrics.reloaded("applied", 12.5)
     metrics.reloaded("rejected", 13.5)

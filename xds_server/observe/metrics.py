@@ -29,7 +29,8 @@ class State:
     """What is read off at a scrape. `proxies` counts Envoys by gateway and state, `streams` by protocol.
 
     `responses`, `acks` and `nacks` count messages by type URL since the start, `refused_streams` streams by the name
-    of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the server does not know.
+    of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the server does not know. `valid` is from
+    when to when certificates are, by name, in seconds since the epoch.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -42,6 +43,7 @@ class State:
     refused_streams: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
     usage: Report = field(default_factory=Report)
+    valid: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Metrics:
@@ -127,7 +129,7 @@ class _StateCollector:
         streams = {(protocol,): state.streams.get(protocol, 0) for protocol in ("sotw", "delta")}
         yield _gauge("cellway_streams", "Open xDS streams.", ["protocol"], streams.items())
         yield _gauge("cellway_proxies", "Envoys by state.", ["gateway", "state"], state.proxies.items())
-        expiry = {(name,): end for name, (_, end) in validities(state.compiled).items()}
+        expiry = {(name,): end for name, (_, end) in state.valid.items()}
         yield _gauge(
             "cellway_certificate_expiry_timestamp_seconds", "When a certificate ends.", ["name"], expiry.items()
         )
