@@ -6,7 +6,8 @@ import time
 
 import httpx
 
-from bench.soak.rig import Row, answer, broken_rules, load, rig, route, told
+from bench.soak.rig import Row, answer, broken_rules, rig, told
+from tests.e2e.test_live import load, route
 
 _RATE = 1000.0
 
@@ -14,11 +15,11 @@ _RATE = 1000.0
 def flips(seconds: float) -> Row:
     """G1: routes and clusters switch as fast as they take effect while 1,000 requests a second are asked."""
     with rig() as cellway:
-        with load(cellway, _RATE) as steady:
+        with load(cellway, rate=_RATE) as steady:
             end, edit = time.monotonic() + seconds, 0
             while time.monotonic() < end:
                 edit += 1
-                cellway.write("web.yaml", route(edit, "one" if edit % 2 else "two"))
+                cellway.write("routes/web.yaml", route("web", edit, "one" if edit % 2 else "two"))
                 cellway.wait()
         failed, broken = sum(steady.failures().values()), broken_rules(cellway)
         newest = answer(cellway).headers["x-edit"] == str(edit)
@@ -32,18 +33,18 @@ def kills(seconds: float) -> Row:
     """G2: the server is killed every ten seconds, and edited meanwhile."""
     slowest, count, edit = 0.0, 0, 0
     with rig() as cellway:
-        with load(cellway, _RATE) as steady:
+        with load(cellway, rate=_RATE) as steady:
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 cellway.kill()
                 edit, count = edit + 1, count + 1
-                cellway.write("web.yaml", route(edit))
+                cellway.write("routes/web.yaml", route("web", edit))
                 began = time.monotonic()
                 cellway.start()
                 slowest = max(slowest, time.monotonic() - began)
                 for _ in range(20):
                     edit += 1
-                    cellway.write("web.yaml", route(edit))
+                    cellway.write("routes/web.yaml", route("web", edit))
                     cellway.wait()
                 time.sleep(max(0.0, min(10.0 - (time.monotonic() - began), end - time.monotonic())))
         failed, broken = sum(steady.failures().values()), broken_rules(cellway)
@@ -60,9 +61,7 @@ def storm(_seconds: float) -> Row:
         before = _reloads(cellway.admin)
         began = time.monotonic()
         for number in range(10_000):
-            cellway.write(
-                f"generated/{number % 500}.yaml", route(number).replace("name: web", f"name: made-{number % 500}")
-            )
+            cellway.write(f"generated/{number % 500}.yaml", route(f"made-{number % 500}", number))
             time.sleep(max(0.0, began + number / 1000 - time.monotonic()))
         writing = time.monotonic() - began
         cellway.wait()

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.soak.rig import Row, answer, broken_rules, load, rig, route, told
+from bench.soak.rig import Row, answer, broken_rules, rig, told
+from tests.e2e.test_live import load, route
 
 _HEALED = 30.0
 
@@ -20,13 +21,13 @@ def faults(seconds: float) -> Row:
     with rig() as cellway:
         assert cellway.process is not None
         pid = cellway.process.pid
-        with load(cellway, 500) as steady:
+        with load(cellway, rate=500) as steady:
             for name, begin, end in (_full_disk(pid), _no_descriptors(pid), _standstill(pid)):
                 begin()
                 time.sleep(seconds / 3)
                 end()
                 began = time.monotonic()
-                cellway.write("web.yaml", route(name))
+                cellway.write("routes/web.yaml", route("web", name))
                 while answer(cellway).headers["x-edit"] != name and time.monotonic() < began + _HEALED:
                     time.sleep(0.02)
                 took = time.monotonic() - began

@@ -14,38 +14,8 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from tests.e2e.load import Load
 from tests.e2e.running import Cellway, reserve_block
-
-GATEWAY = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  addresses: [{type: IPAddress, value: ADDR.1}]
-  listeners: [{name: http, protocol: HTTP, port: 8080}]
-"""
-BACKENDS = """
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata: {name: one}
-spec: {endpoints: [{ip: {address: ADDR.11, port: 3000}}]}
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata: {name: two}
-spec: {endpoints: [{ip: {address: ADDR.12, port: 3000}}]}
-"""
-ROUTE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: web}
-spec:
-  parentRefs: [{name: edge}]
-  rules:
-  - filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-edit, value: "EDIT"}]}}]
-    backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: TARGET}]
-"""
+from tests.e2e.test_live import get, prepare
 
 
 @dataclass(frozen=True)
@@ -57,11 +27,6 @@ class Row:
     reached: bool
 
 
-def route(edit: object, target: str = "one") -> str:
-    """The route, which puts the number of the edit into every answer."""
-    return ROUTE.replace("EDIT", str(edit)).replace("TARGET", target)
-
-
 @contextmanager
 def rig(*arguments: str) -> Iterator[Cellway]:
     """A running server, its Envoy and two backends."""
@@ -70,25 +35,16 @@ def rig(*arguments: str) -> Iterator[Cellway]:
         (root / "policies").mkdir()
         cellway = Cellway(root / "policies", root / "state", reserve_block(), arguments)
         try:
-            cellway.write("gateway.yaml", GATEWAY)
-            cellway.write("backends.yaml", BACKENDS)
-            cellway.write("web.yaml", route(0))
-            cellway.upstream(11, name="one")
-            cellway.upstream(12, name="two")
+            prepare(cellway)
             cellway.start()
             yield cellway
         finally:
             cellway.close()
 
 
-def load(cellway: Cellway, rate: float) -> Load:
-    """So many requests a second."""
-    return Load(cellway.block.address(1), 8080, "web.example", rate=rate)
-
-
 def answer(cellway: Cellway) -> httpx.Response:
     """One more request."""
-    return httpx.get(f"http://{cellway.block.address(1)}:8080/", timeout=30)
+    return get(cellway, "web.example")
 
 
 _NONE = ("init_fetch_timeout", "assignment_use_cached", "update_rejected", "no_route", "no_cluster")
