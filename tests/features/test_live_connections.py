@@ -193,6 +193,7 @@ def test_a_small_buffer_holds_back_who_sends(edge: Envoy) -> None:
     body = b"x" * 500_000
     for name in ("narrow", "wide"):
         url = f"http://127.0.0.1:{edge.port}/"
+        assert edge.get(f"{name}.example").status_code == 200  # a request that waits for a connection counts too
         assert httpx.post(url, content=body, headers={"Host": f"{name}.example"}, timeout=10).status_code == 200
     paused = "upstream_flow_control_backed_up_total"
     assert edge.stat(f"cluster.web~narrow.{paused}") > 0
