@@ -53,7 +53,7 @@ class Options:
     gateways of cells; None where nothing is served and placeholders will do. `databases`: files on Envoys' machines that
     tell where addresses are. `one_machine`: the Envoys of all gateways run on one. `log_folders`: folders on Envoys' machines
     in which access logs may be written. `extenders`: namespaces whose policies may run code in Envoys and patch what they
-    are served; `*`: all.
+    are served; `*`: all. `module_folders`: folders on Envoys' machines right in which native modules may be.
     """
 
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
@@ -65,6 +65,7 @@ class Options:
     one_machine: bool = False
     log_folders: tuple[str, ...] = ()
     extenders: tuple[str, ...] = ()
+    module_folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ def _compile(
         options.one_machine,
         options.log_folders,
         options.extenders,
+        options.module_folders,
     )
     attached = [attach_objects(one.objects, FEATURES, given, memory.attached[one.stage]) for one in lowered]
     gateways = [

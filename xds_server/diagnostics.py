@@ -203,6 +203,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A148": _error("'{field}' goes by certificates, but listener {listener} takes any; it answers 500 there"),
     "A149": _warning("the {feature} of this policy does nothing on {gateway}: {reason}"),
     "A150": _error("{what} extends Envoys, which namespace {namespace} may not"),
+    "A151": _error("'{field}' cannot be kept on {gateway}, so what it covers answers 500 there: {reason}"),
     "A160": _info(
         "it is not in force, as its label cellway.dev/shadow says; cellway diff --shadow shows what it would change"
     ),

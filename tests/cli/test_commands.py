@@ -299,6 +299,16 @@ def test_a_log_is_written_in_a_folder_that_is_permitted() -> None:
     assert cellway("validate", "-", "--log-folder", "/var/../etc", given=given).returncode == 2
 
 
+def test_a_library_is_in_a_folder_that_is_permitted() -> None:
+    page = (ROOT / "docs" / "policies" / "extensions.md").read_text(encoding="utf-8")
+    given = page.split("```yaml\n")[2].partition("```")[0]
+    options = ("--allow-extensions", "default", "--module-folder", "/usr/lib/envoy")
+    rendered = cellway("render", "-", *options, given=given)
+    assert (rendered.returncode, "filename: /usr/lib/envoy/libstamp.so" in rendered.stdout) == (0, True)
+    without = cellway("validate", "-", *options[:2], given=given)
+    assert (without.returncode, "--module-folder /PATH" in without.stdout) == (1, True)
+
+
 def test_validate_asks_a_real_envoy_if_it_shall() -> None:
     page = (ROOT / "docs" / "policies" / "authorization.md").read_text(encoding="utf-8")
     places = "clientIPGeoLocations: [{country: DE}]"

@@ -22,7 +22,7 @@ from xds_server.observe.rules_view import close_codes, pages, rules
 FOLDER = ROOT / "docs" / "diagnostics"
 NO_EXAMPLE = {
     "L100", "L102", "L103", "L111", "L114", "L120", "L121", "L130", "L131", "L132",  # of files, not of a document
-    "A145", "A147", "A148", "C111",  # of a server, or with certificates
+    "A145", "A147", "A148", "A151", "C111",  # of a server, or with certificates
     "F143", "F150", "F160",
     *(code for code in CATALOGUE if code.startswith("T")),  # of what no document should be able to say
 }  # fmt: skip

@@ -115,13 +115,17 @@ CARRIERS = {
         ("HTTPRoute.filter", "urlRewrite"),
         ("HTTPRouteFilter", "urlRewrite"),
     ],
-    "extensions.md": [("EnvoyExtensionPolicy", name) for name in ("lua", "extProc", "wasm")],
+    "extensions.md": [
+        *(("EnvoyExtensionPolicy", name) for name in ("lua", "extProc", "wasm", "dynamicModule")),
+        ("EnvoyProxy", "dynamicModules"),
+    ],
     "patches.md": [("EnvoyPatchPolicy", name) for name in ("type", "targetRef", "priority", "jsonPatches")],
     "direct-response.md": [("HTTPRouteFilter", "directResponse")],
 }
 """What each page under docs/policies is about: fields of policies, of filters and of rules."""
 
 _ELSEWHERE = frozenset({"rules[].filters", "rules[].backendRefs[].filters", "rules[].sessionPersistence"})
+OPERATOR = Options(extenders=("default",), module_folders=("/usr/lib/envoy",))
 _HALVES = {
     "local-rate-limit.md": {"rateLimit.global"},
     "global-rate-limit.md": {"rateLimit.local"},
@@ -156,7 +160,7 @@ def fields_on(page: Path) -> list[Field]:
     if page.name == "grpc.md":
         return list(fields_of(GrpcRouteSpec, "", _ELSEWHERE))
     if page.name == "envoy-process.md":
-        return list(fields_of(EnvoyProxySpec, "", frozenset({"telemetry", "filterOrder"})))
+        return list(fields_of(EnvoyProxySpec, "", frozenset({"telemetry", "filterOrder", "dynamicModules"})))
     if page.name == "l4-routes.md":
         return list(fields_of(TlsRouteSpec, "", frozenset()))
     if page.name == "gateways.md":
@@ -186,9 +190,7 @@ TABLES = [
 def test_an_example_compiles_without_a_diagnostic(page: Path, text: str) -> None:
     _, problems = parse(text, page.name)
     assert [str(problem) for problem in problems] == []
-    found = suppressed(
-        compiled(text, Options(extenders=("default",))).diagnostics, parse_documents("test.yaml", text.encode())[0]
-    )
+    found = suppressed(compiled(text, OPERATOR).diagnostics, parse_documents("test.yaml", text.encode())[0])
     assert [str(one) for one in found if one.severity != Severity.INFO] == []
 
 

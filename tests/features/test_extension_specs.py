@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ kind: Backend
 metadata: {name: up}
 spec: {endpoints: [{ip: {address: 127.0.0.1, port: 1}}]}
 """
-ALLOWED = Options(extenders=("default",))
+ALLOWED = Options(extenders=("default",), module_folders=("/modules", "/more"))
 SCRIPT = "function envoy_on_request(handle) end"
 UP = {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "up"}
 GONE = {**UP, "name": "gone"}
@@ -51,6 +52,18 @@ def written(spec: dict[str, Any], target: str = "web", kind: str = "HTTPRoute", 
     ref = {"group": "gateway.networking.k8s.io", "kind": kind, "name": target}
     head = f"---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {{name: {name}}}\n"
     return f"{head}spec: {json.dumps({'targetRefs': [ref], **spec})}\n"
+
+
+def registering(*libraries: dict[str, Any]) -> str:
+    """The world, where the EnvoyProxy of the Gateway registers native modules."""
+    ref = "infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: edge}}, "
+    meta = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {name: edge}"
+    world = WORLD.replace("spec: {listeners", f"spec: {{{ref}listeners")
+    return f"{world}---\n{meta}\nspec: {json.dumps({'dynamicModules': libraries})}\n"
+
+
+def library(name: str, path: str = "/modules/libstamp.so") -> dict[str, Any]:
+    return {"name": name, "source": {"local": {"path": path}}}
 
 
 def routes(found: Compiled) -> dict[str, Route]:
@@ -109,7 +122,7 @@ def test_a_mistake_closes_what_the_policy_covers_and_nothing_else(spec: dict[str
         {"wasm": [{"code": {"type": "Image", "image": {"url": "x"}}}]},
         {"wasm": [{"code": {"type": "HTTP", "http": {"url": "https://code.example/m"}}}]},
         {"wasm": [{"code": CODE, "env": {"hostKeys": ["HOME"]}}]},
-        {"dynamicModule": [{"name": "x"}]},
+        {"dynamicModule": [{"filterName": "x"}]},
         {"extProc": [{"backendRefs": [UP], "processingMode": {"request": {"attributes": ["a b"]}}}]},
     ],
 )
@@ -120,14 +133,62 @@ def test_what_is_not_there_is_said_and_closes_what_the_policy_covers(spec: dict[
     assert closed(compiled(text, ALLOWED)) == {"web.example"}
 
 
-@pytest.mark.parametrize("spec", [{"lua": [{"inline": SCRIPT}]}, {"wasm": [{"code": CODE, "failOpen": True}]}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"lua": [{"inline": SCRIPT}]},
+        {"wasm": [{"code": CODE, "failOpen": True}]},
+        {"dynamicModule": [{"name": "stamp"}]},
+    ],
+)
 def test_code_needs_a_namespace_that_may_run_it(spec: dict[str, Any]) -> None:
-    refused = compiled(WORLD + written(spec))
+    world = registering(library("stamp"))
+    refused = compiled(world + written(spec), replace(ALLOWED, extenders=()))
     assert [one.code for one in refused.diagnostics] == ["A150"]
     assert closed(refused) == {"web.example"}
-    allowed = compiled(WORLD + written(spec), ALLOWED)
+    allowed = compiled(world + written(spec), ALLOWED)
     assert allowed.diagnostics == ()
     assert closed(allowed) == set()
+
+
+@pytest.mark.parametrize(
+    ("world", "words"),
+    [
+        (WORLD, "has no 'stamp' in dynamicModules, none at all"),
+        (registering(), "none at all"),
+        (registering(library("first"), library("again", "/more/x.so")), "only again, first"),
+    ],
+)
+def test_a_native_module_that_the_gateway_does_not_register_closes_what_it_covers(world: str, words: str) -> None:
+    text = world + written({"dynamicModule": [{"name": "first"}, {"name": "stamp"}][words.startswith("only") - 1 :]})
+    found = compiled(text, ALLOWED)
+    (problem,) = found.diagnostics
+    assert (problem.code, words in problem.message) == ("A151", True), problem
+    assert problem.span is not None
+    assert text.splitlines()[problem.span.line - 1][problem.span.column - 1 :].startswith('"stamp"')
+    assert closed(found) == {"web.example"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/modules/../etc/x.so", "/modules/sub/x.so", "/modules/", "/modules/.x", "libstamp.so", "/other/x.so", "/modules"],
+)
+def test_no_policy_chooses_a_library_outside_of_the_operators_folders(path: str) -> None:
+    found = compiled(registering(library("stamp", path)) + written({"dynamicModule": [{"name": "stamp"}]}), ALLOWED)
+    assert found.diagnostics[0].code == "F103"
+    assert "/modules, /more" in found.diagnostics[0].hint
+    assert found.gateways[0].ports == (), "a Gateway is not served without what its EnvoyProxy says"
+    without = compiled(registering(library("stamp")), Options(extenders=("*",)))
+    assert "--module-folder" in without.diagnostics[0].hint
+
+
+def test_two_libraries_of_one_name_and_a_terminal_module_are_refused() -> None:
+    twice = compiled(registering(library("stamp"), library("stamp", "/more/y.so")), ALLOWED)
+    assert "before it already" in twice.diagnostics[0].message
+    text = registering(library("stamp")) + written({"dynamicModule": [{"name": "stamp", "terminalFilter": True}]})
+    found = compiled(text, ALLOWED)
+    assert [(one.code, "at the end only" in one.message) for one in found.diagnostics] == [("F103", True)]
+    assert closed(found) == {"web.example"}
 
 
 def test_a_service_needs_no_permission_and_may_be_left_out_if_it_may_fail() -> None:

@@ -6,8 +6,11 @@ import base64
 import hashlib
 import itertools
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -42,8 +45,20 @@ metadata: {name: edge}
 spec:
   addresses: [{value: ADDR.1}]
   listeners: [{name: http, protocol: HTTP, port: 10080}]
+  infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: edge}}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: edge}
+spec:
+  dynamicModules:
+  - {name: stamp, source: {local: {path: FOLDER/libstamp.so}}}
+  - {name: kept, source: {local: {path: FOLDER/libstamp.so}}, doNotClose: true, loadGlobally: true}
+  - {name: nobodys, source: {local: {path: FOLDER/not-there.so}}}
 ---
 """
+SOURCE = Path(__file__).with_name("stamp.c")
+GCC = shutil.which("gcc")
 APPEND = """
 function envoy_on_request(handle)
   local seen = handle:headers():get("x-order") or ""
@@ -118,6 +133,13 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 
 
+NATIVE: dict[str, dict[str, Any]] = {
+    "native": {"dynamicModule": [{"name": "stamp", "filterName": "one", "config": {"a": 1}}, {"name": "kept"}]},
+    "both": {"dynamicModule": [{"name": "stamp", "filterName": "two"}], "wasm": [{"code": code(HASH)}]},
+}
+"""Policies that need a library, and so a compiler."""
+
+
 def extension(name: str, spec: dict[str, Any]) -> str:
     target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}
     whole = {
@@ -150,16 +172,21 @@ class Extended:
 
 
 @pytest.fixture(scope="module")
-def extended(rig: Rig) -> Iterator[Extended]:
+def extended(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extended]:
+    folder = tmp_path_factory.mktemp("modules")
+    if GCC is not None:
+        subprocess.run([GCC, "-shared", "-fPIC", "-o", folder / "libstamp.so", SOURCE], check=True)
+    policies = POLICIES | (NATIVE if GCC is not None else {})
     processor = Processor("proc")
     server = rig.server("code")
     server.body, server.type = MODULE, "application/wasm"
     text = GATEWAY + SCRIPT + service("one", *rig.server("one").address) + service("dead", "127.0.0.1", 9)
     text += service("proc", *processor.address, app_protocol="kubernetes.io/h2c")
-    text += "".join(route(name, "one", hostnames=f"{name}.example") for name in ("plain", *POLICIES))
-    text += "".join(extension(name, spec) for name, spec in POLICIES.items())
+    text += "".join(route(name, "one", hostnames=f"{name}.example") for name in ("plain", *policies))
+    text += "".join(extension(name, spec) for name, spec in policies.items())
     address, port = server.address
-    rig.serve(text.replace("CODE", f"http://{address}:{port}/m.wasm"), options=Options(extenders=("default",)))
+    text = text.replace("CODE", f"http://{address}:{port}/m.wasm").replace("FOLDER", str(folder))
+    rig.serve(text, options=Options(extenders=("default",), module_folders=(str(folder),)))
     yield Extended(rig, processor)
     processor.close()
 
@@ -168,7 +195,7 @@ def test_who_has_no_policy_notices_nothing(extended: Extended) -> None:
     before = len(extended.processor.heard)
     answer = extended.ask("plain", "/deny")
     assert answer.status_code == 200
-    assert not {"x-lua", "x-proc", "x-wasm"} & set(answer.headers)
+    assert not {"x-lua", "x-proc", "x-wasm", "x-stamp"} & set(answer.headers)
     assert "x-order" not in extended.seen("plain")
     assert len(extended.processor.heard) == before
 
@@ -221,6 +248,18 @@ def test_a_module_runs_if_it_is_the_one_that_is_meant(extended: Extended) -> Non
     assert extended.ask("closed-wasm").status_code == 503
     answer = extended.ask("open-wasm")
     assert (answer.status_code, "x-wasm" in answer.headers) == (200, False)
+
+
+@pytest.mark.skipif(GCC is None, reason="there is no gcc to compile a native module with")
+def test_native_modules_run_in_their_order_and_are_told_what_is_written(extended: Extended) -> None:
+    answer = extended.ask("native")
+    assert answer.status_code == 200
+    assert answer.headers.get_list("x-stamp") == [":", 'one:{"a": 1}']
+    refused = extended.ask("native", "/refused")
+    assert (refused.status_code, refused.text) == (403, "not here")
+    assert extended.ask("plain", "/refused").status_code == 200
+    answer = extended.ask("both")
+    assert (answer.headers["x-stamp"], answer.headers["x-wasm"]) == ("two:", "yes")
 
 
 def test_all_kinds_work_together(extended: Extended) -> None:

@@ -81,6 +81,10 @@ class Reporter:
         """Folders for access logs."""
         return self.folders
 
+    def module_folders(self) -> tuple[str, ...]:
+        """Folders for native modules."""
+        return self.folders
+
     def may_extend(self, *path: str | int) -> bool:
         """Everybody may."""
         return True

@@ -57,7 +57,7 @@ class Given:
     """What is given beside objects: whose Gateways are ours, addresses for those without, documents of the web.
 
     `one_machine`: the Envoys of all Gateways run there. `log_folders`: where access logs may be written. `extenders`:
-    namespaces that may extend Envoys.
+    namespaces that may extend Envoys. `module_folders`: where native modules may be.
     """
 
     controllers: tuple[str, ...]
@@ -67,6 +67,7 @@ class Given:
     one_machine: bool = False
     log_folders: tuple[str, ...] = ()
     extenders: tuple[str, ...] = ()
+    module_folders: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -103,7 +104,9 @@ def attach_objects(
     _begin(memory, features, given)
     known = memory.known
     chosen, problems = known.chosen.update(objects)
-    known.begin(chosen, Outside(given.fetched, given.databases, given.log_folders, given.extenders))
+    known.begin(
+        chosen, Outside(given.fetched, given.databases, given.log_folders, given.extenders, given.module_folders)
+    )
     index = known.index
     states, sets, more = known.recall(
         ("gateways",), (), lambda seen: read_gateways(seen, given.controllers, given.pool, features)
@@ -146,7 +149,8 @@ def attach_objects(
 
 def _begin(memory: Memory, features: Sequence[AnyFeature], given: Given) -> None:
     """Nothing is known any more where something else is given than documents."""
-    now = (features, given.controllers, given.pool, given.one_machine, given.log_folders, given.extenders)
+    folders = (given.log_folders, given.module_folders)
+    now = (features, given.controllers, given.pool, given.one_machine, folders, given.extenders)
     if memory.given != now:
         empty = Memory()
         memory.known, memory.policies, memory.placing = empty.known, empty.policies, empty.placing

@@ -116,6 +116,10 @@ class Reading:
         """Folders in which access logs may be written."""
         return self.index.log_folders
 
+    def module_folders(self) -> Sequence[str]:
+        """Folders right in which native modules may be."""
+        return self.index.module_folders
+
     def may_extend(self, *path: str | int) -> bool:
         """True if the writer's namespace may run code in Envoys."""
         return self.index.may_extend(self.namespace(*path))

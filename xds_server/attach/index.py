@@ -85,12 +85,13 @@ def unique(objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnos
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What is known beside objects: documents of the web by URL, files that tell where addresses are, folders for logs."""
+    """What is known beside objects: documents of the web by URL, files that tell where addresses are, folders."""
 
     fetched: Mapping[str, Fetched]
     databases: Mapping[str, str]
     log_folders: tuple[str, ...] = ()
     extenders: tuple[str, ...] = ()
+    module_folders: tuple[str, ...] = ()
 
 
 class Namespaces(Protocol):
@@ -120,6 +121,8 @@ class Index:
     """Folders in which access logs may be written."""
     extenders: tuple[str, ...] = ()
     """Namespaces whose policies may run code in Envoys and patch what they are served; `*`: all."""
+    module_folders: tuple[str, ...] = ()
+    """Folders right in which native modules may be."""
     wanted: set[str] = field(default_factory=set)
     """The URLs of those that were looked for, known or not: filled while features read their specs."""
 
@@ -188,8 +191,8 @@ class Indexed:
             tls_policies = _tls_policies(by_kind[_TLS_POLICIES])
         fetched, databases = (given.fetched, given.databases) if given else ({}, {})
         folders = given.log_folders if given else ()
-        extenders = given.extenders if given else ()
-        self.index = Index(by_key, by_kind, slices, tls_policies, fetched, databases, folders, extenders)
+        extenders, modules = (given.extenders, given.module_folders) if given else ((), ())
+        self.index = Index(by_key, by_kind, slices, tls_policies, fetched, databases, folders, extenders, modules)
         found: set[Read] = {(_OBJECTS, item.key) for item in (*now.gone, *now.came)}
         found |= {(_OBJECTS, EVERY)} if found else set()
         found |= {(_KINDS, kind) for kind in changed}
@@ -214,6 +217,7 @@ def watched(index: Index, reads: set[Read]) -> Index:
         Watched(_DATABASES, index.databases, reads),
         index.log_folders,
         index.extenders,
+        index.module_folders,
     )
 
 

@@ -15,7 +15,7 @@ from xds_server.attach.merging import Policy
 from xds_server.attach.parents import Attachment
 from xds_server.attach.policies import ROUTE_POLICIES, PolicyTable, Scope
 from xds_server.attach.rules import Copies, Rule, Share
-from xds_server.features.contract import AnyFeature, Idle
+from xds_server.features.contract import AnyFeature, Idle, Refused
 from xds_server.graph import Covering, Destination, Forward, Mirror, Redirect, Respond, Route, Setting
 from xds_server.model.object import Object
 from xds_server.types import Origin
@@ -44,7 +44,7 @@ class Effective:
     @property
     def broken(self) -> bool:
         """True if one of them has errors, so that the rule must be closed."""
-        return self.closed or any(policy.broken for policy, _ in self.policies)
+        return self.closed or any(policy.broken for policy, _ in self.policies) or any(self.refused)
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -60,11 +60,19 @@ class Effective:
                 if isinstance(found := self._fitted(one), Idle):
                     yield policy.item, one.feature, found.reason
 
-    def _fitted(self, setting: Setting) -> Setting | Idle:
-        """A setting as it is on this Gateway, or why it does nothing there."""
+    @property
+    def refused(self) -> Iterator[tuple[Object, str, Refused]]:
+        """The policies and their settings that cannot be kept on this Gateway, and why."""
+        for policy, _ in self.policies:
+            for one in policy.settings:
+                if isinstance(found := self._fitted(one), Refused):
+                    yield policy.item, one.feature, found
+
+    def _fitted(self, setting: Setting) -> Setting | Idle | Refused:
+        """A setting as it is on this Gateway, or why it does nothing, or closes, there."""
         wide = next((one.value for one in self.proxy if one.feature == setting.feature), None)
         value = self.features[setting.feature].within(setting.value, wide)
-        if isinstance(value, Idle):
+        if isinstance(value, Idle | Refused):
             return value
         return setting if value is setting.value else replace(setting, value=value)
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Extenders, Geoip, LogFolders
+from xds_server.cli.options import (
+    DEFAULT_ADMIN,
+    AddressPool,
+    Admin,
+    Controllers,
+    Extenders,
+    Geoip,
+    LogFolders,
+    ModuleFolders,
+)
 from xds_server.cli.output import FOUND, trouble
 
 if TYPE_CHECKING:
@@ -44,6 +53,7 @@ def diff(  # noqa: PLR0913, PLR0917 (options of a command)
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     log_folder: LogFolders = None,
+    module_folder: ModuleFolders = None,
     allow_extensions: Extenders = None,
     controller_name: Controllers = None,
 ) -> None:
@@ -59,7 +69,7 @@ def diff(  # noqa: PLR0913, PLR0917 (options of a command)
     if len(given) > (1 if shadow else 2) or not (given or shadow):
         trouble("give two folders or files, or one to compare with the running server; --shadow takes one or none")
     if shadow or len(given) == 2:
-        options = options_of(controller_name, address_pool, geoip, log_folder, allow_extensions)
+        options = options_of(controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder)
     if len(given) == 2:
         answer: Json = _between(given[0], given[1], options, xds=xds)
     elif shadow and given:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Extenders, Geoip, LogFolders
+from xds_server.cli.options import (
+    DEFAULT_ADMIN,
+    AddressPool,
+    Admin,
+    Controllers,
+    Extenders,
+    Geoip,
+    LogFolders,
+    ModuleFolders,
+)
 from xds_server.cli.output import FOUND, console, trouble
 
 if TYPE_CHECKING:
@@ -46,6 +55,7 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     log_folder: LogFolders = None,
+    module_folder: ModuleFolders = None,
     allow_extensions: Extenders = None,
     controller_name: Controllers = None,
 ) -> None:
@@ -69,7 +79,9 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     if paths:
         question = Question(request, gateway, sender, stage)
         answers: list[Json] = _from_files(
-            paths, question, options_of(controller_name, address_pool, geoip, log_folder, allow_extensions)
+            paths,
+            question,
+            options_of(controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder),
         )
     else:
         query = [("method", method.upper()), ("url", url), *(("header", f"{name}:{value}") for name, value in pairs)]

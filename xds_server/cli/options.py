@@ -77,14 +77,24 @@ LogFolders = Annotated[
         show_default=False,
     ),
 ]
+ModuleFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--module-folder",
+        envvar="CELLWAY_MODULE_FOLDER",
+        metavar="/PATH",
+        help="A folder on Envoys' machines with native modules that policies may run; may be given more than once.",
+        show_default=False,
+    ),
+]
 Extenders = Annotated[
     list[str] | None,
     typer.Option(
         "--allow-extensions",
         envvar="CELLWAY_ALLOW_EXTENSIONS",
         metavar="NAMESPACE",
-        help="Policies of this namespace may run code in Envoys (Lua, Wasm) and patch their configuration; '*': of all; "
-        "may be given more than once.",
+        help="Policies of this namespace may run code in Envoys (Lua, Wasm, native modules) and patch their configuration; "
+        "'*': of all; may be given more than once.",
         show_default=False,
     ),
 ]

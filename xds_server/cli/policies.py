@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Geoip, LogFolders
+from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Geoip, LogFolders, ModuleFolders
 from xds_server.cli.output import console, trouble
 
 Json = Mapping[str, Any]
@@ -32,6 +32,7 @@ def policies(  # noqa: PLR0913, PLR0917 (options of a command)
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     log_folder: LogFolders = None,
+    module_folder: ModuleFolders = None,
     controller_name: Controllers = None,
 ) -> None:
     """Show every field that policies set at an object, the policy that counts and those that are passed over.
@@ -51,7 +52,9 @@ def policies(  # noqa: PLR0913, PLR0917 (options of a command)
             asked = read_asked(subject)
         except ValueError as error:
             trouble(str(error))
-        compiled = read(paths, options_of(controller_name, address_pool, geoip, log_folder)).compiled
+        compiled = read(
+            paths, options_of(controller_name, address_pool, geoip, log_folder, module_folders=module_folder)
+        ).compiled
         answer = policies_view(compiled, asked)
         if answer is None:
             known = ", ".join(known_names(compiled, asked.kind))

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xds_server.cli.envoy_folders import parse_log_folders, parse_module_folders
 from xds_server.cli.extenders import parse_extenders
 from xds_server.cli.geoip import parse_databases
-from xds_server.cli.log_folders import parse_log_folders
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
@@ -50,6 +50,7 @@ def options_of(
     geoip: Sequence[str] | None = None,
     log_folders: Sequence[str] | None = None,
     extenders: Sequence[str] | None = None,
+    module_folders: Sequence[str] | None = None,
 ) -> Options:
     """Compile options from the command line."""
     import ipaddress
@@ -63,10 +64,18 @@ def options_of(
         databases = parse_databases(geoip)
         folders = parse_log_folders(log_folders)
         extending = parse_extenders(extenders)
+        modules = parse_module_folders(module_folders)
     except ValueError as error:
         trouble(str(error))
     chosen = tuple(controllers or DEFAULT_CONTROLLERS)
-    return Options(chosen, address_pool, databases=databases, log_folders=folders, extenders=extending)
+    return Options(
+        chosen,
+        address_pool,
+        databases=databases,
+        log_folders=folders,
+        extenders=extending,
+        module_folders=modules,
+    )
 
 
 def read(paths: Sequence[Path], options: Options) -> Reading:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Color, Controllers, Geoip, LogFolders, OneGateway
+from xds_server.cli.options import (
+    DEFAULT_ADMIN,
+    AddressPool,
+    Admin,
+    Color,
+    Controllers,
+    Geoip,
+    LogFolders,
+    ModuleFolders,
+    OneGateway,
+)
 from xds_server.cli.output import console, print_table, trouble
 
 if TYPE_CHECKING:
@@ -26,6 +36,7 @@ def routes(  # noqa: PLR0913, PLR0917 (options of a command)
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     log_folder: LogFolders = None,
+    module_folder: ModuleFolders = None,
     controller_name: Controllers = None,
 ) -> None:
     """List the routes of all gateways in the order in which they are tried: host, match, where to, file and line.
@@ -42,7 +53,9 @@ def routes(  # noqa: PLR0913, PLR0917 (options of a command)
         from xds_server.observe.inspect_api import no_gateway
         from xds_server.observe.routes_view import routes_view
 
-        compiled = read(paths, options_of(controller_name, address_pool, geoip, log_folder)).compiled
+        compiled = read(
+            paths, options_of(controller_name, address_pool, geoip, log_folder, module_folders=module_folder)
+        ).compiled
         if gateway is not None and gateway not in {one.name for one in compiled.gateways}:
             trouble(no_gateway(compiled, gateway))
         items = routes_view(compiled, gateway)

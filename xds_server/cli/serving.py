@@ -21,10 +21,10 @@ from xds_server.automation.authority import LONGEST, SHORTEST
 from xds_server.automation.certificates import Keeping
 from xds_server.cli.demo import demo_endpoints, things_to_try
 from xds_server.cli.echo import Echo
+from xds_server.cli.envoy_folders import parse_log_folders, parse_module_folders
 from xds_server.cli.extenders import parse_extenders
 from xds_server.cli.geoip import parse_databases
 from xds_server.cli.identities import read_identities
-from xds_server.cli.log_folders import parse_log_folders
 from xds_server.cli.logs import configure_logs
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options
@@ -108,6 +108,7 @@ class Choices:
     address_pool: str | None
     geoip: tuple[str, ...]
     log_folders: tuple[str, ...]
+    module_folders: tuple[str, ...]
     extenders: tuple[str, ...]
     controllers: tuple[str, ...]
     state: Path | None
@@ -157,6 +158,7 @@ def _settings(choices: Choices, envoy: Path | None, stages: tuple[str, ...]) -> 
         one_machine=envoy is not None,
         log_folders=parse_log_folders(choices.log_folders),
         extenders=parse_extenders(choices.extenders),
+        module_folders=parse_module_folders(choices.module_folders),
     )
     return Settings(
         choices.folders,

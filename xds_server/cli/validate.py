@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from xds_server.cli.options import AddressPool, Color, Controllers, EnvoyPath, Extenders, Geoip, LogFolders
+from xds_server.cli.options import (
+    AddressPool,
+    Color,
+    Controllers,
+    EnvoyPath,
+    Extenders,
+    Geoip,
+    LogFolders,
+    ModuleFolders,
+)
 from xds_server.cli.output import FOUND, console, print_diagnostics, trouble
 
 if TYPE_CHECKING:
@@ -42,6 +51,7 @@ def validate(  # noqa: PLR0913, PLR0917 (options of a command)
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     log_folder: LogFolders = None,
+    module_folder: ModuleFolders = None,
     allow_extensions: Extenders = None,
     controller_name: Controllers = None,
 ) -> None:
@@ -58,7 +68,9 @@ def validate(  # noqa: PLR0913, PLR0917 (options of a command)
     ignored = [code.strip() for written in ignore or () for code in written.split(",")]
     if reason := why_not_ignored(ignored):
         trouble(f"--ignore: {reason}")
-    reading = read(paths or [Path()], options_of(controller_name, address_pool, geoip, log_folder, allow_extensions))
+    reading = read(
+        paths or [Path()], options_of(controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder)
+    )
     if with_envoy:
         reading = replace(reading, diagnostics=(*reading.diagnostics, *_tried(reading, envoy)))
     reading = replace(reading, diagnostics=tuple(one for one in reading.diagnostics if one.code not in ignored))

@@ -50,13 +50,14 @@ _ASKS: Mapping[str, str] = {
     "ext_proc": "a service sees it, and may answer or change it",
     "lua": "a script sees it, and may answer or change it",
     "wasm": "a module sees it, and may answer or change it",
+    "dynamic_modules": "a native module sees it, and may answer or change it",
     "oauth2": "without a session it is sent to the login of the identity provider",
     "adaptive_concurrency": "it is refused with 503 while there are too many at once",
     "admission_control": "a share is refused with 503 while the backend does badly",
     "ratelimit": "a service counts it",
 }
 """What filters do whose decision is somebody else's."""
-_MAY_CHANGE = ("ext_authz", "ext_proc", "geoip", "lua", "oauth2", "wasm")
+_MAY_CHANGE = ("dynamic_modules", "ext_authz", "ext_proc", "geoip", "lua", "oauth2", "wasm")
 
 
 def verdicts(manager: HttpConnectionManager, route: Route, request: Request) -> tuple[Verdict, ...]:

@@ -46,6 +46,7 @@ from xds_server.features.csrf import CSRF
 from xds_server.features.decompression import DECOMPRESSION
 from xds_server.features.direct_response import DIRECT_RESPONSE
 from xds_server.features.dns import DNS
+from xds_server.features.dynamic_modules import DYNAMIC_MODULES
 from xds_server.features.dynamic_resolver import DYNAMIC_RESOLVER
 from xds_server.features.early_headers import EARLY_HEADERS
 from xds_server.features.ext_auth import EXT_AUTH
@@ -108,6 +109,7 @@ FEATURES: tuple[AnyFeature, ...] = (
     LUA,
     EXT_PROC,
     WASM,
+    DYNAMIC_MODULES,
     FAULT,
     REQUEST_BUFFER,
     BANDWIDTH,

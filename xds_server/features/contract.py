@@ -86,6 +86,9 @@ class Context(Protocol):
     def log_folders(self) -> Sequence[str]:
         """Folders, on Envoys' machines, in which access logs may be written."""
 
+    def module_folders(self) -> Sequence[str]:
+        """Folders, on Envoys' machines, right in which native modules may be."""
+
     def may_extend(self, *path: str | int) -> bool:
         """True if whoever wrote what stands at a place may run code in Envoys."""
 
@@ -113,6 +116,14 @@ class Idle:
     """A setting does nothing where it is, for this reason."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A setting cannot be kept where it is, for this reason: what it covers there is closed. `path` is below its spec."""
+
+    reason: str
+    path: Path = ()
 
 
 @dataclass(slots=True)
@@ -195,8 +206,8 @@ class Feature(Generic[SpecT, ValueT]):
         """Address ranges whose connections alone the value counts for; none: for all. Others are served without it."""
         return ()
 
-    def within(self, value: ValueT, wide: ValueT | None) -> ValueT | Idle:
-        """A policy's value for a route of a Gateway whose EnvoyProxy says `wide`, or why it does nothing there."""
+    def within(self, value: ValueT, wide: ValueT | None) -> ValueT | Idle | Refused:
+        """A policy's value for a route of a Gateway whose EnvoyProxy says `wide`, or why it does nothing, or closes, there."""
         return value
 
     def port_wide(self, value: ValueT) -> Hashable:

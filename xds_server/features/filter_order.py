@@ -36,6 +36,7 @@ Anchor = Literal[
     "envoy.filters.http.credential_injector",
     "envoy.filters.http.csrf",
     "envoy.filters.http.custom_response",
+    "envoy.filters.http.dynamic_modules",
     "envoy.filters.http.ext_authz",
     "envoy.filters.http.ext_proc",
     "envoy.filters.http.geoip",

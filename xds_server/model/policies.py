@@ -35,6 +35,7 @@ from xds_server.features.csrf import CsrfSpec
 from xds_server.features.decompression import DecompressionSpec
 from xds_server.features.direct_response import DirectResponseSpec
 from xds_server.features.dns import DnsSpec
+from xds_server.features.dynamic_modules import NativeModulesSpec
 from xds_server.features.early_headers import ClientHeadersSpec
 from xds_server.features.ext_auth import ExtAuthSpec
 from xds_server.features.ext_proc import ProcessorsSpec
@@ -145,6 +146,7 @@ class EnvoyExtensionPolicySpec(MergingTargets):
     lua: ScriptsSpec | None = None
     ext_proc: ProcessorsSpec | None = None
     wasm: ModulesSpec | None = None
+    dynamic_module: NativeModulesSpec | None = None
 
 
 class SecurityPolicySpec(MergingTargets):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from xds_server.features.dynamic_modules import LibrariesSpec
 from xds_server.features.filter_order import FilterOrderSpec
 from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
 from xds_server.spec import Duration, Spec, Text
@@ -58,4 +59,5 @@ class EnvoyProxySpec(Spec):
     shutdown: ShutdownSpec | None = None
     bootstrap: ProxyBootstrapSpec | None = None
     filter_order: FilterOrderSpec | None = None
+    dynamic_modules: LibrariesSpec | None = None
     extra_args: Annotated[tuple[Text, ...] | None, Field(max_length=64)] = None
