@@ -337,8 +337,7 @@ class Server:
         if before.loaded is None and self._policies.authorities and self._settings.certificates.folder is None:
             _LOG.warning("the authority of cells is in memory only: a restart makes a new one; see --state-dir")
         if before.loaded is None:
-            # Most of what there is now stays. Looking through it for garbage again and again would hold up the loop.
-            gc.collect()
+            # Nearly all there is now stays. To look through it for garbage, even once, would hold up the loop.
             gc.freeze()
 
     async def _log_alarms(self) -> None:

@@ -15,9 +15,10 @@ from typing import Literal
 
 from xds_server.cells.authority import Authorities
 from xds_server.cells.releases import NO_RELEASES, Releases
+from xds_server.collector import collector_paused
 from xds_server.compile import Compiled, Memory, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
-from xds_server.load.directory import File, Loaded, collector_paused, load_paths
+from xds_server.load.directory import File, Loaded, load_paths
 from xds_server.load.document import DEFAULT_LIMITS, Document
 from xds_server.load.keep import keep_last_good, looks_like_an_accident
 from xds_server.load.objects import Objects, key_of, parse_documents_of

@@ -6,6 +6,7 @@ only `main` decides what that means.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,3 +67,15 @@ def broken_rules(cellway: Cellway, *expected: str) -> list[str]:
 def told(broken: list[str]) -> str:
     """The rules that were broken, as words."""
     return f"; Envoy counted {', '.join(broken)}" if broken else ""
+
+
+def processor(pid: int) -> float:
+    """Seconds of a processor that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> float:
+    """Resident memory of a process in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))

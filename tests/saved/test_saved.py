@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import stat
@@ -197,3 +198,22 @@ def _spoil(data: st.DataObject, path: Path) -> None:
     text = path.read_bytes()
     start, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, len(text)))
     path.write_bytes(text[:start] + data.draw(st.binary(max_size=8)) + text[start + length :])
+
+
+async def test_nothing_is_looked_through_for_garbage_while_it_is_read(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.write("a.yaml", "---".join([GATEWAY, *(ROUTE.replace("web", f"web-{number}") for number in range(200))]))
+    await world.server()
+    seen: list[str] = []
+
+    def look(phase: str, _: dict[str, int]) -> None:
+        seen.append(phase)
+
+    gc.callbacks.append(look)
+    try:
+        gc.collect()
+        before = len(seen)
+        assert isinstance(Keeper(world.state, (world.policies,)).restore(), tuple)
+        assert len(seen) <= before + 2, "at most once, when all of it is read"
+    finally:
+        gc.callbacks.remove(look)

@@ -31,6 +31,7 @@ from xds_server.cli.options import (
     XdsKey,
     XdsLimits,
 )
+from xds_server.collector import collector_paused
 
 
 def run(  # noqa: PLR0913, PLR0917 (options of a command)
@@ -73,7 +74,8 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
 
     Example: cellway run policies/quickstart --demo
     """
-    from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped
+    with collector_paused():
+        from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped
 
     port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))
     cells = CellChoices(cell_authorities, certificate_lifetime)

@@ -26,6 +26,7 @@ from xds_server.cli.options import (
     XdsKey,
     XdsLimits,
 )
+from xds_server.collector import collector_paused
 
 
 def serve(  # noqa: PLR0913, PLR0917 (options of a command)
@@ -54,7 +55,8 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
 
     Example: cellway serve policies --state-dir state
     """
-    from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped
+    with collector_paused():
+        from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped
 
     port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))
     cells = CellChoices(cell_authorities, certificate_lifetime)

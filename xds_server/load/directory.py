@@ -8,15 +8,14 @@ limits. Nothing raises for the state of the disk.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
+from xds_server.collector import collector_paused
 from xds_server.diagnostics import Diagnostic, Span, diagnose, sort_key
 from xds_server.load.document import DEFAULT_LIMITS, Document, Limits
 from xds_server.load.find import Found, find_files, reason_of
@@ -187,15 +186,3 @@ def _read(name: str, most: int) -> bytes:
             parts.append(part)
             most -= len(part)
         return b"".join(parts)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Parsing makes a million objects and no cycles; looking for cycles meanwhile costs a third of the time."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from xds_server.collector import collector_paused
 from xds_server.load.directory import Loaded
 from xds_server.load.objects import Objects
 from xds_server.saved.state import index_of, of_roots, restored
@@ -34,11 +35,12 @@ class Keeper:
 
     def restore(self) -> Before | str:
         """What the last server had in force; or why that is not known, empty if there was none."""
-        found = self._store.read()
-        if isinstance(found, str):
-            return found
-        self._index, self._contents = of_roots(found[0], self._roots), found[1]
-        return restored(self._index, self._contents) if self._index.files else ""
+        with collector_paused():
+            found = self._store.read()
+            if isinstance(found, str):
+                return found
+            self._index, self._contents = of_roots(found[0], self._roots), found[1]
+            return restored(self._index, self._contents) if self._index.files else ""
 
     def keep(self, loaded: Loaded, objects: Objects) -> None:
         """This is in force from now on. It is known here whether or not there is time to write it."""
