@@ -41,7 +41,9 @@ def compiled_state(objects: list[Object]) -> dict[str, dict[tuple[str, str], byt
     return state(dict(compile_objects(objects, Options()).snapshots))
 
 
-SHOP = objects_of(files_of(ROOT / "policies" / "shop"))
+FILES = files_of(ROOT / "policies" / "shop")
+PARSED = {name: parse(text, name)[0] for name, text in FILES}
+SHOP = [item for objects in PARSED.values() for item in objects]
 WANTED = compiled_state(SHOP)
 
 
@@ -97,14 +99,13 @@ def test_a_bad_document_changes_no_unrelated_resource(text: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_damaged_document_never_raises_and_always_has_a_place(data: st.DataObject) -> None:
-    files = files_of(ROOT / "policies" / "shop")
-    name, text = data.draw(st.sampled_from(files))
+    name, text = data.draw(st.sampled_from(FILES))
     at = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(at, min(len(text), at + 12)))
     piece = data.draw(st.text(alphabet="{}[]:,-x1 \n\"'&*", max_size=4))
-    damaged = [(one, other) for one, other in files if one != name] + [(name, text[:at] + piece + text[end:])]
-    problems = [problem for file, body in damaged for problem in parse(body, file)[1]]
-    result = compile_objects(objects_of(damaged), Options())
+    objects, problems = parse(text[:at] + piece + text[end:], name)
+    others = [item for one, known in PARSED.items() if one != name for item in known]
+    result = compile_objects([*others, *objects], Options())
     for problem in (*problems, *result.diagnostics):
         assert problem.span is not None, problem
 
