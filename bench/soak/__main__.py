@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from bench.soak.edits import flips, kills, storm
 from bench.soak.faults import faults
 from bench.soak.inputs import mutants, replicas
+from bench.soak.mix import mix
 from bench.soak.rig import Row
 from bench.soak.starts import starts
 
 GOALS: Mapping[str, Callable[[float], Row]] = {
-    one.__name__: one for one in (flips, kills, storm, faults, starts, mutants, replicas)
+    one.__name__: one for one in (flips, mix, kills, storm, faults, starts, mutants, replicas)
 }
 
 

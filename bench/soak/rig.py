@@ -7,11 +7,13 @@ only `main` decides what that means.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
 
@@ -29,15 +31,16 @@ class Row:
 
 
 @contextmanager
-def rig(*arguments: str) -> Iterator[Cellway]:
-    """A running server, its Envoy and two backends."""
+def rig(*arguments: str, prepared: bool = True) -> Iterator[Cellway]:
+    """A running server, its Envoy and two backends; not `prepared`: with nothing written yet, and not started."""
     with TemporaryDirectory(prefix="soak") as folder:
         root = Path(folder)
         (root / "policies").mkdir()
         cellway = Cellway(root / "policies", root / "state", reserve_block(), arguments)
         try:
-            prepare(cellway)
-            cellway.start()
+            if prepared:
+                prepare(cellway)
+                cellway.start()
             yield cellway
         finally:
             cellway.close()
@@ -50,18 +53,41 @@ def answer(cellway: Cellway) -> httpx.Response:
 
 _NONE = ("init_fetch_timeout", "assignment_use_cached", "update_rejected", "no_route", "no_cluster")
 
+_UNDONE = ("error_state", "warming_state", "dynamic_warming_clusters", "dynamic_warming_secrets")
+"""What stands in the configuration of an Envoy that has refused something, or waits for something."""
 
-def broken_rules(cellway: Cellway, *expected: str) -> list[str]:
-    """What Envoy counted that it never may; `expected` are counters that this goal provokes."""
-    found = []
-    for proxy in cellway.api("proxies")["items"]:
-        stats = httpx.get(f"http://{proxy['admin']}/stats", timeout=30).text
+
+def broken_rules(cellway: Cellway, *expected: str, elsewhere: Iterable[str] = ()) -> list[str]:
+    """What Envoys counted that they never may, and what they have that is not wanted.
+
+    `expected` are counters that this goal provokes; `elsewhere` are admin addresses of Envoys that the server did not start.
+    """
+    proxies = cellway.api("proxies")["items"]
+    if not expected:
+        # What is replaced stays a while beside what replaces it, and is taken away in an update of its own.
+        until(lambda: not _differences(cellway.api("proxies")["items"]), 30)
+        proxies = cellway.api("proxies")["items"]
+    found = [] if expected else _differences(proxies)
+    for admin in (*(proxy["admin"] for proxy in proxies if proxy["admin"]), *elsewhere):
+        stats = httpx.get(f"http://{admin}/stats", timeout=30).text
         for line in stats.splitlines():
             name, _, value = line.partition(": ")
             bad = name.rpartition(".")[2] in {one for one in _NONE if one not in expected} and value != "0"
             if bad or (name == "control_plane.connected_state" and value != "1"):
                 found.append(f"{name} {value}")
+        dumped = httpx.get(f"http://{admin}/config_dump", timeout=30).text
+        found += [f"{word} in the configuration" for word in _UNDONE if f'"{word}' in dumped and not expected]
     return found
+
+
+def _differences(proxies: list[dict[str, Any]]) -> list[str]:
+    """Where the version that an Envoy has taken is not the version that it should have."""
+    return [
+        f"{proxy['node']} has {kind} {one['acknowledged']} and not {one['wanted']}"
+        for proxy in proxies
+        for kind, one in proxy["types"].items()
+        if one["acknowledged"] != one["wanted"]
+    ]
 
 
 def told(broken: list[str]) -> str:
@@ -79,3 +105,11 @@ def memory(pid: int) -> float:
     """Resident memory of a process in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def until(check: Callable[[], bool], patience: float = 120) -> bool:
+    """Whether it came true in time."""
+    end = time.monotonic() + patience
+    while not (done := check()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return done

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 
+class _Named(http.client.HTTPConnection):
+    """TLS to an address, for a name that is not looked up."""
+
+    def __init__(self, address: str, port: int, name: str, tls: ssl.SSLContext) -> None:
+        super().__init__(address, port, timeout=15)
+        self._name, self._tls = name, tls
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
+
+
 @dataclass
 class Load:
     """`rate` requests a second to one address, over `connections` connections, until `stop`.
 
-    Not `kept`: each request has a connection of its own.
+    Not `kept`: each request has a connection of its own. `tls`: over TLS, for the name `host`.
     """
 
     address: str
@@ -23,6 +36,7 @@ class Load:
     rate: float = 200.0
     connections: int = 4
     kept: bool = True
+    tls: ssl.SSLContext | None = None
     outcomes: Counter[str] = field(default_factory=Counter)
     timeline: list[tuple[float, str]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -61,7 +75,7 @@ class Load:
 
     def _run(self) -> None:
         pause = self.connections / self.rate
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=15)
+        connection = self._connection()
         due = time.monotonic()
         while not self._stop.is_set():
             due += pause
@@ -73,6 +87,11 @@ class Load:
                 self.timeline.append((time.monotonic(), outcome))
             time.sleep(max(0.0, due - time.monotonic()))
         connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.tls is None:
+            return http.client.HTTPConnection(self.address, self.port, timeout=15)
+        return _Named(self.address, self.port, self.host, self.tls)
 
     def _one(self, connection: http.client.HTTPConnection) -> str:
         try:
