@@ -25,6 +25,7 @@ from xds_server.load.places import mark_of
 from xds_server.load.yaml import Parsed, _read_yaml, parse_file
 from xds_server.memory import Ranking, difference
 from xds_server.model.object import Object
+from xds_server.parts import Layers
 
 Files = dict[str, list[str]]
 _CUT = re.compile(r"^---\s*?\n", re.MULTILINE)
@@ -152,7 +153,7 @@ def test_objects_are_the_same_in_every_way_to_read_them(random: Random, steps: i
         documents = tuple(document for one in parsed.values() for document in one.documents)
         broken = tuple(document for one in parsed.values() for document in one.broken)
         short = parse_documents_of(documents, broken, last)
-        long = parse_documents_of(documents, broken, replace(last, by_key={}) if last else None)
+        long = parse_documents_of(documents, broken, replace(last, by_key=Layers()) if last else None)
         for one, other in ((short, long), (long, short)):
             assert _told(one) == _told(other)
         last = short

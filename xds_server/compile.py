@@ -8,7 +8,7 @@ for a user's mistake.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from google.protobuf.message import Message
@@ -76,8 +76,8 @@ class Compiled:
     `settings`: what counts in every section of every cell in every stage, and who set it.
     """
 
-    objects: tuple[Object, ...] = ()
-    lowered: tuple[Object, ...] = ()
+    objects: Sequence[Object] = ()
+    lowered: Sequence[Object] = ()
     gateways: tuple[graph.Gateway, ...] = ()
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     statuses: Mapping[Key, Status] = field(default_factory=dict)

@@ -6,12 +6,15 @@ A memory belongs to its caller and decides nothing: dropping it changes no resul
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import is_
 from typing import Any, Generic, TypeVar
+
+from xds_server.parts import Parts
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -20,6 +23,7 @@ Read = tuple[str, Hashable]
 """A look-up: the name of a table and a key in it. `EVERY` as key stands for whoever went through all of it."""
 Slot = tuple[Hashable, ...]
 EVERY = "every entry"
+_PART = 64
 
 
 class Watched(Mapping[K, V]):
@@ -121,9 +125,12 @@ class Difference(Generic[T]):
 
 
 def difference(last: Sequence[T], now: Sequence[T]) -> Difference[T]:
-    """What has gone and what has come. Order counts only for the time it takes."""
+    """What has gone and what has come. Order counts only for the time it takes, and so do parts that both have."""
     if last is now:
         return Difference()
+    if isinstance(last, Parts) and isinstance(now, Parts):
+        shared = {id(part) for part in last.parts} & {id(part) for part in now.parts}
+        return difference(_others(last, shared), _others(now, shared))
     start = _same(last, now)
     if start == len(last) == len(now):
         return Difference()
@@ -134,6 +141,10 @@ def difference(last: Sequence[T], now: Sequence[T]) -> Difference[T]:
     return Difference(
         tuple(one for one in old if id(one) not in after), tuple(one for one in new if id(one) not in before)
     )
+
+
+def _others(items: Parts[T], shared: set[int]) -> tuple[T, ...]:
+    return tuple(chain.from_iterable([part for part in items.parts if id(part) not in shared]))
 
 
 def _same(one: Sequence[T], other: Sequence[T]) -> int:
@@ -147,13 +158,16 @@ class Ranking(Generic[T]):
 
     def __init__(self, key: Callable[[T], Any]) -> None:
         self._key = key
-        self._keys: list[Any] = []
-        self._items: list[T] = []
+        self._firsts: list[Any] = []
+        self._parts: list[tuple[T, ...]] = []
+        self._items: Parts[T] = Parts()
 
     def fill(self, items: Iterable[T]) -> None:
         """These items and no others."""
-        pairs = sorted(((self._key(one), one) for one in items), key=lambda pair: pair[0])
-        self._keys, self._items = [key for key, _ in pairs], [one for _, one in pairs]
+        ordered = tuple(sorted(items, key=self._key))
+        self._parts = [ordered[at : at + _PART] for at in range(0, len(ordered), _PART)]
+        self._firsts = [self._key(part[0]) for part in self._parts]
+        self._items = Parts(self._parts)
 
     def change(self, gone: Sequence[T], came: Sequence[T]) -> None:
         """Without some of its items, and with others."""
@@ -162,16 +176,31 @@ class Ranking(Generic[T]):
             self.fill([*(one for one in self._items if id(one) not in without), *came])
             return
         for one in gone:
-            place = bisect_left(self._keys, self._key(one))
-            assert self._items[place] is one
-            del self._keys[place], self._items[place]
+            number, place = self._find(one)
+            part = self._parts[number]
+            assert part[place] is one
+            self._put(number, part[:place] + part[place + 1 :])
         for one in came:
-            key = self._key(one)
-            place = bisect_left(self._keys, key)
-            self._keys.insert(place, key)
-            self._items.insert(place, one)
+            number, place = self._find(one)
+            part = self._parts[number] if self._parts else ()
+            self._put(number, (*part[:place], one, *part[place:]))
+        if gone or came:
+            self._items = Parts(self._parts)
+
+    def _find(self, one: T) -> tuple[int, int]:
+        """The part that an item belongs to, and its place there."""
+        key = self._key(one)
+        number = max(0, bisect_right(self._firsts, key) - 1)
+        return number, bisect_left(self._parts[number], key, key=self._key) if self._parts else 0
+
+    def _put(self, number: int, part: tuple[T, ...]) -> None:
+        """Another part in place of one; none if nothing is in it, two if it is too long."""
+        middle = len(part) // 2 if len(part) > 2 * _PART else len(part)
+        found = [one for one in (part[:middle], part[middle:]) if one]
+        self._parts[number : number + 1] = found
+        self._firsts[number : number + 1] = [self._key(one[0]) for one in found]
 
     @property
-    def items(self) -> tuple[T, ...]:
+    def items(self) -> Parts[T]:
         """All of them in order."""
-        return tuple(self._items)
+        return self._items

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from operator import is_
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +23,7 @@ from xds_server.load.keep import keep_last_good, looks_like_an_accident
 from xds_server.load.objects import Objects, key_of, parse_documents_of
 from xds_server.load.suppress import suppressed
 from xds_server.model.object import Object
+from xds_server.parts import Parts
 from xds_server.types import Fetched
 
 GRACE = 0.5
@@ -64,7 +64,7 @@ class Policies:
     diagnostics: tuple[Diagnostic, ...] = ()
     alarm: str = "the policies are not loaded yet"
     loaded: Loaded | None = None
-    documents: tuple[Document, ...] = ()
+    documents: Parts[Document] = field(default_factory=Parts)
     objects: Objects = field(default_factory=Objects)
     gone: Mapping[str, tuple[float, File]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -96,7 +96,8 @@ def _reload(before: Policies, source: Source, *, confirmed: bool) -> tuple[Polic
             _compiled(before, source, began, before.memory) if first else before, loaded, accident
         ), "rejected"
     gone = {} if confirmed or first else _just_gone(before, loaded, source.clock())
-    documents = (*loaded.documents, *_missed(gone, loaded))
+    missed = _missed(gone, loaded)
+    documents = Parts((*loaded.documents.parts, missed)) if missed else loaded.documents
     if _same(before, loaded, documents) and _same_given(before, source):
         return replace(before, loaded=loaded, documents=documents, gone=gone), "unchanged"
     objects = parse_documents_of(documents, loaded.broken, before.objects)
@@ -180,9 +181,8 @@ def _same_given(before: Policies, source: Source) -> bool:
     return source.vouch(before.objects.objects) == before.authorities
 
 
-def _same(before: Policies, loaded: Loaded, documents: tuple[Document, ...]) -> bool:
-    """Whether this is what is in force already."""
+def _same(before: Policies, loaded: Loaded, documents: Parts[Document]) -> bool:
+    """Whether this is what is in force already: documents are equal if they are the very same."""
     if before.loaded is None or before.alarm or before.loaded.diagnostics != loaded.diagnostics:
         return False
-    now, last = (*documents, *loaded.broken), (*before.documents, *before.loaded.broken)
-    return len(now) == len(last) and all(map(is_, now, last))
+    return documents == before.documents and loaded.broken == before.loaded.broken

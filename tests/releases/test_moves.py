@@ -39,7 +39,9 @@ def done(before: Known, moves: Iterable[Move], **changes: str) -> Known:
     for move in moves:
         assert not move.blockers, move
         if move.text:
-            stored[move.release] = read_release(move.release, move.text, before.folder / f"{move.release}.yaml").objects
+            stored[move.release] = tuple(
+                read_release(move.release, move.text, before.folder / f"{move.release}.yaml").objects
+            )
         live[move.stage, move.cell] = move.release
     return known(before.folder, Releases(stored, live), **changes)
 

@@ -16,6 +16,7 @@ from xds_server.memory import EVERY, Ranking, Read, Watched, changes, difference
 from xds_server.model.namespaces import LabelSelector, ReferenceGrantSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
+from xds_server.parts import in_parts
 from xds_server.types import CORE_GROUP, DISCOVERY_GROUP, GATEWAY_GROUP, Fetched, Key
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -42,31 +43,32 @@ class Unique:
     """One object for each identity, kept from call to call."""
 
     def __init__(self) -> None:
-        self._given: tuple[Object, ...] = ()
+        self._given: Sequence[Object] = ()
         self._ranking: Ranking[Object] = Ranking(_place)
         self._keys: set[Key] = set()
-        self._found: tuple[tuple[Object, ...], tuple[Diagnostic, ...]] = (), ()
+        self._found: tuple[Sequence[Object], tuple[Diagnostic, ...]] = (), ()
 
     @property
     def keys(self) -> Collection[Key]:
         """The identities of all objects of the last call."""
         return self._keys
 
-    def update(self, objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnostic, ...]]:
+    def update(self, objects: Iterable[Object]) -> tuple[Sequence[Object], tuple[Diagnostic, ...]]:
         """The one written first by file and line, in the order of identities. The others are reported."""
-        given = tuple(objects)
+        given = in_parts(objects)
         now = difference(self._given, given)
         self._given = given
         if not now.gone and not now.came and len(given) == len(self._found[0]):
             return self._found
-        keys = self._keys - {item.key for item in now.gone} | {item.key for item in now.came}
-        if not self._found[1] and len(keys) == len(given):
+        self._keys.difference_update([item.key for item in now.gone])
+        self._keys.update([item.key for item in now.came])
+        if not self._found[1] and len(self._keys) == len(given):
             self._ranking.change(now.gone, now.came)
             self._found = self._ranking.items, ()
         else:
             self._found = unique(given)
             self._ranking.fill(self._found[0])
-        self._keys = {item.key for item in self._found[0]} if self._found[1] else keys
+            self._keys = {item.key for item in self._found[0]}
         return self._found
 
 
@@ -108,7 +110,7 @@ class Index:
     """Look-ups over one set of objects."""
 
     by_key: Mapping[Key, Object]
-    by_kind: Mapping[tuple[str, str], tuple[Object, ...]]
+    by_kind: Mapping[tuple[str, str], Sequence[Object]]
     slices: Mapping[tuple[str, str], tuple[Object, ...]]
     """EndpointSlices by namespace and name of their Service."""
     tls_policies: Mapping[tuple[Key, str], Object]
@@ -126,7 +128,7 @@ class Index:
     wanted: set[str] = field(default_factory=set)
     """The URLs of those that were looked for, known or not: filled while features read their specs."""
 
-    def of_kind(self, group: str, kind: str) -> tuple[Object, ...]:
+    def of_kind(self, group: str, kind: str) -> Sequence[Object]:
         """All objects of a kind, oldest first."""
         return self.by_kind.get((group, kind), ())
 
@@ -161,18 +163,21 @@ class Index:
 
 
 class Indexed:
-    """The index of some objects, made from the one of the objects before and from what is different."""
+    """The index of some objects, made from the one of the objects before, which is over then, and from what is different."""
 
     def __init__(self) -> None:
         self.index = Index({}, {}, {}, {})
-        self._objects: tuple[Object, ...] = ()
+        self._objects: Sequence[Object] = ()
+        self._by_key: dict[Key, Object] = {}
+        self._by_kind: dict[tuple[str, str], Sequence[Object]] = {}
         self._kinds: dict[tuple[str, str], Ranking[Object]] = {}
 
-    def update(self, objects: Sequence[Object], given: Outside | None = None) -> set[Read]:
+    def update(self, objects: Iterable[Object], given: Outside | None = None) -> set[Read]:
         """Index objects of different identities, and documents of the web; the answer is which look-ups have changed."""
-        last, now = self.index, difference(self._objects, objects)
-        self._objects = tuple(objects)
-        by_key, by_kind = dict(last.by_key), dict(last.by_kind)
+        every = in_parts(objects)
+        last, now = self.index, difference(self._objects, every)
+        self._objects = every
+        by_key, by_kind = self._by_key, self._by_kind
         for item in now.gone:
             del by_key[item.key]
         by_key |= {item.key: item for item in now.came}

@@ -6,7 +6,7 @@ told to be `changed` here is a look-up in a table: of objects, policies, setting
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -41,7 +41,7 @@ class Remembered:
         """The index of the objects of this call."""
         return self.indexed.index
 
-    def begin(self, objects: Sequence[Object], outside: Outside) -> None:
+    def begin(self, objects: Iterable[Object], outside: Outside) -> None:
         """Index the objects of this call."""
         self.dropped = set()
         self.changed = self.indexed.update(objects, outside)

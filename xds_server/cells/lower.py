@@ -6,7 +6,7 @@ of what was replaced. The order of objects changes nothing; a broken cell leaves
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xds_server.cells.attachments import add_policies, overridden_fields, policy_statuses, take_policies
@@ -47,7 +47,7 @@ class Lowered:
     the objects came from.
     """
 
-    objects: tuple[Object, ...]
+    objects: Sequence[Object]
     statuses: Mapping[Key, Status] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     made: Mapping[Key, tuple[Key, ...]] = field(default_factory=dict)

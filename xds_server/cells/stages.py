@@ -6,7 +6,7 @@ that is no cell's, too; later ones have of that only what cells may refer to, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from xds_server.cells.attachments import closed
@@ -24,6 +24,7 @@ from xds_server.model.gateway_api import HttpRouteSpec
 from xds_server.model.object import Object
 from xds_server.model.patches import EnvoyPatchPolicySpec
 from xds_server.model.policies import Targets
+from xds_server.parts import in_parts
 from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Key
 
 STAGES_LABEL = "cellway.dev/stages"
@@ -39,28 +40,32 @@ class Memory:
     """Objects in their order, and those that have to do with cells, kept from call to call."""
 
     def __init__(self) -> None:
-        self._objects: tuple[Object, ...] = ()
+        self._objects: Sequence[Object] = ()
         self._ranking: Ranking[Object] = Ranking(_age)
+        self._secrets: Ranking[Object] = Ranking(_age)
         self._concerned: set[int] = set()
         self._alone = Recollection()
 
-    def update(self, objects: Iterable[Object]) -> tuple[Object, ...]:
+    def update(self, objects: Iterable[Object]) -> Sequence[Object]:
         """Objects of different identities, the oldest first."""
-        given = tuple(objects)
+        given = in_parts(objects)
         now = difference(self._objects, given)
         self._objects = given
         self._ranking.change(now.gone, now.came)
+        self._secrets.change(
+            *([one for one in some if isinstance(one.spec, SecretBody)] for some in (now.gone, now.came))
+        )
         self._concerned -= {id(item) for item in now.gone}
         self._concerned |= {id(item) for item in now.came if _speaks_of_cells(item)}
         return self._ranking.items
 
     def untouched(
-        self, ordered: tuple[Object, ...], releases: Releases, authorities: Authorities | None
+        self, ordered: Sequence[Object], releases: Releases, authorities: Authorities | None
     ) -> tuple[Lowered, ...] | None:
         """The objects as they are, if nothing is a cell or speaks of one: then only Secrets are looked at."""
         if self._concerned:
             return None
-        secrets = tuple(item for item in ordered if isinstance(item.spec, SecretBody))
+        secrets = tuple(self._secrets.items)
         given = (releases, authorities, *secrets)
         alone = self._alone.recall(("secrets",), given, lambda _: _lower(secrets, releases, authorities))
         return (replace(alone[0], objects=ordered),)

@@ -74,7 +74,7 @@ def candidate(live: Policies, options: Options, files: Files) -> Candidate:
 
 def in_force(live: Policies, options: Options) -> Side:
     """What is in force, compiled like a candidate."""
-    return Side(live.documents, compile_objects(live.objects.objects, replace(options, authorities=None)))
+    return Side(tuple(live.documents), compile_objects(live.objects.objects, replace(options, authorities=None)))
 
 
 def _others(documents: Iterable[Document], files: Files) -> tuple[Document, ...]:

@@ -20,6 +20,7 @@ from xds_server.diagnostics import Diagnostic, Span, diagnose, sort_key
 from xds_server.load.document import DEFAULT_LIMITS, Document, Limits
 from xds_server.load.find import Found, find_files, reason_of
 from xds_server.load.yaml import Parsed, parse_file
+from xds_server.parts import Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class Loaded:
 
     files: Mapping[str, File] = field(default_factory=dict)
     roots: Mapping[str, int | None] = field(default_factory=dict)
-    documents: tuple[Document, ...] = ()
+    documents: Parts[Document] = field(default_factory=Parts)
+    """Those of each file are a part."""
     broken: tuple[Document, ...] = ()
     """Documents with faults as far as they could be read, of files without an earlier good content."""
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -109,7 +111,7 @@ def assemble(
     return Loaded(
         files=files,
         roots=roots,
-        documents=tuple(chain.from_iterable([file.documents for file in files.values()])),
+        documents=Parts(file.documents for file in files.values()),
         broken=tuple(chain.from_iterable([file.broken for file in files.values()])),
         diagnostics=tuple(sorted(diagnostics, key=sort_key)),
         other=other,
@@ -175,14 +177,17 @@ def _size(count: int) -> str:
 def _read(name: str, most: int) -> bytes:
     """The bytes of a regular file, at most one more than `most`. A pipe or a device is refused without waiting."""
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # a descriptor, not a path
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(0, "it is not a regular file")
         if status.st_size > most:
             return bytes(most + 1)
-        parts = []
-        while most >= 0 and (part := file.read(min(most + 1, 1 << 20))):
+        parts, size = [], status.st_size + 1
+        while most >= 0 and (part := os.read(descriptor, min(most + 1, size))):
             parts.append(part)
             most -= len(part)
+            size = 1 << 20
         return b"".join(parts)
+    finally:
+        os.close(descriptor)

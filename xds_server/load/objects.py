@@ -8,9 +8,9 @@ were seen before are not parsed again. An object's generation counts the changes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from itertools import accumulate, pairwise
 from typing import Any
 
 from xds_server.diagnostics import Diagnostic
@@ -21,6 +21,7 @@ from xds_server.model.object import Object
 from xds_server.model.parse import parse_object
 from xds_server.model.policies import Targets
 from xds_server.model.readable import readable_part
+from xds_server.parts import Layers, Parts, in_parts
 from xds_server.types import CELLWAY_GROUP, DEFAULT_NAMESPACE, Key
 
 SUPPRESS = "cellway.dev/suppress"
@@ -51,16 +52,17 @@ class _Parsed:
 class Objects:
     """All objects and what is wrong with documents. `kept` are those that are in their last good form."""
 
-    objects: tuple[Object, ...] = ()
+    objects: Sequence[Object] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     kept: tuple[Key, ...] = ()
-    memory: Mapping[int, _Parsed] = field(default_factory=dict, repr=False)
+    memory: Layers[int, _Parsed] = field(default_factory=Layers, repr=False)
     """What each document was parsed to, by the identity of the document (which this keeps alive)."""
     marked: tuple[Document, ...] = ()
     """The documents that have the annotation `SUPPRESS`."""
-    documents: tuple[Document, ...] = field(default=(), repr=False)
-    by_key: Mapping[Key, Object] = field(default_factory=dict, repr=False)
-    """The objects by identity if all documents are plain and no two of one identity; else empty."""
+    documents: Parts[Document] = field(default_factory=Parts, repr=False)
+    by_key: Layers[Key, Object] = field(default_factory=Layers, repr=False)
+    """The objects by identity if all documents are plain and no two of one identity; else empty. If they are, `objects`
+    has a part for each of `documents`."""
 
 
 def parse_documents_of(
@@ -70,12 +72,12 @@ def parse_documents_of(
 
     `broken` are documents of which only parts could be read: a policy among them closes what it covers.
     """
-    documents, broken = tuple(documents), tuple(broken)
+    documents, broken = in_parts(documents), tuple(broken)
     if before is not None and before.by_key and not broken:
         same = _plain(documents, before)
         if same is not None:
             return same
-    known = before.memory if before else {}
+    known: Mapping[int, _Parsed] = before.memory if before else {}
     earlier = _counting(before.objects) if before else {}
     memory = {id(document): known.get(id(document)) or _counted(_parse(document), earlier) for document in documents}
     memory |= {
@@ -98,38 +100,44 @@ def parse_documents_of(
     problems = tuple(problem for parsed in memory.values() for problem in parsed.problems)
     marked = tuple(parsed.document for parsed in memory.values() if parsed.marked)
     plain = not broken and all(parsed.plain for parsed in memory.values()) and len(good) == len(memory)
-    return Objects(_without_idle(objects), problems, tuple(kept), memory, marked, documents, good if plain else {})
+    items = _in_parts_of(documents, objects) if plain else _without_idle(objects)
+    by_key = Layers(good if plain else {})
+    return Objects(items, problems, tuple(kept), Layers(memory), marked, documents, by_key)
 
 
-def _plain(documents: tuple[Document, ...], before: Objects) -> Objects | None:
+def _plain(documents: Parts[Document], before: Objects) -> Objects | None:
     """The same as always, in time for what is different alone; None where more is to be said than that."""
     now = difference(before.documents, documents)
     came = [_counted(_parse(document), before.by_key) for document in now.came]
-    memory, by_key = dict(before.memory), dict(before.by_key)
-    for document in now.gone:
-        item = memory.pop(id(document)).item
-        assert item is not None
-        del by_key[item.key]
+    gone = {item.key for document in now.gone if (item := before.memory[id(document)].item) is not None}
+    fresh: dict[Key, Object] = {}
     for parsed in came:
-        if parsed.item is None or not parsed.plain or parsed.item.key in by_key:
+        key = parsed.item.key if parsed.item is not None and parsed.plain else None
+        if parsed.item is None or key is None or key in fresh or (key in before.by_key and key not in gone):
             return None
-        memory[id(parsed.document)], by_key[parsed.item.key] = parsed, parsed.item
+        fresh[key] = parsed.item
+    memory = before.memory.with_changes(map(id, now.gone), {id(parsed.document): parsed for parsed in came})
     if len(memory) != len(documents):
         return None
-    items = (
-        before.objects
-        if not now.gone and not now.came and documents == before.documents
-        else _in_order(documents, memory)
-    )
-    return Objects(items, (), (), memory, (), documents, by_key)
+    items = _in_order(documents, memory, before) if now.gone or now.came else before.objects
+    return Objects(items, (), (), memory, (), documents, before.by_key.with_changes(gone - fresh.keys(), fresh))
 
 
-_item_of = attrgetter("item")
+def _in_order(documents: Parts[Document], memory: Mapping[int, _Parsed], before: Objects) -> Parts[Object]:
+    """The objects of plain documents. Those of a part that was there before are one again."""
+    assert isinstance(before.objects, Parts)
+    known = dict(zip(map(id, before.documents.parts), before.objects.parts, strict=True))
+    return Parts(known.get(id(part)) or _of(part, memory) for part in documents.parts)
 
 
-def _in_order(documents: Iterable[Document], memory: Mapping[int, _Parsed]) -> tuple[Object, ...]:
-    found = map(_item_of, map(memory.__getitem__, map(id, documents)))
-    return tuple(found)
+def _of(documents: Iterable[Document], memory: Mapping[int, _Parsed]) -> tuple[Object, ...]:
+    return tuple(item for document in documents if (item := memory[id(document)].item) is not None)
+
+
+def _in_parts_of(documents: Parts[Document], objects: Sequence[Object]) -> Parts[Object]:
+    """The objects of plain documents, in the same order."""
+    ends = list(accumulate((len(part) for part in documents.parts), initial=0))
+    return Parts(tuple(objects[start:end]) for start, end in pairwise(ends))
 
 
 def _without_idle(objects: list[Object]) -> tuple[Object, ...]:

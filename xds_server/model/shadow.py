@@ -6,11 +6,12 @@ take its place one day.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.memory import difference
 from xds_server.model.object import Object
+from xds_server.parts import in_parts
 
 SHADOW_LABEL = "cellway.dev/shadow"
 
@@ -19,14 +20,12 @@ class Labels:
     """The objects that carry the label, kept from call to call."""
 
     def __init__(self) -> None:
-        self._objects: tuple[Object, ...] = ()
+        self._objects: Sequence[Object] = ()
         self._labelled: dict[int, Object] = {}
 
-    def divide(
-        self, objects: Iterable[Object]
-    ) -> tuple[tuple[Object, ...], tuple[Object, ...], tuple[Diagnostic, ...]]:
+    def divide(self, objects: Iterable[Object]) -> tuple[Sequence[Object], tuple[Object, ...], tuple[Diagnostic, ...]]:
         """Objects in force, shadows, and what is wrong with labels: objects with such a one are in force."""
-        every = tuple(objects)
+        every = in_parts(objects)
         now = difference(self._objects, every)
         self._objects = every
         for item in now.gone:

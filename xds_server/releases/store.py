@@ -52,7 +52,9 @@ class Store:
         """All that is stored, and what each stage has now."""
         live = {place: entries[-1].release for place, entries in self._history.items() if entries}
         problems = {name: one.diagnostics for name, one in self._stored.items() if one.diagnostics}
-        return Releases({name: one.objects for name, one in self._stored.items()}, live, problems, dict(self._digests))
+        return Releases(
+            {name: tuple(one.objects) for name, one in self._stored.items()}, live, problems, dict(self._digests)
+        )
 
     def history(self, stage: str, cell: str) -> tuple[Entry, ...]:
         """What a cell was in a stage, the oldest first."""
