@@ -158,7 +158,9 @@ class Server:
             await self._xds.start()
             self._remember(Address(settings.admin.host, admin.getsockname()[1]), ports)
             if settings.envoy is not None and self._state is not None:
-                self._envoys = Envoys(settings.envoy, self._state, from_here(ports.local), settings.host_name)
+                self._envoys = Envoys(
+                    settings.envoy, self._state, from_here(ports.local), settings.host_name, ports.token
+                )
             token = make_token(settings.state) if settings.state is not None else None
             server = admin_server(self, Guard(is_loopback(settings.admin.host), token))
             web = Web(fetch_description, self._clocks.steady, _not_fetched)

@@ -18,38 +18,64 @@ from xds_server.serve.grpc import XdsServer
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import Limits
 from xds_server.serve.tls import Credentials, TlsFiles
+from xds_server.serve.tokens import Tokens
 from xds_server.supervise.bootstrap import Address, is_ip_address
 from xds_server.supervise.records import StateFolder
 
 _LOG = structlog.get_logger("cellway")
+_NOTHING_KEPT = (
+    "xDS in plain text asks Envoys for a token, which is kept in the state folder: give --state-dir, or --xds-cert, --xds-key "
+    "and --xds-ca, or --xds-insecure if whoever connects is to be believed"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class XdsSettings:
-    """The xDS port. `tls` None: plain text. With TLS local Envoys get a plain port of their own on loopback."""
+    """The xDS port. `tls` None: plain text. With TLS local Envoys get a plain port of their own on loopback.
+
+    In plain text Envoys have to show a token, unless it is `insecure`: then whoever connects is believed.
+    """
 
     address: Address
     tls: TlsFiles | None = None
     identities: Identities = field(default_factory=Identities)
     limits: Limits = field(default_factory=Limits)
+    insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class XdsPorts:
-    """Where Envoys find the server: those that come from anywhere, and those of this machine."""
+    """Where Envoys find the server: those that come from anywhere, and those of this machine, which show a word of `tokens`."""
 
     public: Address
     local: Address
+    tokens: Tokens | None = None
+
+    def token(self, gateway: str) -> str:
+        """What an Envoy of this machine shows; empty where nothing is kept that it could be known by."""
+        return self.tokens.word(gateway) if self.tokens is not None else ""
 
 
 def open_xds(server: XdsServer, settings: XdsSettings, state: StateFolder | None, *, envoys: bool) -> XdsPorts:
-    """Listen for Envoys. `envoys`: there will be some on this machine. OSError if a port cannot be had."""
+    """Listen for Envoys. `envoys`: there will be some on this machine. OSError if a port cannot be had.
+
+    ValueError with a sentence if Envoys could not be told from others.
+    """
+    tokens = Tokens(state.xds_key()) if state is not None else None
+    if settings.tls is None and settings.insecure:
+        _LOG.warning(
+            "xDS asks for no token and believes whoever connects: --xds-insecure", address=str(settings.address)
+        )
+    elif tokens is not None:
+        server.ask_for_tokens(tokens)
+    elif settings.tls is None:
+        raise ValueError(_NOTHING_KEPT)
     if settings.tls is None:
         address = _plain(server, settings.address, state)
-        return XdsPorts(address, address)
+        return XdsPorts(address, address, tokens)
     credentials = Credentials(settings.tls, lambda text: _LOG.error("TLS of the xDS port", problem=text))
     public = _bind(server, settings.address, credentials)
-    return XdsPorts(public, _plain(server, Address("127.0.0.1", 0), state) if envoys else public)
+    return XdsPorts(public, _plain(server, Address("127.0.0.1", 0), state) if envoys else public, tokens)
 
 
 def _plain(server: XdsServer, wanted: Address, state: StateFolder | None) -> Address:

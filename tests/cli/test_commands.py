@@ -14,6 +14,8 @@ import yaml
 
 from tests.commands import cellway
 from tests.e2e.certificates import self_signed
+from xds_server.serve.tokens import Tokens
+from xds_server.supervise.records import StateFolder
 
 ROOT = Path(__file__).parents[2]
 BINARY = Path(os.environ.get("CELLWAY_ENVOY") or ROOT / ".envoy" / "bin" / "envoy").resolve()
@@ -333,6 +335,26 @@ def test_bootstrap_for_an_envoy_elsewhere(tmp_path: Path, gateway: str) -> None:
     bootstrap = yaml.safe_load(done.stdout)
     assert bootstrap["node"] == {"id": "n1", "cluster": gateway}
     assert envoy_accepts(done.stdout, tmp_path) == ""
+
+
+def test_bootstrap_has_the_token_of_its_gateway(tmp_path: Path) -> None:
+    line = ("bootstrap", "default/edge", "--report-load")
+    done = cellway(*line)
+    assert (done.stdout.count("initial_metadata"), "only a server with --xds-insecure" in done.stderr) == (0, True)
+    state = StateFolder(tmp_path / "state")
+    done = cellway(*line, "--state-dir", str(state.path))
+    assert (done.returncode, "has no key that tokens are made with" in done.stderr) == (2, True)
+    shown = f"Bearer {Tokens(state.xds_key()).word('default/edge')}"
+    state.close()
+    done = cellway(*line, "--state-dir", str(state.path))
+    assert done.stderr == ""
+    assert envoy_accepts(done.stdout, tmp_path) == ""
+    bootstrap = yaml.safe_load(done.stdout)
+    for source in (bootstrap["dynamic_resources"]["ads_config"], bootstrap["cluster_manager"]["load_stats_config"]):
+        (service,) = source["grpc_services"]
+        assert service["initial_metadata"] == [{"key": "authorization", "value": shown}]
+    files = ("--cert", "/edge.pem", "--key", "/edge.key", "--ca", "/ca.pem")
+    assert "initial_metadata" not in cellway(*line, "--state-dir", str(state.path), *files).stdout
 
 
 def test_bootstrap_says_what_policies_say_of_an_envoy(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def test_one_envoy_may_serve_all_gateways_of_a_cell(cellway: Cellway, tmp_path: 
         for name in ("storefront", "orders"):
             admin = f"{cellway.block.address(251)}:0"
             printed = command(
-                "bootstrap", f"acme/dev/{name}", "--xds", xds, "--node-id", f"test-{name}", "--admin", admin
+                *("bootstrap", f"acme/dev/{name}", "--xds", xds, "--node-id", f"test-{name}", "--admin", admin),
+                *("--state-dir", str(cellway.state)),
             )
             assert printed.returncode == 0, printed.stderr
             path = tmp_path / f"{name}.yaml"
@@ -107,7 +108,9 @@ def test_a_provider_that_refuses_connections_costs_one_retry(cellway: Cellway, t
     cellway.start()
     admin, path = f"{cellway.block.address(251)}:19000", tmp_path / "storefront.yaml"
     xds = f"{cellway.block.address(250)}:18000"
-    printed = command("bootstrap", "acme/dev/storefront", "--xds", xds, "--admin", admin)
+    printed = command(
+        "bootstrap", "acme/dev/storefront", "--xds", xds, "--admin", admin, "--state-dir", str(cellway.state)
+    )
     path.write_text(printed.stdout, encoding="utf-8")
     envoy = subprocess.Popen([str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--log-level", "error"])
     try:

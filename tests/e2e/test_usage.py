@@ -115,7 +115,7 @@ def test_what_an_envoy_elsewhere_reports_is_counted(cellway: Cellway, tmp_path: 
     assert edge(cellway, "orders", "mailer")["measured"] is False
     port = cellway.log().partition("xDS on 127.0.0.1:")[2].partition(",")[0]
     options = ("--xds", f"127.0.0.1:{port}", "--admin", f"{cellway.block.address(251)}:0", "--report-load")
-    printed = command("bootstrap", "acme/dev/orders/south", *options)
+    printed = command("bootstrap", "acme/dev/orders/south", *options, "--state-dir", str(cellway.state))
     assert printed.returncode == 0, printed.stderr
     path = tmp_path / "far.yaml"
     path.write_text(printed.stdout, encoding="utf-8")

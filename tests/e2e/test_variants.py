@@ -35,7 +35,7 @@ def test_clusters_are_replaced_and_listeners_changed_without_a_failed_request(
     cellway: Cellway, tmp_path: Path, kind: str
 ) -> None:
     prepare(cellway)
-    cellway.arguments = ("--no-envoy",)
+    cellway.arguments = ("--no-envoy", "--xds-insecure")
     cellway.start()
     admin, xds = f"{cellway.block.address(251)}:19000", f"{cellway.block.address(250)}:18000"
     printed = command("bootstrap", "default/edge", "--xds", xds, "--admin", admin).stdout

@@ -40,7 +40,9 @@ async def test_a_bug_in_compiling_leaves_in_force_what_was_and_heals(
     (tmp_path / "one.yaml").write_text(GATEWAY.replace("NAME", "one"))
     here = Address("127.0.0.1", 0)
     server = Server(
-        Settings((tmp_path,), here, XdsSettings(here), Options()), Clocks(time.time, time.monotonic), Told()
+        Settings((tmp_path,), here, XdsSettings(here, insecure=True), Options()),
+        Clocks(time.time, time.monotonic),
+        Told(),
     )
     await server.reload()
     (tmp_path / "two.yaml").write_text(GATEWAY.replace("NAME", "two"))

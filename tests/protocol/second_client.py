@@ -68,6 +68,7 @@ class Client:
     node_id: str = "second-client"
     service: str = ""
     tls: ssl.SSLContext | None = None
+    authorization: str = ""
     _requests: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
     _channel: Channel | None = None
     _responses: AsyncIterator[Any] | None = None
@@ -76,7 +77,8 @@ class Client:
     async def __aenter__(self) -> Client:
         self._channel = Channel("127.0.0.1", self.port, ssl=self.tls)
         stub, name = SERVICES[self.service]
-        method = getattr(stub(self._channel), f"{'delta' if self.delta else 'stream'}_{name}")
+        shown = {"authorization": self.authorization} if self.authorization else {}
+        method = getattr(stub(self._channel, metadata=shown), f"{'delta' if self.delta else 'stream'}_{name}")
         self._responses = method(self._sent())
         return self
 

@@ -39,7 +39,7 @@ async def supervise(tmp_path: Path) -> AsyncIterator[Callable[..., Envoys]]:
         if state is not None:
             state.close()
         state = StateFolder(tmp_path / "state")
-        last = Envoys(BINARY, state, xds, "here")
+        last = Envoys(BINARY, state, xds, "here", lambda _: "")
         return last
 
     yield make

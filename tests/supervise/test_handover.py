@@ -124,7 +124,7 @@ async def test_a_server_that_was_killed_on_the_way_finds_who_still_serves(block:
     try:
         state.remember_former(old.record)
         state.record(replace(old.record, pid=2**22 + 1))  # the new one, which did not live to serve
-        later = Envoys(BINARY, state, Address("127.0.0.1", 1), "here")
+        later = Envoys(BINARY, state, Address("127.0.0.1", 1), "here", lambda _: "")
         assert (later._found, later._formers) == ({"default/edge": old.record}, {})
         state.record(old.record)
         state.remember_former(replace(old.record, pid=2**22 + 1))

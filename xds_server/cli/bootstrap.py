@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +56,17 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
         bool,
         typer.Option("--report-load", help="Have it report how many requests it sent to each dependency of a cell."),
     ] = False,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--state-dir",
+            envvar="CELLWAY_STATE_DIR",
+            metavar="DIR",
+            help="The server's state folder, for an Envoy that shows a token in place of a certificate. "
+            "Default: that of a server which runs the policy folders.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Print the bootstrap for an Envoy elsewhere: start it with `envoy -c FILE`.
 
@@ -79,8 +91,32 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     if tls is None and (cert or key or ca):
         trouble("TLS to the xDS port needs all of --cert, --key and --ca")
     who = node_id or f"{socket.gethostname()}/{gateway}"
-    plain = Bootstrap(gateway, who, *addresses, tls, zone, report_load)
+    token = _token(gateway, state_dir, policies) if tls is None else ""
+    plain = Bootstrap(gateway, who, *addresses, tls, zone, report_load, token=token)
     print(_as_policies_say(plain, policies, allow_extensions) if policies else plain.text(), end="")
+
+
+def _token(gateway: str, state: Path | None, policies: list[Path] | None) -> str:
+    """What the Envoy shows to a server that speaks plain text; empty, and told so, where it cannot be known."""
+    import os
+
+    from xds_server.serve.tokens import Tokens
+    from xds_server.supervise.records import default_state_folder, read_xds_key
+
+    folder = state or (default_state_folder(tuple(policies), os.environ, Path.home()) if policies else None)
+    try:
+        key = read_xds_key(folder) if folder is not None else None
+    except OSError as error:
+        trouble(f"the tokens of Envoys are made with {error.filename}, which cannot be read: {error.strerror}")
+    if key is not None:
+        return Tokens(key).word(gateway)
+    if state is not None:
+        trouble(f"{state} is no state folder of a server that was started: it has no key that tokens are made with")
+    print(
+        "This bootstrap has neither --cert nor a token (--state-dir): only a server with --xds-insecure takes such an Envoy.",
+        file=sys.stderr,
+    )
+    return ""
 
 
 def _as_policies_say(plain: Bootstrap, policies: list[Path], extenders: list[str] | None) -> str:

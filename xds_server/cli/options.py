@@ -40,7 +40,11 @@ XdsIdentities = Annotated[
     ),
 ]
 XdsInsecure = Annotated[
-    bool, typer.Option("--xds-insecure", help="Serve xDS in plain text on an address that is not loopback.")
+    bool,
+    typer.Option(
+        "--xds-insecure",
+        help="Serve xDS in plain text to whoever connects: no token is asked for, and the address need not be loopback.",
+    ),
 ]
 XdsLimits = Annotated[
     list[str] | None,

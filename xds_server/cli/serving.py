@@ -74,7 +74,7 @@ class XdsChoices:
                 "give --xds-cert, --xds-key and --xds-ca, or --xds-insecure if the network is trusted"
             )
         identities = read_identities(self.identities) if self.identities is not None else Identities()
-        return XdsSettings(address, tls, identities, parse_limits(self.limits))
+        return XdsSettings(address, tls, identities, parse_limits(self.limits), self.insecure)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from xds_server.serve.requests import Node, Request
 from xds_server.serve.sessions import Session, Sessions
 from xds_server.serve.stream import Stream
 from xds_server.serve.tls import Credentials
+from xds_server.serve.tokens import Tokens
 from xds_server.serve.wire import FILES, Envelope, TooLargeError, read_delta, read_full, read_loads, wanted_loads
 from xds_server.snapshot.resource import (
     CLUSTER,
@@ -43,6 +44,8 @@ from xds_server.snapshot.resource import (
 )
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Allowed: TypeAlias = frozenset[str] | None
+"""The gateways that a peer may ask for; None: any, since nobody asks who it is."""
 _SERVICES = {
     "envoy.service.discovery.v3.AggregatedDiscoveryService": (
         "StreamAggregatedResources",
@@ -68,6 +71,10 @@ _LOADS_EVERY = 5
 """Seconds between load reports."""
 _FIRST_REQUEST = 30.0
 """Seconds in which a stream has to say who it is."""
+_NOT_SHOWN = (
+    "in plain text this port asks for the token of a gateway, which the bootstraps of `cellway run` and "
+    "`cellway bootstrap --state-dir` have; see docs/operations.md"
+)
 _WARNINGS = 1000
 """So many clients that ask for what is not served are told of."""
 
@@ -109,6 +116,7 @@ class XdsServer:
         self.loads = Loads()
         self._clock, self._drain_delay, self._limits, self._told = clock, drain_delay, limits, told
         self._identities = identities
+        self._tokens: Tokens | None = None
         self._published = asyncio.Event()
         self._changed = asyncio.Condition()
         self._sessions = Sessions()
@@ -117,6 +125,10 @@ class XdsServer:
         self._envelope = Envelope()
         self._health = health_aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+
+    def ask_for_tokens(self, tokens: Tokens) -> None:
+        """Whoever comes in plain text has to show one. Without this its own word counts."""
+        self._tokens = tokens
 
     def listen(self, address: str, credentials: Credentials | None = None) -> int:
         """Bind one more address, in plain text without credentials; returns the port. OSError if it cannot be had."""
@@ -192,8 +204,8 @@ class XdsServer:
         def handler(*, is_delta: bool) -> grpc.RpcMethodHandler[bytes, bytes]:
             async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
                 core = Stream(is_delta, self._envelope, self._drain_delay, only)
-                async with self._admitted(context) as names:
-                    await self._serve_peer(requests, context, core, names)
+                async with self._admitted(context) as allowed:
+                    await self._serve_peer(requests, context, core, allowed)
 
             return grpc.stream_stream_rpc_method_handler(serve)
 
@@ -208,19 +220,19 @@ class XdsServer:
 
     def _load_handler(self) -> grpc.GenericRpcHandler:
         async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
-            async with self._admitted(context) as names:
-                await self._take_loads(requests, context, names)
+            async with self._admitted(context) as allowed:
+                await self._take_loads(requests, context, allowed)
 
         method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(serve)
         return grpc.method_handlers_generic_handler(_LOADS, {"StreamLoadStats": method})
 
     @contextlib.asynccontextmanager
-    async def _admitted(self, context: Context) -> AsyncIterator[tuple[str, ...]]:
-        """One more stream of a peer, if it may have one; the names in its certificate."""
+    async def _admitted(self, context: Context) -> AsyncIterator[Allowed]:
+        """One more stream of a peer, if it may have one; the gateways that it may ask for."""
         if not self._published.is_set():
             await self._refuse(context, "UNAVAILABLE", "policies are not loaded yet")
         names = _certificate_names(context)
-        peer = names[0] if names else _host(context.peer())
+        peer, allowed = names[0] if names else _host(context.peer()), await self._allowed(context, names)
         if self._streams.total() >= self._limits.streams:
             await self._refuse(context, "RESOURCE_EXHAUSTED", f"this server serves {self._limits.streams} streams")
         if self._streams[peer] >= self._limits.streams_per_peer:
@@ -228,14 +240,14 @@ class XdsServer:
             await self._refuse(context, "RESOURCE_EXHAUSTED", text)
         self._streams[peer] += 1
         try:
-            yield names
+            yield allowed
         finally:
             self._streams[peer] -= 1
             if not self._streams[peer]:
                 del self._streams[peer]
 
     async def _serve_peer(
-        self, requests: AsyncIterator[bytes], context: Context, core: Stream, names: tuple[str, ...]
+        self, requests: AsyncIterator[bytes], context: Context, core: Stream, allowed: Allowed
     ) -> None:
         try:
             request = await asyncio.wait_for(self._next(requests, context, core), _FIRST_REQUEST)
@@ -243,7 +255,7 @@ class XdsServer:
             await self._refuse(context, "DEADLINE_EXCEEDED", f"no request in {_FIRST_REQUEST:g} seconds")
         if request is None:
             return
-        gateway = await self._gateway(request.node, context, names)
+        gateway = await self._gateway(request.node, context, allowed)
         assert request.node is not None
         now, wake = self._clock(), asyncio.Event()
         session = Session(core, request.node, gateway, context.peer(), now, now, wake.set)
@@ -263,16 +275,27 @@ class XdsServer:
             if isinstance(error, Exception) and not isinstance(error, grpc.aio.InternalError):
                 raise error
 
-    async def _gateway(self, node: Node | None, context: Context, names: tuple[str, ...]) -> str:
-        """The gateway that a stream is for, if its certificate is."""
-        plain = context.auth_context().get("transport_security_type") == [b"insecure"]
-        allowed = None if plain else self._identities.gateways(names)
+    async def _allowed(self, context: Context, names: tuple[str, ...]) -> Allowed:
+        """The gateways that the peer's certificate is for, or its token."""
+        if context.auth_context().get("transport_security_type") != [b"insecure"]:
+            return self._identities.gateways(names)
+        if self._tokens is None:
+            return None
+        gateway = self._tokens.gateway(_authorization(context))
+        if gateway is None:
+            peer = _host(context.peer())
+            self._warn(peer, "no token", f"a stream from {peer} is refused: it has no token of this server")
+            await self._refuse(context, "UNAUTHENTICATED", _NOT_SHOWN)
+        return frozenset((gateway,))
+
+    async def _gateway(self, node: Node | None, context: Context, allowed: Allowed) -> str:
+        """The gateway that a stream is for, if it may be."""
         gateway = gateway_of(node, self._sessions.gateways, allowed)
         if isinstance(gateway, Refused):
             await self._refuse(context, gateway.code, gateway.message)
         return gateway
 
-    async def _take_loads(self, requests: AsyncIterator[bytes], context: Context, names: tuple[str, ...]) -> None:
+    async def _take_loads(self, requests: AsyncIterator[bytes], context: Context, allowed: Allowed) -> None:
         """Count what an Envoy reports. It says once who it is, and that counts for the whole stream."""
         gateway, pace = "", Pace(_LOADS_EVERY)
         while True:
@@ -292,7 +315,7 @@ class XdsServer:
             except TooLargeError as error:
                 await self._refuse(context, "RESOURCE_EXHAUSTED", str(error))
             if not gateway:
-                gateway = await self._gateway(report.node, context, names)
+                gateway = await self._gateway(report.node, context, allowed)
                 await context.write(wanted_loads(_LOADS_EVERY))
             snapshot = self._sessions.snapshot(gateway)
             if snapshot is None:
@@ -342,10 +365,14 @@ class XdsServer:
 
     def _count_unknown_type(self, session: Session, type_url: str) -> None:
         self.counters.unknown_types += 1
-        key = (session.node.id, type_url[:200])
-        if key not in self._warned and len(self._warned) < _WARNINGS:
-            self._warned.add(key)
-            self._told.warned(f"{session.node.id[:200]} asks for {type_url[:200]!r}, which is not served")
+        node, kind = session.node.id, type_url[:200]
+        self._warn(node, kind, f"{node[:200]} asks for {kind!r}, which is not served")
+
+    def _warn(self, who: str, what: str, sentence: str) -> None:
+        """Say it once of each."""
+        if (who, what) not in self._warned and len(self._warned) < _WARNINGS:
+            self._warned.add((who, what))
+            self._told.warned(sentence)
 
     async def _tell(self) -> None:
         async with self._changed:
@@ -369,6 +396,11 @@ def _certificate_names(context: Context) -> tuple[str, ...]:
     """The URIs and DNS names in the client's certificate, which gRPC has verified; none in plain text."""
     found = context.auth_context().get("x509_subject_alternative_name", ())
     return tuple(name.decode("utf-8", "replace") for name in found)
+
+
+def _authorization(context: Context) -> str:
+    """What the peer says with the stream to show who it is."""
+    return next((str(value) for key, value in context.invocation_metadata() or () if key == "authorization"), "")
 
 
 def _host(peer: str) -> str:

@@ -1,7 +1,7 @@
 """Who may ask for what: the gateway that a node names, and the gateways that a certificate is for.
 
-In: a node, the names of gateways there are, and the names in a verified client certificate. Out: the gateway, or a
-refusal. Without a certificate (plain text on loopback) the node's own word counts; with one only what it is for, and a
+In: a node, the names of gateways there are, and what a verified client certificate or a token is for. Out: the gateway, or
+a refusal. Where neither is asked for the node's own word counts; else only what they are for, and a
 refusal tells nothing of what else there is.
 """
 
@@ -58,7 +58,7 @@ class Identities:
 
 
 def gateway_of(node: Node | None, known: Collection[str], allowed: Collection[str] | None) -> str | Refused:
-    """The gateway that a stream's first request names. `allowed` is what the certificate is for; None without one."""
+    """The gateway that a stream's first request names. `allowed` is what its certificate or token is for; None: any."""
     if node is None:
         return Refused("INVALID_ARGUMENT", "the first request of a stream must carry a node")
     if not node.id:
@@ -68,7 +68,7 @@ def gateway_of(node: Node | None, known: Collection[str], allowed: Collection[st
     if not node.cluster:
         return Refused("INVALID_ARGUMENT", "node.cluster is empty; it must be NAMESPACE/GATEWAY")
     if allowed is not None and node.cluster not in allowed:
-        return Refused("PERMISSION_DENIED", "this client certificate is not for the gateway in node.cluster")
+        return Refused("PERMISSION_DENIED", "this client certificate, or token, is not for the gateway in node.cluster")
     if node.cluster in known:
         return node.cluster
     asked = node.cluster[:_LENGTH]

@@ -39,6 +39,7 @@ _LOADS = """  # How many requests went to each cluster is reported to the contro
     grpc_services:
     - envoy_grpc: {cluster_name: cellway_xds}
 """
+_SHOWN = "      initial_metadata: [{key: authorization, value: WORD}]\n"
 _CHECKOUT = Path(__file__).parents[2] / "envoy"
 
 
@@ -94,7 +95,8 @@ class Bootstrap:
     """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one.
 
     `zone` is where the Envoy is, for policies that prefer its own zone. `reports`: it tells how many requests it sent where.
-    `more`: what its gateway asks for, as JSON. `heap`: bytes beyond which it sheds load.
+    `more`: what its gateway asks for, as JSON. `heap`: bytes beyond which it sheds load. `token`: what it shows to the control
+    plane with every stream, in place of a certificate.
     """
 
     gateway: str
@@ -106,6 +108,7 @@ class Bootstrap:
     reports: bool = False
     more: str = ""
     heap: int = MOST
+    token: str = ""
 
     def text(self) -> str:
         """The bootstrap as YAML."""
@@ -117,6 +120,7 @@ class Bootstrap:
             xds_host=json.dumps(self.xds.host),
             xds_port=self.xds.port,
             xds_type="STATIC" if is_ip_address(self.xds.host) else "STRICT_DNS",
+            xds_token=self._token(),
             xds_tls=self.tls.text(self.xds.host) if self.tls is not None else "",
             locality=f"  locality: {{zone: {json.dumps(self.zone)}}}\n" if self.zone else "",
             more_clusters="".join(f"  - {json.dumps(one)}\n" for one in clusters),
@@ -129,8 +133,11 @@ class Bootstrap:
         return whole + "".join(f"\n{name}: {json.dumps(part)}\n" for name, part in sorted(more.items()))
 
     def _cluster_manager(self) -> str:
-        parts = (_LOCAL_CLUSTER_NAME if self.zone else "") + (_LOADS if self.reports else "")
+        parts = (_LOCAL_CLUSTER_NAME if self.zone else "") + (_LOADS + self._token() if self.reports else "")
         return f"\ncluster_manager:\n{parts}" if parts else ""
+
+    def _token(self) -> str:
+        return _SHOWN.replace("WORD", json.dumps(f"Bearer {self.token}")) if self.token else ""
 
 
 def is_ip_address(host: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,11 @@ class LocalEnvoy:
 class Envoys:
     """The Envoys of this machine that this server looks after."""
 
-    def __init__(self, binary: Path, state: StateFolder, xds: Address, host_name: str) -> None:
-        self._binary, self._state, self._xds, self._host_name = binary, state, xds, host_name
+    def __init__(
+        self, binary: Path, state: StateFolder, xds: Address, host_name: str, token: Callable[[str], str]
+    ) -> None:
+        """`token` says what an Envoy of a gateway shows to the xDS server."""
+        self._binary, self._state, self._xds, self._host_name, self._token = binary, state, xds, host_name, token
         self._found = state.records()
         self._heap = heap_size()
         self._wanted: dict[str, Process] = {}
@@ -271,7 +274,8 @@ class Envoys:
             return Launch(name, self.node_id(name), text, process, f"its bootstrap cannot be changed so: {error}")
 
     def _bootstrap(self, name: str, process: Process) -> Bootstrap:
-        return Bootstrap(name, self.node_id(name), self._xds, more=process.start, heap=self._heap)
+        token = self._token(name)
+        return Bootstrap(name, self.node_id(name), self._xds, more=process.start, heap=self._heap, token=token)
 
     def _envoy(self, record: Record) -> Envoy:
         return Envoy(record, self._state.gateway(record.gateway))

@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 from xds_server.files import write_file
+from xds_server.serve.tokens import without_words
 from xds_server.supervise.command import Launch, handover_version, options_of_process, shared_memory
 from xds_server.supervise.process import Envoy, is_live, is_settled, kill_envoy, start_envoy, stop_envoy
 from xds_server.supervise.records import StateFolder
@@ -42,7 +43,7 @@ async def refusal(binary: Path, home: Path, launch: Launch) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     lines = (done.stderr or done.stdout).strip().splitlines()  # the last one says what is wrong
-    return "" if done.returncode == 0 else (lines[-1] if lines else f"exit code {done.returncode}")
+    return "" if done.returncode == 0 else (without_words(lines[-1]) if lines else f"exit code {done.returncode}")
 
 
 async def hand_over(old: Envoy, binary: Path, launch: Launch, state: StateFolder) -> Envoy | str:

@@ -22,6 +22,7 @@ import structlog
 
 from xds_server.files import write_file
 from xds_server.graph import Process
+from xds_server.serve.tokens import without_words
 from xds_server.supervise.command import SHELL, Launch, Seat, command_of, handover_version
 from xds_server.supervise.records import Record, start_time
 
@@ -226,4 +227,4 @@ def _last_line(path: Path) -> str:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return lines[-1][-500:] if lines else ""
+    return without_words(lines[-1])[-500:] if lines else ""

@@ -1,7 +1,7 @@
 """The state folder: what a server must find again after it was killed.
 
 In and out: one folder for each gateway with its bootstrap, its log and `envoy.json`, the record of the running
-process; `addresses.json` with where the server listens; a lock, so that two servers never share a folder. What it
+process; `addresses.json` with where the server listens; `xds-key`; a lock, so that two servers never share a folder. What it
 makes is 0700 and 0600. Which process a record means is checked by more than its id.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -22,6 +23,8 @@ from xds_server.files import write_file
 RECORD = "envoy.json"
 FORMER = "former-{}.json"
 ADDRESSES = "addresses.json"
+_KEY = "xds-key"
+_KEY_BYTES = 32
 _LONGEST_FOLDER = 200
 """Names of gateways may be longer than file systems let a folder's be (255 bytes)."""
 
@@ -75,6 +78,14 @@ class StateFolder:
         """Let another server have the folder."""
         os.close(self._lock)
 
+    def xds_key(self) -> bytes:
+        """What the tokens of Envoys are made with: the same as long as there is this folder, since Envoys outlive servers."""
+        known = read_xds_key(self.path)
+        if known is None:
+            known = secrets.token_bytes(_KEY_BYTES)
+            write_file(self.path / _KEY, known.hex() + "\n")
+        return known
+
     def gateway(self, name: str) -> Path:
         """The folder of one gateway, made if it is missing."""
         whole = quote(name, safe="")
@@ -126,6 +137,15 @@ class StateFolder:
     def remember_addresses(self, addresses: Mapping[str, Any]) -> None:
         """Write where the server listens."""
         write_file(self.path / ADDRESSES, json.dumps(addresses, indent=2) + "\n")
+
+
+def read_xds_key(folder: Path) -> bytes | None:
+    """The key in a state folder; None if there is none that can be used. OSError if it may not be read."""
+    try:
+        found = bytes.fromhex((folder / _KEY).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if len(found) == _KEY_BYTES else None
 
 
 def is_running(record: Record, folder: Path) -> bool:

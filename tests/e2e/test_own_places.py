@@ -1,0 +1,65 @@
+"""What the server and its Envoys listen on is not reached through a gateway, whatever its policies say."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from tests.e2e.running import Cellway
+from tests.e2e.test_live import GATEWAY, get, route
+from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+from xds_server.snapshot.resource import SECRET
+
+SCRIPT = """
+function envoy_on_request(handle)
+  local own = "cellway" .. "_" .. "xds"
+  local heads = {
+    [":method"] = "POST", [":path"] = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+    [":authority"] = "x", ["content-type"] = "application/grpc", ["te"] = "trailers",
+  }
+  local told, body = handle:httpCall(own, heads, "FRAME", 5000)
+  handle:respond({[":status"] = "200", ["x-status"] = told["grpc-status"] or told[":status"]}, body)
+end
+"""
+
+
+def script() -> str:
+    """Asks for the configuration of its own gateway, over the Envoy's own connection to the server."""
+    asked = DeltaDiscoveryRequest(type_url=SECRET)
+    asked.node.id, asked.node.cluster = "script", "default/edge"
+    data = asked.SerializeToString()
+    frame = bytes([0, *len(data).to_bytes(4, "big"), *data])
+    return SCRIPT.replace("FRAME", "".join(f"\\{byte:03}" for byte in frame))
+
+
+@pytest.fixture
+def running(cellway: Cellway) -> Cellway:
+    """One gateway, whose authors may run code in its Envoy."""
+    cellway.arguments = ("--allow-extensions", "default")
+    cellway.write("gateway.yaml", GATEWAY)
+    cellway.write("web.yaml", route("web"))
+    policy = {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "EnvoyExtensionPolicy",
+        "metadata": {"name": "asks"},
+        "spec": {
+            "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "asks"}],
+            "lua": [{"type": "Inline", "inline": script()}],
+        },
+    }
+    cellway.write("asks.yaml", route("asks") + "---\n" + json.dumps(policy))
+    cellway.upstream(11)
+    cellway.start()
+    return cellway
+
+
+def test_neither_scripts_nor_routes_get_to_the_server(running: Cellway) -> None:
+    assert get(running, "web.example").status_code == 200
+    told = get(running, "asks.example")
+    assert (told.status_code, told.headers["x-status"], told.content) == (200, "16", b""), told.headers
+    metrics = httpx.get(f"{running.admin}/metrics", timeout=30).text
+    assert 'cellway_refused_streams_total{code="UNAUTHENTICATED"} 1.0' in metrics
+    assert "it has no token of this server" in running.log()
+    assert [one["gateway"] for one in running.api("proxies")["items"]] == ["default/edge"]
