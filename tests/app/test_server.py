@@ -175,7 +175,7 @@ def test_a_port_in_use_is_one_clear_line(cellway: Cellway, taken: str) -> None:
     with socket.create_server((cellway.block.address(3), 0)) as other:
         place = f"{cellway.block.address(3)}:{other.getsockname()[1]}"
         free = {"--admin": f"{cellway.block.address(4)}:0", "--xds": f"{cellway.block.address(4)}:0", taken: place}
-            free["--state-dir"] = str(cellway.state)
+        free["--state-dir"] = str(cellway.state)
         options = [word for pair in free.items() for word in pair]
         done = command(cellway, "serve", str(cellway.folder), *options)
     assert done.returncode == 2
