@@ -106,12 +106,21 @@ def write_routes(folder: Path, number: int, routes: int, edit: int = 0) -> Path:
     return path
 
 
+def write_backends(folder: Path, routes: int, upstream: int, other: tuple[int, int] = (-1, 0)) -> Path:
+    """Write the file of all backends anew. `other` is one of them by its number, and a port for it alone."""
+    ports = {other[0]: other[1]}
+    numbers = range((routes + 9) // 10)
+    texts = (_BACKEND.format(number=one, address="127.0.0.1", port=ports.get(one, upstream)) for one in numbers)
+    path = folder / "backends.yaml"
+    path.write_text("---\n".join(texts), encoding="utf-8")
+    return path
+
+
 def write_world(folder: Path, routes: int, port: int = 8080, upstream: int = 9) -> None:
     """All files. `port` is the gateway's, `upstream` that of all backends, on loopback."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "gateway.yaml").write_text(_GATEWAY.format(port=port), encoding="utf-8")
-    backends = (_BACKEND.format(number=one, address="127.0.0.1", port=upstream) for one in range((routes + 9) // 10))
-    (folder / "backends.yaml").write_text("---\n".join(backends), encoding="utf-8")
+    write_backends(folder, routes, upstream)
     policies = (_POLICY.format(number=one) for one in range(0, routes, 100))
     (folder / "policies.yaml").write_text("---\n".join(policies), encoding="utf-8")
     for first in range(0, routes, PER_FILE):
