@@ -306,9 +306,10 @@ class Server:
             await self._reload(confirmed=True)
 
     def _options(self) -> Options:
-        """What compiling is given: the command line's choice, documents of the web, and releases."""
+        """What compiling is given: the command line's choice, documents of the web, releases and modules."""
         fetched = self._fetcher.documents if self._fetcher is not None else {}
-        return replace(self._source.options, fetched=fetched, releases=self._desk.releases)
+        code = self._policies.code_files
+        return replace(self._source.options, fetched=fetched, releases=self._desk.releases, code_files=code)
 
     async def _reload_later(self) -> None:
         await asyncio.sleep(GRACE)

@@ -37,7 +37,7 @@ from xds_server.translate.gateway import Memory as GatewayMemory
 from xds_server.translate.gateway import translate_gateway
 from xds_server.translate.message import Translated
 from xds_server.translate.patches import apply_patches
-from xds_server.types import Condition, Fetched, Key
+from xds_server.types import CodeFile, Condition, Fetched, Key
 
 STAGES = ("attach", "translate", "snapshot")
 DEFAULT_CONTROLLERS = ("cellway.dev/gateway-controller", "gateway.envoyproxy.io/gatewayclass-controller")
@@ -54,6 +54,7 @@ class Options:
     tell where addresses are. `one_machine`: the Envoys of all gateways run on one. `log_folders`: folders on Envoys' machines
     in which access logs may be written. `extenders`: namespaces whose policies may run code in Envoys and patch what they
     are served; `*`: all. `module_folders`: folders on Envoys' machines right in which native modules may be.
+    `code_files`: modules of WebAssembly beside policies, by name.
     """
 
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
@@ -66,6 +67,7 @@ class Options:
     log_folders: tuple[str, ...] = ()
     extenders: tuple[str, ...] = ()
     module_folders: tuple[str, ...] = ()
+    code_files: Mapping[str, CodeFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ def _compile(
         options.log_folders,
         options.extenders,
         options.module_folders,
+        options.code_files,
     )
     attached = [attach_objects(one.objects, FEATURES, given, memory.attached[one.stage]) for one in lowered]
     gateways = [

@@ -17,6 +17,7 @@ from xds_server.cells.releases import NO_RELEASES, Releases
 from xds_server.collector import collector_paused
 from xds_server.compile import Compiled, Memory, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
+from xds_server.load.code import load_code
 from xds_server.load.directory import File, Loaded, load_paths
 from xds_server.load.document import DEFAULT_LIMITS, Document
 from xds_server.load.keep import keep_last_good, looks_like_an_accident
@@ -24,7 +25,7 @@ from xds_server.load.objects import Objects, key_of, parse_documents_of
 from xds_server.load.suppress import suppressed
 from xds_server.model.object import Object
 from xds_server.parts import Parts
-from xds_server.types import Fetched
+from xds_server.types import CodeFile, Fetched
 
 GRACE = 0.5
 """Seconds that a file must be gone before that counts."""
@@ -56,8 +57,9 @@ class Policies:
     """What is in force, and what is wrong with what is on disk.
 
     `alarm` says why what is on disk is not in force, empty if it is. `gone` are files that have only just vanished,
-    with the time. `seconds` is how long the stages of the last reload took. `fetched` is what was known of the web,
-    `releases` which stage has which release. `saved`: nothing that this server has read was in force yet.
+    with the time. `code_files` are the modules beside policies. `seconds` is how long the stages of the last reload
+    took. `fetched` is what was known of the web, `releases` which stage has which release. `saved`: nothing that this
+    server has read was in force yet.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -71,6 +73,7 @@ class Policies:
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     authorities: Authorities | None = None
     releases: Releases = NO_RELEASES
+    code_files: Mapping[str, CodeFile] = field(default_factory=dict)
     saved: bool = False
     memory: Memory = field(default_factory=Memory, repr=False)
     """What compiling keeps for the next time: the same for all policies of a server, for one compilation at a time."""
@@ -89,19 +92,22 @@ def _reload(before: Policies, source: Source, *, confirmed: bool) -> tuple[Polic
         loaded, objects = source.saved
         before = replace(before, loaded=loaded, documents=loaded.documents, objects=objects, saved=True)
     last = before.loaded or Loaded()
-    loaded = keep_last_good(last, load_paths(source.folders, DEFAULT_LIMITS, last.memory))
+    on_disk = load_paths(source.folders, DEFAULT_LIMITS, last.memory)
+    loaded, code = keep_last_good(last, on_disk), load_code(on_disk.code, before.code_files)
     accident = _accident(before.loaded, loaded)
     if accident is not None and not (confirmed and accident.code == _MANY_GONE):
         return _rejected(
-            _compiled(before, source, began, before.memory) if first else before, loaded, accident
+            _compiled(replace(before, code_files=code), source, began, before.memory) if first else before,
+            loaded,
+            accident,
         ), "rejected"
     gone = {} if confirmed or first else _just_gone(before, loaded, source.clock())
     missed = _missed(gone, loaded)
     documents = Parts((*loaded.documents.parts, missed)) if missed else loaded.documents
-    if _same(before, loaded, documents) and _same_given(before, source):
+    if _same(before, loaded, documents) and before.code_files == code and _same_given(before, source):
         return replace(before, loaded=loaded, documents=documents, gone=gone), "unchanged"
     objects = parse_documents_of(documents, loaded.broken, before.objects)
-    read = Policies(loaded=loaded, documents=documents, objects=objects, gone=gone)
+    read = Policies(loaded=loaded, documents=documents, objects=objects, gone=gone, code_files=code)
     return _compiled(read, source, began, before.memory), "applied"
 
 
@@ -123,7 +129,8 @@ def _compiled(read: Policies, source: Source, began: float, memory: Memory) -> P
 
     objects, loaded = read.objects, read.loaded or Loaded()
     authorities = source.vouch(objects.objects)
-    compiled = _compile(objects.objects, replace(source.options, authorities=authorities), passed, memory)
+    options = replace(source.options, authorities=authorities, code_files=read.code_files)
+    compiled = _compile(objects.objects, options, passed, memory)
     seconds = {stage: end - start for start, (stage, end) in zip(ends.values(), list(ends.items())[1:], strict=False)}
     found = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
     return replace(

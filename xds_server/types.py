@@ -95,6 +95,15 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeFile:
+    """A module of WebAssembly that lies beside policies: its bytes and their hash, or why it cannot be used."""
+
+    content: bytes = field(default=b"", repr=False)
+    sha256: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where an object is written: its document's positions. Derived objects have those of what they were made from."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from xds_server.changes.candidate import Files, candidate
 from xds_server.compile import Options
 from xds_server.observe.policies_view import policies_view, read_asked
 from xds_server.observe.status_view import objects_view
@@ -43,6 +45,17 @@ spec:
 """
 
 
+EXTENSION = """
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyExtensionPolicy
+metadata: {name: more}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
+  wasm: [{code: {type: File, file: FILE}}]
+"""
+MODULE = b"\0asm\1\0\0\0" + b"\0\x16\x15proxy_abi_version_0_2"
+
+
 @dataclass
 class Folder:
     """A policy folder and what is in force of it. `time` is the clock."""
@@ -50,17 +63,27 @@ class Folder:
     path: Path
     time: float = 100.0
     policies: Policies = field(default_factory=Policies)
+    options: Options = Options(extenders=("default",))  # noqa: RUF009 - frozen
+
+    @property
+    def texts(self) -> dict[str, bytes]:
+        """The files but for the one with an extension."""
+        return {one.name: one.read_bytes() for one in self.path.glob("*.yaml") if one.name != "wasm.yaml"}
 
     def write(self, name: str, text: str) -> None:
         (self.path / name).write_text(text, encoding="utf-8")
 
     def reload(self, *, confirmed: bool = False) -> Result:
-        source = Source((self.path,), Options(), lambda: self.time)
+        source = Source((self.path,), self.options, lambda: self.time)
         self.policies, result = reload(self.policies, source, confirmed=confirmed)
         return result
 
     def names(self, kind: str = "HTTPRoute") -> list[str]:
         return sorted(item.name for item in self.policies.compiled.objects if item.key.kind == kind)
+
+    def own(self) -> list[str]:
+        """The codes, but for that of the missing backend."""
+        return [code for code in self.codes() if code != "A112"]
 
     def codes(self) -> list[str]:
         return [diagnostic.code for diagnostic in self.policies.diagnostics]
@@ -75,6 +98,27 @@ def folder(tmp_path: Path) -> Folder:
     made.write("other.yaml", ROUTE.replace("NAME", "other"))
     assert made.reload() == "applied"
     return made
+
+
+def test_a_module_beside_the_policies_is_read_anew_when_it_changes(folder: Folder) -> None:
+    written = "{path: code/m.wasm}"
+    folder.write("wasm.yaml", EXTENSION.replace("FILE", written))
+    (folder.path / "code").mkdir()
+    folder.reload()
+    assert folder.own() == ["A105"]
+    (folder.path / "code" / "m.wasm").write_bytes(MODULE)
+    assert (folder.reload(), folder.own(), folder.reload()) == ("applied", [], "unchanged")
+    before = versions(folder)
+    (folder.path / "code" / "m.wasm").write_bytes(MODULE.replace(b"0_2", b"0_1"))
+    assert (folder.reload(), folder.own()) == ("applied", [])
+    assert versions(folder) != before
+    folder.write("wasm.yaml", EXTENSION.replace("FILE", f"{written[:-1]}, sha256: {sha256(MODULE).hexdigest()}}}"))
+    folder.reload()
+    assert folder.own() == ["F103"]
+    draft = Files("next", str(folder.path), {"wasm.yaml": EXTENSION.replace("FILE", written).encode(), **folder.texts})
+    options = replace(folder.options, code_files=folder.policies.code_files)
+    found = candidate(folder.policies, options, draft).diagnostics
+    assert {one.code for one in found} == {"A112"}, "a draft finds the modules of the server"
 
 
 def versions(folder: Folder) -> dict[str, str]:

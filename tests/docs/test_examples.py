@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from tests.docs.pages import PAGES, ROOT, Field, blocks, fields_of, links, rows
 from tests.documents import compiled, parse
+from tests.gateways.stamps import MODULE
 from xds_server.compile import Options
 from xds_server.diagnostics import Severity
 from xds_server.features import FEATURES
@@ -28,6 +29,7 @@ from xds_server.model.policies import MergingTargets
 from xds_server.model.proxies import EnvoyProxySpec
 from xds_server.model.route_filters import HttpRouteFilter
 from xds_server.model.stream_routes import TlsRouteSpec
+from xds_server.types import CodeFile
 
 POLICIES = ROOT / "docs" / "policies"
 SPECS: dict[str, type[BaseModel]] = {
@@ -125,7 +127,11 @@ CARRIERS = {
 """What each page under docs/policies is about: fields of policies, of filters and of rules."""
 
 _ELSEWHERE = frozenset({"rules[].filters", "rules[].backendRefs[].filters", "rules[].sessionPersistence"})
-OPERATOR = Options(extenders=("default",), module_folders=("/usr/lib/envoy",))
+OPERATOR = Options(
+    extenders=("default",),
+    module_folders=("/usr/lib/envoy",),
+    code_files={"modules/stamp.wasm": CodeFile(MODULE, "0" * 64)},
+)
 _HALVES = {
     "local-rate-limit.md": {"rateLimit.global"},
     "global-rate-limit.md": {"rateLimit.local"},

@@ -10,6 +10,7 @@ import httpx
 
 from tests.e2e.load import Load
 from tests.e2e.running import Cellway
+from tests.gateways.stamps import MODULE
 
 GATEWAY = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -40,6 +41,16 @@ spec:
   rules:
   - filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-edit, value: "EDIT"}]}}]
     backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: TARGET}]
+"""
+
+
+EXTENSION = """
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyExtensionPolicy
+metadata: {name: stamp}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
+  wasm: [{code: {type: File, file: {path: m.wasm}}}]
 """
 
 
@@ -111,6 +122,21 @@ def test_a_field_that_does_not_exist_keeps_the_route_as_it_was(cellway: Cellway)
     found = diagnostics(cellway)
     assert "web.yaml:10:5" in found
     assert "did you mean 'backendRefs'" in found
+
+
+def test_a_module_beside_the_policies_runs_and_a_changed_one_takes_its_place(cellway: Cellway) -> None:
+    cellway.arguments = ("--allow-extensions", "default")
+    prepare(cellway)
+    cellway.write("wasm.yaml", EXTENSION)
+    (cellway.folder / "m.wasm").write_bytes(MODULE)
+    cellway.start()
+    assert get(cellway, "web.example").headers["x-wasm"] == "yes"
+    assert "x-wasm" not in get(cellway, "other.example").headers
+    (cellway.folder / "m.wasm").write_bytes(MODULE.replace(b"x-wasmyes", b"x-wasmnew"))
+    deadline = time.monotonic() + 20
+    while get(cellway, "web.example").headers["x-wasm"] != "new":
+        assert time.monotonic() < deadline, cellway.log()
+        time.sleep(0.05)
 
 
 def test_every_way_of_saving_is_seen(cellway: Cellway) -> None:

@@ -11,7 +11,9 @@ import pytest
 from tests.documents import compiled, parse
 from xds_server.compile import Compiled, Options
 from xds_server.features.lua import script_problem
+from xds_server.features.wasm import WASM, Modules
 from xds_server.graph import Respond, Route
+from xds_server.types import CodeFile
 
 WORLD = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -120,6 +122,8 @@ def test_a_mistake_closes_what_the_policy_covers_and_nothing_else(spec: dict[str
     "spec",
     [
         {"wasm": [{"code": {"type": "Image", "image": {"url": "x"}}}]},
+        {"wasm": [{"code": {"type": "File", "http": CODE["http"]}}]},
+        {"wasm": [{"code": {**CODE, "file": {"path": "m.wasm"}}}]},
         {"wasm": [{"code": {"type": "HTTP", "http": {"url": "https://code.example/m"}}}]},
         {"wasm": [{"code": CODE, "env": {"hostKeys": ["HOME"]}}]},
         {"dynamicModule": [{"filterName": "x"}]},
@@ -149,6 +153,57 @@ def test_code_needs_a_namespace_that_may_run_it(spec: dict[str, Any]) -> None:
     allowed = compiled(world + written(spec), ALLOWED)
     assert allowed.diagnostics == ()
     assert closed(allowed) == set()
+
+
+NAMES = b"\0asm\1\0\0\0" + b"\0\x16\x15proxy_abi_version_0_2" + b"\1\1\0"
+FILES = {
+    "m.wasm": CodeFile(NAMES, "a" * 64),
+    "sub/m.wasm": CodeFile(NAMES, "b" * 64),
+    "text.wasm": CodeFile(b"hello", "c" * 64),
+    "short.wasm": CodeFile(NAMES[:-1], "d" * 64),
+    "long.wasm": CodeFile(NAMES + b"\1\xff\xff\xff\xff\xff\xff", "d" * 64),
+    "plain.wasm": CodeFile(NAMES.replace(b"proxy", b"other"), "e" * 64),
+    "bare.wasm": CodeFile(NAMES[:8], "f" * 64),
+    "large.wasm": CodeFile(problem="it is larger than 4 MiB"),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ({"path": "gone.wasm"}, "no file gone.wasm"),
+        ({"path": "../m.wasm"}, "no file ../m.wasm"),
+        ({"path": "/etc/passwd"}, "no file /etc/passwd"),
+        ({"path": "m.wasm", "sha256": "b" * 64}, f"another hash: {'a' * 64}"),
+        ({"path": "text.wasm"}, "not a module of WebAssembly"),
+        ({"path": "short.wasm"}, "not written to its end"),
+        ({"path": "long.wasm"}, "not written to its end"),
+        ({"path": "bare.wasm"}, "not written to its end"),
+        ({"path": "plain.wasm"}, "no version of Proxy-Wasm"),
+        ({"path": "large.wasm"}, "larger than 4 MiB"),
+    ],
+)
+def test_a_file_that_is_no_module_closes_what_it_covers(file: dict[str, str], words: str) -> None:
+    text = WORLD + written({"wasm": [{"code": {"type": "File", "file": file}}]})
+    found = compiled(text, replace(ALLOWED, code_files=FILES))
+    (problem,) = found.diagnostics
+    assert words in problem.message, problem
+    assert closed(found) == {"web.example"}
+
+
+def test_a_file_is_found_from_where_the_policy_is_and_its_hash_is_in_the_name_of_the_filter() -> None:
+    def filters(path: str) -> set[str]:
+        text = WORLD + written({"wasm": [{"code": {"type": "File", "file": {"path": path}}}]})
+        found = compiled(text, replace(ALLOWED, code_files=FILES))
+        assert (found.diagnostics, closed(found)) == ((), set())
+        (value,) = (one.value for one in routes(found)["web.example"].settings if one.feature == "wasm")
+        assert isinstance(value, Modules)
+        (named,) = WASM.http_filters([value])
+        assert NAMES in named[1].SerializeToString()
+        return {named[0]}
+
+    assert filters("m.wasm") == filters("./sub/../m.wasm")
+    assert filters("m.wasm") != filters("sub/m.wasm")
 
 
 @pytest.mark.parametrize(

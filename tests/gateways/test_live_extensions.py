@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import itertools
 import json
@@ -18,25 +17,10 @@ import pytest
 
 from tests.gateways.processor import Processor
 from tests.gateways.rig import Rig, route, service
+from tests.gateways.stamps import MODULE
 from xds_server.compile import Options
+from xds_server.types import CodeFile
 
-# (module
-#   (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
-#   (memory (export "memory") 1)
-#   (data (i32.const 0) "x-wasmyes")
-#   (global $top (mut i32) (i32.const 1024))
-#   (func (export "proxy_abi_version_0_2_1"))
-#   (func (export "malloc") (param i32) (result i32)
-#     (global.get $top)
-#     (global.set $top (i32.add (global.get $top) (local.get 0))))
-#   (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
-#     (drop (call $add (i32.const 2) (i32.const 0) (i32.const 6) (i32.const 6) (i32.const 3)))
-#     (i32.const 0)))
-MODULE = base64.b64decode(
-    "AGFzbQEAAAABGQRgBX9/f39/AX9gAABgAX8Bf2ADf39/AX8CIgEDZW52GnByb3h5X2FkZF9oZWFkZXJfbWFwX3ZhbHVlAAADBAMBAgMFAwEAAQYHAX8B"
-    "QYAICwdJBAZtZW1vcnkCABdwcm94eV9hYmlfdmVyc2lvbl8wXzJfMQABBm1hbGxvYwACGXByb3h5X29uX3Jlc3BvbnNlX2hlYWRlcnMAAwoiAwIACwsA"
-    "IwAjACAAaiQACxEAQQJBAEEGQQZBAxAAGkEACwsPAQBBAAsJeC13YXNteWVzABUEbmFtZQEGAQADYWRkBwYBAAN0b3A="
-)
 HASH = hashlib.sha256(MODULE).hexdigest()
 GATEWAY = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -113,6 +97,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "wasm": {"wasm": [{"name": "mine", "rootID": "root", "code": code(HASH), "config": {"a": 1}}]},
     "open-wasm": {"wasm": [{"code": code(HASH[:-4] + "0000"), "failOpen": True}]},
     "closed-wasm": {"wasm": [{"code": code(HASH[:-4] + "0000")}]},
+    "file": {"wasm": [{"code": {"type": "File", "file": {"path": "stamps/m.wasm", "sha256": HASH}}}]},
     "all": {
         "lua": [{"inline": ANSWER}],
         "extProc": [{"backendRefs": [REF], "processingMode": SEES, "messageTimeout": "5s"}],
@@ -186,7 +171,8 @@ def extended(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ext
     text += "".join(extension(name, spec) for name, spec in policies.items())
     address, port = server.address
     text = text.replace("CODE", f"http://{address}:{port}/m.wasm").replace("FOLDER", str(folder))
-    rig.serve(text, options=Options(extenders=("default",), module_folders=(str(folder),)))
+    code_files = {"stamps/m.wasm": CodeFile(MODULE, HASH)}
+    rig.serve(text, options=Options(extenders=("default",), module_folders=(str(folder),), code_files=code_files))
     yield Extended(rig, processor)
     processor.close()
 
@@ -244,7 +230,7 @@ def test_a_shadow_changes_nothing(extended: Extended) -> None:
 
 
 def test_a_module_runs_if_it_is_the_one_that_is_meant(extended: Extended) -> None:
-    assert extended.ask("wasm").headers["x-wasm"] == "yes"
+    assert extended.ask("wasm").headers["x-wasm"] == extended.ask("file").headers["x-wasm"] == "yes"
     assert extended.ask("closed-wasm").status_code == 503
     answer = extended.ask("open-wasm")
     assert (answer.status_code, "x-wasm" in answer.headers) == (200, False)

@@ -27,7 +27,7 @@ from xds_server.graph import (
 )
 from xds_server.model.backend_settings import BackendSettingsSpec
 from xds_server.spec import Spec
-from xds_server.types import Fetched, Key, Origin, Secret
+from xds_server.types import CodeFile, Fetched, Key, Origin, Secret
 
 ORIGIN = Origin(Key("gateway.networking.k8s.io", "HTTPRoute", "shop", "web"), Span("web.yaml", 3, 1))
 
@@ -84,6 +84,10 @@ class Reporter:
     def module_folders(self) -> tuple[str, ...]:
         """Folders for native modules."""
         return self.folders
+
+    def code_file(self, name: str, *path: str | int) -> CodeFile | None:
+        """No module lies beside anything."""
+        return None
 
     def may_extend(self, *path: str | int) -> bool:
         """Everybody may."""

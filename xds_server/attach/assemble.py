@@ -35,7 +35,7 @@ from xds_server.features.contract import AnyFeature
 from xds_server.graph import Chain, Gateway, HttpChain, Port, StreamChain
 from xds_server.model.object import Object
 from xds_server.status import Status
-from xds_server.types import GATEWAY_GROUP, Fetched, Key
+from xds_server.types import GATEWAY_GROUP, CodeFile, Fetched, Key
 
 GROUP_LABEL = "cellway.dev/group"
 """A label of Gateways: an Envoy whose `node.cluster` is this name serves all Gateways that carry it."""
@@ -57,7 +57,8 @@ class Given:
     """What is given beside objects: whose Gateways are ours, addresses for those without, documents of the web.
 
     `one_machine`: the Envoys of all Gateways run there. `log_folders`: where access logs may be written. `extenders`:
-    namespaces that may extend Envoys. `module_folders`: where native modules may be.
+    namespaces that may extend Envoys. `module_folders`: where native modules may be. `code_files`: modules beside
+    policies, by name.
     """
 
     controllers: tuple[str, ...]
@@ -68,6 +69,7 @@ class Given:
     log_folders: tuple[str, ...] = ()
     extenders: tuple[str, ...] = ()
     module_folders: tuple[str, ...] = ()
+    code_files: Mapping[str, CodeFile] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -105,7 +107,15 @@ def attach_objects(
     known = memory.known
     chosen, problems = known.chosen.update(objects)
     known.begin(
-        chosen, Outside(given.fetched, given.databases, given.log_folders, given.extenders, given.module_folders)
+        chosen,
+        Outside(
+            given.fetched,
+            given.databases,
+            given.log_folders,
+            given.extenders,
+            given.module_folders,
+            given.code_files,
+        ),
     )
     index = known.index
     states, sets, more = known.recall(

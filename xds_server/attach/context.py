@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from posixpath import dirname, join, normpath
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -19,7 +20,7 @@ from xds_server.features.contract import Reference
 from xds_server.graph import Backend, Setting
 from xds_server.model.core import ConfigMapBody, SecretBody
 from xds_server.model.object import Object
-from xds_server.types import CORE_GROUP, Fetched, Key, Secret
+from xds_server.types import CORE_GROUP, CodeFile, Fetched, Key, Secret
 
 _CLOSES = ("F144",)
 """Not an error, and yet nothing may pass: it is not known yet whom to let in."""
@@ -119,6 +120,17 @@ class Reading:
     def module_folders(self) -> Sequence[str]:
         """Folders right in which native modules may be."""
         return self.index.module_folders
+
+    def code_file(self, name: str, *path: str | int) -> CodeFile | None:
+        """A module beside the policies, or None after having reported why there is none."""
+        writer, _ = self.written.at((*self.path, *path))
+        whole = normpath(join(dirname(writer.source.positions.start.file), name))
+        found = self.index.code_files.get(whole)
+        if found is None or found.problem:
+            reason = f"there is no file {whole}" if found is None else f"{whole} cannot be used: {found.problem}"
+            self.problem("A105", *path, reason=reason)
+            return None
+        return found
 
     def may_extend(self, *path: str | int) -> bool:
         """True if the writer's namespace may run code in Envoys."""

@@ -17,7 +17,7 @@ from xds_server.model.namespaces import LabelSelector, ReferenceGrantSpec
 from xds_server.model.object import Object
 from xds_server.model.policies import Targets
 from xds_server.parts import in_parts
-from xds_server.types import CORE_GROUP, DISCOVERY_GROUP, GATEWAY_GROUP, Fetched, Key
+from xds_server.types import CORE_GROUP, DISCOVERY_GROUP, GATEWAY_GROUP, CodeFile, Fetched, Key
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
@@ -87,13 +87,14 @@ def unique(objects: Iterable[Object]) -> tuple[tuple[Object, ...], tuple[Diagnos
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What is known beside objects: documents of the web by URL, files that tell where addresses are, folders."""
+    """What is known beside objects: documents of the web by URL, files that tell where addresses are, folders, modules."""
 
     fetched: Mapping[str, Fetched]
     databases: Mapping[str, str]
     log_folders: tuple[str, ...] = ()
     extenders: tuple[str, ...] = ()
     module_folders: tuple[str, ...] = ()
+    code_files: Mapping[str, CodeFile] = field(default_factory=dict)
 
 
 class Namespaces(Protocol):
@@ -125,6 +126,8 @@ class Index:
     """Namespaces whose policies may run code in Envoys and patch what they are served; `*`: all."""
     module_folders: tuple[str, ...] = ()
     """Folders right in which native modules may be."""
+    code_files: Mapping[str, CodeFile] = field(default_factory=dict)
+    """Modules of WebAssembly beside policies, by name."""
     wanted: set[str] = field(default_factory=set)
     """The URLs of those that were looked for, known or not: filled while features read their specs."""
 
@@ -197,16 +200,19 @@ class Indexed:
         fetched, databases = (given.fetched, given.databases) if given else ({}, {})
         folders = given.log_folders if given else ()
         extenders, modules = (given.extenders, given.module_folders) if given else ((), ())
-        self.index = Index(by_key, by_kind, slices, tls_policies, fetched, databases, folders, extenders, modules)
+        code = given.code_files if given else {}
+        self.index = Index(by_key, by_kind, slices, tls_policies, fetched, databases, folders, extenders, modules, code)
         found: set[Read] = {(_OBJECTS, item.key) for item in (*now.gone, *now.came)}
         found |= {(_OBJECTS, EVERY)} if found else set()
         found |= {(_KINDS, kind) for kind in changed}
         found |= changes(_SERVICES, last.slices, slices) | changes(_TLS, last.tls_policies, tls_policies)
         found |= changes(_FETCHED, last.fetched, fetched) | changes(_DATABASES, last.databases, databases)
+        found |= changes(_CODE, last.code_files, code)
         return found
 
 
 _OBJECTS, _KINDS, _SERVICES, _TLS, _FETCHED, _DATABASES = "object", "kind", "slices", "tls", "fetched", "databases"
+_CODE = "code"
 _SLICES = (DISCOVERY_GROUP, "EndpointSlice")
 _TLS_POLICIES = (GATEWAY_GROUP, "BackendTLSPolicy")
 
@@ -223,6 +229,7 @@ def watched(index: Index, reads: set[Read]) -> Index:
         index.log_folders,
         index.extenders,
         index.module_folders,
+        Watched(_CODE, index.code_files, reads),
     )
 
 

@@ -17,6 +17,7 @@ from xds_server.load.document import Document
 from xds_server.load.objects import parse_documents_of
 from xds_server.load.suppress import suppressed
 from xds_server.reload import Policies
+from xds_server.types import CodeFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def candidate(live: Policies, options: Options, files: Files) -> Candidate:
     documents = (*_others(live.documents, files), *loaded.documents)
     broken = (*_others(live.loaded.broken if live.loaded else (), files), *loaded.broken)
     objects = parse_documents_of(documents, broken)
-    given = replace(options, authorities=None)
+    given = replace(options, authorities=None, code_files=_beside(options.code_files, files))
     compiled = compile_objects(objects.objects, given)
     found = dict.fromkeys((*loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
     diagnostics = tuple(sorted(suppressed(found, (*documents, *broken)), key=sort_key))
@@ -75,6 +76,12 @@ def candidate(live: Policies, options: Options, files: Files) -> Candidate:
 def in_force(live: Policies, options: Options) -> Side:
     """What is in force, compiled like a candidate."""
     return Side(tuple(live.documents), compile_objects(live.objects.objects, replace(options, authorities=None)))
+
+
+def _beside(code: Mapping[str, CodeFile], files: Files) -> dict[str, CodeFile]:
+    """The modules of the server, also under the names that they have for the sender's files."""
+    inside = {name.removeprefix(below(files.into)): one for name, one in code.items() if files.replaces(name)}
+    return {**code, **{below(files.root) + name: one for name, one in inside.items()}}
 
 
 def _others(documents: Iterable[Document], files: Files) -> tuple[Document, ...]:

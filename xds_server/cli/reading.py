@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xds_server.cli.envoy_folders import parse_log_folders, parse_module_folders
@@ -13,6 +13,7 @@ from xds_server.cli.geoip import parse_databases
 from xds_server.cli.output import trouble
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
+from xds_server.load.code import load_code
 from xds_server.load.directory import Loaded, load_paths
 from xds_server.load.document import Document
 from xds_server.load.objects import parse_documents_of
@@ -95,7 +96,7 @@ def read(paths: Sequence[Path], options: Options) -> Reading:
     _refuse_what_is_not_there(loaded)
     whole, torn = (*documents, *loaded.documents), (*broken, *loaded.broken)
     objects = parse_documents_of(whole, torn)
-    compiled = compile_objects(objects.objects, options)
+    compiled = compile_objects(objects.objects, replace(options, code_files=load_code(loaded.code)))
     found = dict.fromkeys((*problems, *loaded.diagnostics, *objects.diagnostics, *compiled.diagnostics))
     return Reading(
         len(loaded.files) + len(texts),

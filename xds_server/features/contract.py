@@ -30,7 +30,7 @@ from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from xds_server.graph import Backend, Redirect, Respond, SecretValue, Setting
-from xds_server.types import Fetched, Path, Secret
+from xds_server.types import CodeFile, Fetched, Path, Secret
 
 SpecT = TypeVar("SpecT")
 ValueT = TypeVar("ValueT")
@@ -88,6 +88,9 @@ class Context(Protocol):
 
     def module_folders(self) -> Sequence[str]:
         """Folders, on Envoys' machines, right in which native modules may be."""
+
+    def code_file(self, name: str, *path: str | int) -> CodeFile | None:
+        """A module of WebAssembly by its place beside the file that holds the spec, or None after having reported why not."""
 
     def may_extend(self, *path: str | int) -> bool:
         """True if whoever wrote what stands at a place may run code in Envoys."""

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from xds_server.collector import collector_paused
 from xds_server.diagnostics import Diagnostic, Span, diagnose, sort_key
 from xds_server.load.document import DEFAULT_LIMITS, Document, Limits
 from xds_server.load.find import Found, find_files, reason_of
+from xds_server.load.regular import read_regular
 from xds_server.load.yaml import Parsed, parse_file
 from xds_server.parts import Parts
 
@@ -69,6 +69,8 @@ class Loaded:
     other: tuple[Diagnostic, ...] = ()
     """Those of `diagnostics` that belong to no file: missing and empty roots, folders that cannot be listed."""
     memory: Memory = NOTHING
+    code: tuple[tuple[str, str], ...] = ()
+    """Modules beside the files just read: the name of each, and the folder that it must lie in."""
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -91,7 +93,8 @@ def load_paths(
         files = {name: budget.load(name, known) for root in found.values() for name in root.names}
     files |= {name: _unreadable(name, reason) for root in found.values() for name, reason in root.problems}
     roots = {root: None if one.missing else len(one.names) for root, one in found.items()}
-    return assemble(files, roots, _about_roots(found), Memory(limits, budget.parsed))
+    code = tuple((name, one.top) for one in found.values() for name in one.code)
+    return replace(assemble(files, roots, _about_roots(found), Memory(limits, budget.parsed)), code=code)
 
 
 def load_texts(root: str, texts: Mapping[str, bytes], limits: Limits = DEFAULT_LIMITS) -> Loaded:
@@ -175,19 +178,5 @@ def _size(count: int) -> str:
 
 
 def _read(name: str, most: int) -> bytes:
-    """The bytes of a regular file, at most one more than `most`. A pipe or a device is refused without waiting."""
-    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "it is not a regular file")
-        if status.st_size > most:
-            return bytes(most + 1)
-        parts, size = [], status.st_size + 1
-        while most >= 0 and (part := os.read(descriptor, min(most + 1, size))):
-            parts.append(part)
-            most -= len(part)
-            size = 1 << 20
-        return b"".join(parts)
-    finally:
-        os.close(descriptor)
+    """The bytes of a regular file, at most one more than `most`."""
+    return read_regular(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), most)

@@ -1,4 +1,4 @@
-"""Which files a path means: a file means itself, a folder all its `.yaml`, `.yml` and `.json` files.
+"""Which files a path means: a file means itself, a folder all its `.yaml`, `.yml` and `.json` files, and modules beside them.
 
 In: paths as the user gives them. Out: their files in a stable order, under the names that the user would write.
 Hidden files and folders are skipped, so a Kubernetes ConfigMap (`p.yaml -> ..data/p.yaml`, `..data -> ..2024_1`) is
@@ -15,13 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 SUFFIXES = (".yaml", ".yml", ".json")
+CODE = ".wasm"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The files of one path that the user gave. `names` are sorted; `problems` are names and the reason."""
+    """The files of one path that the user gave. `names` are sorted; `problems` are names and the reason.
+
+    `code` are the modules of WebAssembly below `top`: the folder that was given, or the one of the file.
+    """
 
     names: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    top: str = ""
     missing: bool = False
     problems: tuple[tuple[str, str], ...] = ()
 
@@ -53,6 +59,7 @@ class _Search:
         self._seen = seen
         self._most = most
         self._names: list[str] = []
+        self._code: list[str] = []
         self._problems: list[tuple[str, str]] = []
 
     def root(self, shown: str) -> Found:
@@ -69,7 +76,12 @@ class _Search:
         elif real not in self._seen:
             self._seen.add(real)
             self._names.append(shown)
-        return Found(tuple(sorted(self._names)), problems=tuple(sorted(self._problems)))
+        if stat.S_ISDIR(mode):
+            code, top = sorted(self._code), shown
+        else:
+            top = PurePath(shown).parent.as_posix()
+            code = _code_in(top)
+        return Found(tuple(sorted(self._names)), tuple(code), top, problems=tuple(sorted(self._problems)))
 
     def _folder(self, prefix: str, real: str) -> None:
         """All files below a folder, without recursion."""
@@ -105,6 +117,8 @@ class _Search:
             if entry.name.endswith(SUFFIXES):  # a symlink to nowhere or into a loop
                 self._problems.append((shown, reason_of(error)))
             return None
+        if entry.name.endswith(CODE):
+            self._code.append(shown)
         if not entry.name.endswith(SUFFIXES) or real in self._seen:
             return None
         if len(self._names) >= self._most:
@@ -117,6 +131,16 @@ class _Search:
 
 
 _TOO_MANY = "there are too many files; this and further ones are not read"
+
+
+def _code_in(folder: str) -> list[str]:
+    """The modules right in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(one.name for one in entries if one.name.endswith(CODE) and not one.name.startswith("."))
+    except OSError:
+        return []
+    return [one if folder == "." else f"{folder.rstrip('/')}/{one}" for one in names if one.isprintable()]
 
 
 def _plain_first(entry: os.DirEntry[str]) -> tuple[bool, str]:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from watchfiles import awatch
 
-from xds_server.load.find import find_files, wanted
+from xds_server.load.find import CODE, find_files, wanted
 
 Signature = tuple[tuple[str, tuple[int, ...]], ...]
 """Names with what `stat` says of them; equal if, as far as can be seen without reading, nothing changed."""
@@ -173,7 +173,8 @@ async def _settled(files: list[str], rhythm: Rhythm) -> None:
 
 def _awaited(names: list[str], single: Signature) -> list[str]:
     """The files that should be there: all with our suffixes, but not those of a ConfigMap's earlier versions."""
-    plain = [name for name in names if wanted(Path(name).name) and "/.." not in name]
+    files = [name for name in names if wanted(Path(name).name) or name.endswith(CODE)]
+    plain = [name for name in files if "/.." not in name]
     return plain + [name for name, _ in single]
 
 
@@ -202,7 +203,7 @@ def _single_files(roots: tuple[str, ...]) -> Signature:
 
 def _signature(roots: tuple[str, ...]) -> Signature:
     found = find_files(roots)
-    return tuple((name, _stat(name)) for root in found.values() for name in root.names)
+    return tuple((name, _stat(name)) for root in found.values() for name in (*root.names, *root.code))
 
 
 def _stat(name: str) -> tuple[int, ...]:
