@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from google.protobuf.message import Message
 
 from xds_server import graph
-from xds_server.attach.assemble import Given, attach_objects
+from xds_server.attach.assemble import Attached, Given, attach_objects
 from xds_server.attach.assemble import Memory as AttachMemory
 from xds_server.attach.index import Unique, unique
 from xds_server.cells.authority import Authorities
@@ -27,11 +27,12 @@ from xds_server.diagnostics import Diagnostic, diagnose, sort_key
 from xds_server.features import FEATURES
 from xds_server.model.object import Object
 from xds_server.model.shadow import Labels
+from xds_server.parts import Side
 from xds_server.rules import Rules
 from xds_server.snapshot.build import Memory as SnapshotMemory
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
 from xds_server.snapshot.resource import Snapshot
-from xds_server.status import Status, join_derived, join_stages, with_programmed
+from xds_server.status import Status, all_aggregated, join_derived, join_stages, with_programmed
 from xds_server.translate.bootstrap import translate_bootstrap
 from xds_server.translate.gateway import Memory as GatewayMemory
 from xds_server.translate.gateway import translate_gateway
@@ -200,21 +201,32 @@ def _compile(
     ordered = sorted((*duplicates, *found, *problems), key=lambda one: (*sort_key(one), one.subject, one.hint))
     # A leaf of a class is in many derived policies, and in all stages: what is wrong with it is said once.
     once = {(one.code, one.span, one.message): one for one in reversed(ordered)}
-    statuses = join_stages(
-        [join_derived(one.statuses, cells.statuses, cells.made) for cells, one in zip(lowered, attached, strict=True)],
-        memory.written.keys,
-    )
+    statuses = _statuses(lowered, attached, memory.written.keys, programmed)
     return Compiled(
         written,
         lowered[0].objects,
         tuple(gateways),
         snapshots,
-        with_programmed(statuses, programmed),
+        statuses,
         tuple(reversed(once.values())),
         tuple(one for each in lowered for one in each.settings),
         tuple(dict.fromkeys(url for one in attached for url in one.wanted)),
         lowered,
     )
+
+
+def _statuses(
+    lowered: Sequence[Lowered],
+    attached: Sequence[Attached],
+    written: Collection[Key],
+    programmed: Iterable[tuple[Key, Condition]],
+) -> Mapping[Key, Status]:
+    """The statuses of all stages together, and what became of patches."""
+    if len(lowered) == 1 and not lowered[0].statuses and not lowered[0].made:
+        return Side(attached[0].plain, with_programmed(all_aggregated(attached[0].others), programmed))
+    both = zip(lowered, attached, strict=True)
+    joined = join_stages([join_derived(one.statuses, cells.statuses, cells.made) for cells, one in both], written)
+    return with_programmed(joined, programmed)
 
 
 def _called(gateway: graph.Gateway, lowered: Lowered) -> graph.Gateway:

@@ -286,10 +286,14 @@ class HttpChain:
     validation: ClientValidation | None = None
     quic: bool = False
     policies: tuple[Covering, ...] = field(default=(), compare=False)
+    known: Mapping[str, Mapping[object, None]] | None = field(default=None, compare=False, repr=False)
+    """The values of the features that chains follow, where they are known already."""
 
     @cached_property
     def values(self) -> Mapping[str, Mapping[object, None]]:
         """The different values of each feature on its routes, in the order of hosts and routes."""
+        if self.known is not None:
+            return self.known
         found: dict[str, dict[object, None]] = {}
         for host in self.hosts:
             for feature, values in host.values.items():

@@ -101,8 +101,13 @@ def join_stages(stages: Iterable[Mapping[Key, Status]], written: Collection[Key]
             known = joined.setdefault(key, status)
             if known is not status and key in written:
                 joined[key] = _joined(known, status)
-    joined |= {key: aggregated(status) for key, status in joined.items() if len(status.ancestors) > _MOST_ANCESTORS}
-    return joined
+    return all_aggregated(joined)
+
+
+def all_aggregated(statuses: Mapping[Key, Status]) -> dict[Key, Status]:
+    """The same statuses, none of which has too many ancestors."""
+    long = {key: aggregated(status) for key, status in statuses.items() if len(status.ancestors) > _MOST_ANCESTORS}
+    return {**statuses, **long}
 
 
 def _joined(one: Status, other: Status) -> Status:

@@ -10,12 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from xds_server.attach.answers import MISDIRECTED, Answers, Hosts
+from xds_server.attach.answers import Asked, Hosts, Listening
 from xds_server.attach.backend_tls import tls_policy_statuses
 from xds_server.attach.clients import Clients, listeners_by_port, read_clients
 from xds_server.attach.conditions import gateway_statuses, policy_statuses, simple_statuses
 from xds_server.attach.gateways import GatewayState, read_gateways
-from xds_server.attach.hostnames import owner
 from xds_server.attach.index import Index, Outside
 from xds_server.attach.listener_sets import KIND as LISTENER_SET
 from xds_server.attach.listener_sets import SetState
@@ -27,13 +26,14 @@ from xds_server.attach.placing import Around, Placing
 from xds_server.attach.policies import Policies
 from xds_server.attach.protocols import DNS, family_of, transport_of
 from xds_server.attach.quic import with_quic
-from xds_server.attach.shading import Shade, shading_problems
+from xds_server.attach.shading import shading_problems
 from xds_server.attach.sockets import shared_sockets
 from xds_server.attach.streams import Known, Streams, attach_streams, stream_chains
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Chain, Gateway, HttpChain, Port, StreamChain
 from xds_server.model.object import Object
+from xds_server.parts import Side
 from xds_server.status import Status
 from xds_server.types import GATEWAY_GROUP, CodeFile, Fetched, Key
 
@@ -46,10 +46,18 @@ class Attached:
     """What follows from a set of objects, before anything is translated."""
 
     gateways: tuple[Gateway, ...]
-    statuses: Mapping[Key, Status]
+    plain: Mapping[Key, Status]
+    """The statuses of routes, backends and classes: those without ancestors."""
+    others: Mapping[Key, Status]
+    """All other statuses."""
     diagnostics: tuple[Diagnostic, ...]
     wanted: tuple[str, ...] = ()
     """URLs of documents that features looked for."""
+
+    @property
+    def statuses(self) -> Mapping[Key, Status]:
+        """The status of every object."""
+        return Side(self.plain, self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ class _Tables:
     placing: Placing
     streams: Streams
     hosts: dict[str, Hosts]
-    shades: list[Shade] = field(default_factory=list)
+    answering: list[Hosts] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
 
 
@@ -123,7 +131,7 @@ def attach_objects(
     )
     gateways_by_key = known.recall(("states",), (states, sets), lambda _: _states_by_key(states))
     memory.foreign = _foreign(index, states, sets, memory.foreign)
-    table, found = memory.policies.read(index, features, memory.foreign, known.recall)
+    table, found = memory.policies.read(index, features, memory.foreign, known)
     clients = read_clients(states, table, features)
     table = clients.noted(table)
     memory.placing.update(Around(features, gateways_by_key, memory.foreign, table, clients), known)
@@ -140,21 +148,26 @@ def attach_objects(
     chains = {chain.name for one in gateways for port in one.ports for chain in port.http_chains}
     for name in memory.hosts.keys() - chains:
         del memory.hosts[name]
-    tables.problems += shading_problems(tables.shades, index)
+    shaded = (shade for one in tables.answering for shade in one.shaded)
+    tables.problems += shading_problems(
+        shaded, lambda: (shade for one in tables.answering for shade in one.shades), index
+    )
     tables.problems += shared_sockets(gateways, index) if given.one_machine else ()
     attached = {**memory.placing.attached, **streams.attached}
-    statuses = {**memory.placing.statuses, **streams.statuses, **gateway_statuses(states, sets, attached)}
+    others = streams.statuses | gateway_statuses(states, sets, attached)
     if table.merging.made or streams.attached:
-        statuses |= policy_statuses(table, states, attached)
+        others |= policy_statuses(table, states, attached)
     else:
         same = (table.attached, table.accepted, states, memory.placing.moved)
-        statuses |= known.recall(("policy statuses",), same, lambda _: policy_statuses(table, states, attached))
-    statuses |= patches.statuses
-    statuses |= simple_statuses(index, given.controllers)
-    tls_statuses, found = tls_policy_statuses(index, statuses)
-    return Attached(
-        gateways, statuses | tls_statuses, (*tables.problems, *found), tuple(sorted(index.wanted | known.urls()))
+        others |= known.recall(("policy statuses",), same, lambda _: policy_statuses(table, states, attached))
+    others |= patches.statuses
+    simple = known.recall(
+        ("simple statuses",), (given.controllers,), lambda seen: simple_statuses(seen, given.controllers)
     )
+    plain = Side(memory.placing.statuses, simple)
+    tls_statuses, found = tls_policy_statuses(index, Side(plain, others))
+    wanted = tuple(sorted(index.wanted | known.urls()))
+    return Attached(gateways, plain, others | tls_statuses, (*tables.problems, *found), wanted)
 
 
 def _begin(memory: Memory, features: Sequence[AnyFeature], given: Given) -> None:
@@ -247,27 +260,26 @@ def _chain(
     state: GatewayState, name: str, listeners: list[ListenerState], beside: list[ListenerState], tables: _Tables
 ) -> HttpChain:
     """The chain of some listeners. `beside` are all of the port: what is for another one is not answered here."""
-    parts: dict[str, list[Answers]] = {}
-    names = [listener.hostname for listener in beside]
     own = [listener.hostname for listener in listeners]
-    closed: set[str] = set()
-    for listener in listeners:
-        # A listener with a hostname of its own owns it even without routes: wider listeners must not answer.
-        if len(beside) > 1:
-            parts.setdefault(listener.hostname, [])
-        answers = tables.placing.hosts.get((state.key, listener.number), {})
-        mine = [one for one in answers if len(beside) == 1 or owner(one, names) == listener.hostname]
-        for hostname in mine:
-            parts.setdefault(hostname, []).append(answers[hostname])
-        closed |= set(mine) if tables.clients.of(state.key, listener).closed else set()
+    places = [(state.key, listener.number) for listener in listeners]
+    asked = Asked(
+        tuple(
+            Listening(
+                place, one.hostname, tables.placing.hosts.get(place, {}), tables.clients.of(state.key, one).closed
+            )
+            for place, one in zip(places, listeners, strict=True)
+        ),
+        tuple(listener.hostname for listener in beside),
+        frozenset(feature.name for feature in tables.features if feature.chain_follows_routes),
+    )
     known = tables.hosts[name]
-    hosts = {hostname: known.join(hostname, parts[hostname]) for hostname in sorted(parts)}
-    tables.shades += [answers.shade for answers in hosts.values()]
-    hosts |= {hostname: MISDIRECTED for hostname in names if hostname not in own}
+    hosts = known.update(asked, {host for place in places for host in tables.placing.touched.get(place, ())})
+    tables.answering.append(known)
     tls = listeners[0].spec.protocol == "HTTPS"
     return HttpChain(
         name=name,
-        hosts=known.virtual_hosts(hosts, closed),
+        hosts=hosts,
+        known=known.values,
         server_names=tuple(host for host in own if host != "*") if tls else (),
         certificates=tuple(dict.fromkeys(one for listener in listeners for one in listener.certificates)),
         settings=(*tables.clients.of(state.key, listeners[0]).settings, *state.edge, *state.proxy),

@@ -149,7 +149,7 @@ def policy_statuses(
         ancestors = []
         for scope, condition in results:
             conditions = [condition]
-            found = _overriders(scope, nearer[key.kind], below.get(scope, frozenset())) if condition.status else ()
+            found = _overriders(scope, nearer[key.kind], below.get(scope, ())) if condition.status else ()
             overriders = sorted(str(one) for one in found if (one, key) not in table.merging.made)
             if overriders:
                 message = "overridden for parts of its target by: " + ", ".join(overriders)
@@ -174,27 +174,27 @@ def _merged(key: Key, table: PolicyTable) -> str:
 
 def _routes_below(
     states: Iterable[GatewayState], attached: Mapping[tuple[Key, int], set[Key]]
-) -> dict[Scope, set[Key]]:
-    """The routes attached to each Gateway, and to each of its listeners."""
-    below: dict[Scope, set[Key]] = {}
+) -> dict[Scope, list[set[Key]]]:
+    """The routes attached to each Gateway, and to each of its listeners, by listener."""
+    below: dict[Scope, list[set[Key]]] = defaultdict(list)
     for state in states:
         for listener in state.listeners:
-            routes = attached.get((state.key, listener.number), set())
-            for scope in listener.scopes(state.key):
-                below.setdefault(scope, set()).update(routes)
+            if routes := attached.get((state.key, listener.number)):
+                for scope in listener.scopes(state.key):
+                    below[scope].append(routes)
     return below
 
 
 def _overriders(
-    scope: Scope, policies: Mapping[Key, Sequence[tuple[str, Key]]], routes: Collection[Key]
+    scope: Scope, policies: Mapping[Key, Sequence[tuple[str, Key]]], routes: Collection[set[Key]]
 ) -> Iterator[Key]:
     """Policies, by their target, that are nearer: at a section of this one, or at one of the routes below it."""
     target, section = scope
     for part, policy in policies.get(target, ()) if not section else ():
-        if part and target not in routes:
+        if part and not any(target in some for some in routes):
             yield policy
     for place in policies if routes else ():
-        if place in routes:
+        if any(place in some for some in routes):
             yield from (policy for _, policy in policies[place])
 
 

@@ -32,6 +32,7 @@ from xds_server.features.contract import AnyFeature
 from xds_server.graph import Route, Setting
 from xds_server.memory import Read, Watched, changes
 from xds_server.model.object import Object
+from xds_server.parts import Layers
 from xds_server.status import Status
 from xds_server.types import GATEWAY_GROUP, Key
 
@@ -87,7 +88,9 @@ class Placing:
     """All routes. `hosts` is what listeners answer, `attached` their routes; `statuses` are those of routes."""
 
     hosts: dict[Place, dict[str, Answers]] = field(default_factory=lambda: defaultdict(dict))
-    statuses: dict[Key, Status] = field(default_factory=dict)
+    statuses: Layers[Key, Status] = field(default_factory=Layers)
+    touched: dict[Place, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The hosts of listeners that answer something else since the last call."""
     moved: object = field(default_factory=object)
     """Another one as soon as a listener has another set of routes."""
     attached: dict[Place, set[Key]] = field(default_factory=lambda: defaultdict(set))
@@ -104,11 +107,11 @@ class Placing:
     _conflicts: tuple[Diagnostic, ...] = ()
     _around: Around | None = None
     _listeners: dict[Place, _Listener] = field(default_factory=dict)
-    _touched: set[tuple[Place, str]] = field(default_factory=set)
     _mixed: bool = False
 
     def update(self, around: Around, memory: Remembered) -> None:
         """Attach all routes of the index that are not as they were."""
+        self.touched = defaultdict(set)
         memory.forget(self._differences(around))
         last, self._around = self._around, around
         index = memory.index
@@ -194,6 +197,8 @@ class Placing:
                 wanted.add(key)
         for key in wanted:
             self._place(key, memory)
+        came = {key: status for key in wanted if (one := self._placed.get(key)) and (status := one.status) is not None}
+        self.statuses = self.statuses.with_changes(wanted - came.keys(), came)
 
     def _place(self, key: Key, memory: Remembered) -> None:
         route, last = memory.index.by_key.get(key), self._placed.get(key)
@@ -261,8 +266,7 @@ class Placing:
             self.attached[place].discard(key)
         for place, hostname, _ in placed.routes:
             self._routes[place].get(hostname, {}).pop(key, None)
-            self._touched.add((place, hostname))
-        self.statuses.pop(key, None)
+            self.touched[place].add(hostname)
         self._with_warnings.discard(key)
         self._with_merged.discard(key)
         self._unproven.discard(key)
@@ -274,9 +278,7 @@ class Placing:
         for place, hostname, routes in placed.routes:
             host = self._routes[place].setdefault(hostname, {})
             host[key] = (*host.get(key, ()), *routes)
-            self._touched.add((place, hostname))
-        if placed.status is not None:
-            self.statuses[key] = placed.status
+            self.touched[place].add(hostname)
         if placed.warnings:
             self._with_warnings.add(key)
         if placed.merged:
@@ -286,14 +288,13 @@ class Placing:
 
     def _rank(self) -> None:
         """Bring the routes of every host that changed into their order."""
-        for place, hostname in self._touched:
+        for place, hostname in [(place, one) for place, names in self.touched.items() for one in names]:
             routes = self._routes[place][hostname]
             if routes:
                 self.hosts[place][hostname] = Answers(item for items in routes.values() for item in items)
             else:
                 del self._routes[place][hostname]
                 self.hosts[place].pop(hostname, None)
-        self._touched.clear()
 
 
 def _read(route: Object, around: Around, index: Index) -> _Written:

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from xds_server.attach.index import Index
-from xds_server.attach.memory import Recall
+from xds_server.attach.index import Index, changed_objects
+from xds_server.attach.memory import Remembered
 from xds_server.attach.merging import Merging, Policy
 from xds_server.attach.misfits import misfits
 from xds_server.attach.settings import settings_of
@@ -135,24 +135,33 @@ class Policies:
     """All policies, kept from call to call: their table has the same parts as long as every policy is the same."""
 
     def __init__(self) -> None:
-        self._readings: tuple[_Reading, ...] = ()
+        self._readings: dict[Key, _Reading] = {}
+        self._foreign: frozenset[Key] | None = None
         self._joined = _joined(())
 
     def read(
-        self, index: Index, features: Sequence[AnyFeature], foreign: frozenset[Key], recall: Recall
+        self, index: Index, features: Sequence[AnyFeature], foreign: frozenset[Key], memory: Remembered
     ) -> tuple[PolicyTable, tuple[Diagnostic, ...]]:
         """All policies, oldest first: of two for one target the older counts, but what a cell means comes before all."""
-        readings = []
-        for kind in TARGETS:
-            for item in sorted(index.of_kind(ENVOY_GATEWAY_GROUP, kind), key=lambda one: not one.derived):
-                read = partial(_read_alone, item, kind, features, foreign)
-                readings.append(recall(("policy", item.key), (item, foreign), read))
-        if tuple(readings) != self._readings:
-            self._readings = tuple(readings)
-            self._joined = _joined(readings)
+        if foreign is not self._foreign or _concern_policies(memory):
+            readings = {}
+            for kind in TARGETS:
+                for item in sorted(index.of_kind(ENVOY_GATEWAY_GROUP, kind), key=lambda one: not one.derived):
+                    read = partial(_read_alone, item, kind, features, foreign)
+                    readings[item.key] = memory.recall(("policy", item.key), (item, foreign), read)
+            if list(readings.values()) != list(self._readings.values()):
+                self._joined = _joined(readings.values())
+            self._readings, self._foreign = readings, foreign
         all_ = self._joined
-        merging = Merging(features, index, recall)
+        merging = Merging(features, index, memory.recall)
         return PolicyTable(all_.attached, all_.places, all_.accepted, merging), all_.problems
+
+
+def _concern_policies(memory: Remembered) -> bool:
+    """Whether a policy is another, or looked up something that is."""
+    if any(slot[0] == "policy" for slot in memory.dropped):
+        return True
+    return any(key.group == ENVOY_GATEWAY_GROUP and key.kind in TARGETS for key in changed_objects(memory.changed))
 
 
 def _read_alone(

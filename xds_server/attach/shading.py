@@ -8,7 +8,7 @@ others. Whether one expression covers another is not asked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from xds_server.attach.index import Index
@@ -57,17 +57,20 @@ def shade_of(routes: Iterable[tuple[SortKey, Route]]) -> Shade:
     return Shade(hosts, shaded, by)
 
 
-def shading_problems(shades: Sequence[Shade], index: Index) -> list[Diagnostic]:
-    """A warning for every match that is nowhere in the light. What a cell derived is not the user's to order."""
-    shaded: Counter[Place] = Counter()
+def shading_problems(shaded: Iterable[Shade], every: Callable[[], Iterable[Shade]], index: Index) -> list[Diagnostic]:
+    """A warning for every match that is nowhere in the light, given the hosts with shade and then all of them.
+
+    What a cell derived is not the user's to order.
+    """
+    counts: Counter[Place] = Counter()
     why: dict[Place, tuple[Place, str]] = {}
-    for shade in shades:
-        if shade.shaded:
-            shaded.update(shade.shaded)
-            for place, first in shade.by.items():
-                why.setdefault(place, first)
+    for shade in shaded:
+        counts.update(shade.shaded)
+        for place, first in shade.by.items():
+            why.setdefault(place, first)
+    shades = tuple(every()) if counts else ()
     found = []
-    for place, count in shaded.items():
+    for place, count in counts.items():
         item, (by, words) = _route(place, index), why[place]
         if not item.derived and count == sum(shade.hosts.get(place, 0) for shade in shades):
             other = _route(by, index)
