@@ -229,6 +229,17 @@ def test_a_file_that_has_just_vanished_still_counts_for_a_moment(folder: Folder)
     assert not folder.policies.gone
 
 
+def test_every_object_keeps_its_document_while_another_file_vanishes(folder: Folder) -> None:
+    (folder.path / "other.yaml").unlink()
+    folder.reload()
+    folder.time += 2 * GRACE
+    assert folder.reload() == "applied"
+    assert folder.names() == ["web"]
+    folder.write("web.yaml", ROUTE.replace("NAME", "new"))
+    assert folder.reload() == "applied"
+    assert folder.names() == ["new"]
+
+
 def test_a_file_that_comes_back_in_time_was_never_gone(folder: Folder) -> None:
     (folder.path / "web.yaml").rename(folder.path / "web.yaml~")
     folder.reload()

@@ -119,7 +119,8 @@ def _plain(documents: Parts[Document], before: Objects) -> Objects | None:
     memory = before.memory.with_changes(map(id, now.gone), {id(parsed.document): parsed for parsed in came})
     if len(memory) != len(documents):
         return None
-    items = _in_order(documents, memory, before) if now.gone or now.came else before.objects
+    # Also where no document is different: the same may be in other parts, and the next time objects are looked up by them.
+    items = _in_order(documents, memory, before)
     return Objects(items, (), (), memory, (), documents, before.by_key.with_changes(gone - fresh.keys(), fresh))
 
 
