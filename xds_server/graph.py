@@ -341,7 +341,7 @@ class Port:
 
     `ttl`: seconds without a word from the control plane after which it is closed; 0: never. A UDP port with `names` has no
     chains: it answers DNS, and these names lead to its own addresses. `origins` are the documents behind such a port.
-    `settings` are features of the port as a whole.
+    `settings` are features of the port as a whole. An `own` port has no chains: its settings say what answers there.
     """
 
     name: str
@@ -354,6 +354,7 @@ class Port:
     names: tuple[str, ...] | None = None
     origins: tuple[Origin, ...] = field(default=(), compare=False)
     settings: tuple[Setting, ...] = ()
+    own: bool = False
 
     @property
     def http_chains(self) -> tuple[HttpChain, ...]:

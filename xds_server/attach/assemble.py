@@ -21,6 +21,7 @@ from xds_server.attach.listener_sets import SetState
 from xds_server.attach.listeners import ListenerState
 from xds_server.attach.memory import Remembered
 from xds_server.attach.names import dns_port
+from xds_server.attach.own_ports import own_ports
 from xds_server.attach.patches import read_patches
 from xds_server.attach.placing import Around, Placing
 from xds_server.attach.policies import Policies
@@ -201,12 +202,13 @@ def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
         if not state.problem and state.addresses
     )
     ports, problems = with_quic(ports, tables.features)
-    tables.problems += problems
+    more, wrong = own_ports(state, ports, tables.features) if ports else ((), ())
+    tables.problems += [*problems, *wrong]
     group = state.item.meta.labels.get(GROUP_LABEL)
     above = state.spec.infrastructure
     return Gateway(
         key=state.key,
-        ports=ports,
+        ports=(*ports, *more),
         groups=(group,) if group else (),
         labels=dict(state.item.meta.labels),
         origins=state.item.origins,

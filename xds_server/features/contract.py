@@ -218,7 +218,11 @@ class Feature(Generic[SpecT, ValueT]):
         return None
 
     def listener(self, value: ValueT, listener: Listener) -> None:
-        """Change the Envoy listener of a port. Only called for values that `port_wide` gives something for."""
+        """Change the Envoy listener of a port. Only called for values that `port_wide` or `place` gives something for."""
+
+    def place(self, value: ValueT) -> tuple[str, int] | None:
+        """An address and a port at which an Envoy answers for the value itself; `listener` says what (EnvoyProxies)."""
+        return None
 
     def quic(self, value: ValueT) -> bool:
         """True if the listener is to be served over QUIC, too (HTTP/3)."""

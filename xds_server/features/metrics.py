@@ -1,16 +1,18 @@
 """What is counted of all requests of a Gateway, and who gets it: by host, endpoint and size, gRPC calls by their outcome.
 
 In: `telemetry.metrics` of an EnvoyProxy. Out: a filter of listeners, a virtual cluster in every virtual host, what clusters
-track; and in the bootstrap who gets metrics, and which there are. Names of gRPC methods are not counted: clients choose
-them, and every name is memory for ever.
+track; and in the bootstrap who gets metrics, and which there are. For Prometheus there is a listener of its own. Names of gRPC
+methods are not counted: clients choose them, and every name is memory for ever.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xds_server.envoy_api.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import HeaderMatcher, VirtualCluster, VirtualHost
 from xds_server.envoy_api.envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -27,7 +29,8 @@ from xds_server.features.parts.collectors import (
     resolve_address,
     resolve_headers,
 )
-from xds_server.features.parts.metrics_specs import MetricsCollectorSpec
+from xds_server.features.parts.metrics_listener import admin_cluster, metrics_chain
+from xds_server.features.parts.metrics_specs import MetricsCollectorSpec, PrometheusSpec
 from xds_server.features.parts.patterns import check_regex, string_matcher
 from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
 from xds_server.graph import Backend
@@ -54,7 +57,10 @@ class MetricSink:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What is counted. `matches` are (type, text) pairs of names: others do not exist; none: all do."""
+    """What is counted. `matches` are (type, text) pairs of names: others do not exist; none: all do.
+
+    `told` is an address and a port at which Prometheus may ask for it.
+    """
 
     hosts: bool
     endpoints: bool
@@ -62,6 +68,7 @@ class Metrics:
     grpc: bool
     sinks: tuple[MetricSink, ...] = ()
     matches: tuple[tuple[str, str], ...] = ()
+    told: tuple[str, int] | None = None
 
 
 class MetricsFeature(Feature[ProxyTelemetrySpec, Metrics]):
@@ -81,8 +88,10 @@ class MetricsFeature(Feature[ProxyTelemetrySpec, Metrics]):
             if match.type == "RegularExpression":
                 good = check_regex(context, match.value, "metrics", "matches", number, "value") and good
         sinks = [_sink(one.open_telemetry, context, number) for number, one in enumerate(written.sinks)]
+        good = _reachable(written.prometheus, context) and good
         if not good or None in sinks:
             return None
+        asked = written.prometheus
         return Metrics(
             written.enable_virtual_host_stats,
             written.enable_per_endpoint_stats,
@@ -90,7 +99,16 @@ class MetricsFeature(Feature[ProxyTelemetrySpec, Metrics]):
             written.enable_grpc_stats,
             tuple(one for one in sinks if one is not None),
             tuple((one.type, one.value) for one in written.matches),
+            (asked.address, asked.port) if asked and asked.address and not asked.disable else None,
         )
+
+    def place(self, value: Metrics) -> tuple[str, int] | None:
+        """Where Prometheus may ask."""
+        return value.told
+
+    def listener(self, value: Metrics, listener: Listener) -> None:
+        """What answers there."""
+        listener.filter_chains.append(metrics_chain())
 
     def chain(self, value: Metrics, manager: HttpConnectionManager) -> None:
         """A filter that looks at gRPC calls."""
@@ -136,6 +154,28 @@ class MetricsFeature(Feature[ProxyTelemetrySpec, Metrics]):
         if value.matches:
             patterns = [string_matcher(kind, text) for kind, text in (*_ALWAYS, *value.matches)]
             bootstrap.stats_config.stats_matcher.inclusion_list.patterns.extend(patterns)
+        if value.told is not None:
+            bootstrap.static_resources.clusters.append(admin_cluster())
+
+
+def _reachable(spec: PrometheusSpec | None, context: Context) -> bool:
+    """Whether it is said where Prometheus may ask; if not, it is reported."""
+    if spec is None or spec.disable:
+        return True
+    if spec.address is None:
+        hint = "such as address: 127.0.0.1; disable: true for nowhere"
+        reason = "write the address: whoever reaches it reads what the Envoy counts"
+        context.problem("F103", "metrics", "prometheus", hint=hint, reason=reason)
+        return False
+    try:
+        found = ipaddress.ip_address(spec.address)
+    except ValueError:
+        found = None
+    if found is None or found.is_multicast:
+        reason = f"'{spec.address}' is not an IP address at which something can listen"
+        context.problem("F103", "metrics", "prometheus", "address", reason=reason)
+        return False
+    return True
 
 
 def _sink(spec: MetricsCollectorSpec, context: Context, number: int) -> MetricSink | None:

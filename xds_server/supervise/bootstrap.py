@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import yaml
 
 from xds_server.features.parts.bootstraps import changed
+from xds_server.features.parts.metrics_listener import ADMIN
 from xds_server.supervise.memory import MOST
 
 _PACKAGED = Path(__file__).parent / "templates"
@@ -114,6 +117,9 @@ class Bootstrap:
         """The bootstrap as YAML."""
         more = json.loads(self.more or "{}")
         clusters = more.pop("static_resources", {}).get("clusters", ())
+        for one in clusters:
+            if one["name"] == ADMIN:
+                _lead_to(one, self.admin)
         whole = template("gateway.yaml").substitute(
             node_id=json.dumps(self.node_id),
             cluster=json.dumps(self.gateway),
@@ -138,6 +144,31 @@ class Bootstrap:
 
     def _token(self) -> str:
         return _SHOWN.replace("WORD", json.dumps(f"Bearer {self.token}")) if self.token else ""
+
+
+def with_admin_port(text: str) -> str:
+    """A bootstrap whose admin interface has a port that is free now, if something in it has to know the port before it starts."""
+    if ADMIN not in text:
+        return text
+    whole = yaml.safe_load(text)
+    admin = whole["admin"]["address"]["socket_address"]
+    if not admin["port_value"]:
+        with socket.create_server((admin["address"], 0), family=_family(admin["address"])) as free:
+            admin["port_value"] = free.getsockname()[1]
+    for one in whole["static_resources"]["clusters"]:
+        if one["name"] == ADMIN:
+            _lead_to(one, Address(admin["address"], admin["port_value"]))
+    return json.dumps(whole, indent=1) + "\n"
+
+
+def _lead_to(cluster: dict[str, Any], admin: Address) -> None:
+    """Make a cluster that of an admin interface."""
+    (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    endpoint["endpoint"]["address"]["socket_address"] = {"address": admin.host, "port_value": admin.port}
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def is_ip_address(host: str) -> bool:

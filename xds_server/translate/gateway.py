@@ -48,7 +48,7 @@ def translate_gateway(
     memory.routes.begin(clusters)
     tools = Tools(features, clusters, check)
     for port in (one for each in gateway.ports for one in sockets(each)):
-        if not (port.chains or port.names is not None) or not port.addresses:
+        if not (port.chains or port.names is not None or port.own) or not port.addresses:
             continue
         listeners = [translate_listener(port, features, clusters), translate_quic(port, features, clusters)]
         refused = [one for one in (_check(each, gateway, check) for each in listeners if each) if one]

@@ -30,9 +30,18 @@ class MetricSinkSpec(Spec):
     open_telemetry: MetricsCollectorSpec
 
 
+class PrometheusSpec(Spec):
+    """Where an Envoy tells what it counts, for Prometheus. Without an address nowhere but at its admin interface."""
+
+    disable: Bool = False
+    address: Annotated[str, Field(max_length=45)] | None = None
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 19001
+
+
 class ProxyMetricsSpec(Spec):
     """What is counted besides what Envoy counts by itself, or of that, and who gets it."""
 
+    prometheus: PrometheusSpec | None = None
     sinks: Annotated[tuple[MetricSinkSpec, ...], Field(max_length=16)] = ()
     matches: Annotated[tuple[StringMatchSpec, ...], Field(max_length=64)] = ()
     enable_virtual_host_stats: Bool = False

@@ -1,0 +1,96 @@
+"""Where an Envoy tells Prometheus what it counts: only where that is said, and never where something else is served."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from tests.documents import compiled
+from xds_server.compile import Compiled
+from xds_server.supervise.bootstrap import Address, Bootstrap, with_admin_port
+
+WORLD = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  addresses: [{value: ADDRESS}]
+  infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: told}}
+  listeners: [{name: http, protocol: HTTP, port: 80}, {name: udp, protocol: UDP, port: 81}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: told}
+spec: {telemetry: {metrics: {prometheus: PROMETHEUS}}}
+"""
+
+
+def told(prometheus: dict[str, object], address: str = "127.0.0.2") -> Compiled:
+    return compiled(WORLD.replace("ADDRESS", address).replace("PROMETHEUS", json.dumps(prometheus)))
+
+
+@pytest.mark.parametrize(
+    ("prometheus", "places"),
+    [
+        ({"address": "127.0.0.3"}, [("127.0.0.3", 19001)]),
+        ({"address": "::1", "port": 9000}, [("::1", 9000)]),
+        ({"address": "127.0.0.3", "port": 80}, [("127.0.0.3", 80)]),
+        ({"address": "127.0.0.2", "port": 81}, [("127.0.0.2", 81)]),
+        ({"address": "127.0.0.3", "disable": True}, []),
+        ({"disable": True}, []),
+    ],
+)
+def test_it_is_told_where_that_is_written(prometheus: dict[str, object], places: list[tuple[str, int]]) -> None:
+    found = told(prometheus)
+    (gateway,) = found.gateways
+    assert [(*port.addresses, port.port) for port in gateway.ports if port.own] == places
+    assert found.diagnostics == ()
+    listeners = found.snapshots["default/edge"].get("type.googleapis.com/envoy.config.listener.v3.Listener")
+    assert [name for name in listeners if "/metrics-" in name] == [f"default/edge/metrics-{port}" for _, port in places]
+    assert gateway.process is not None
+    assert ("cellway_admin" in gateway.process.start) == bool(places)
+
+
+@pytest.mark.parametrize(
+    ("prometheus", "address"),
+    [
+        ({"address": "127.0.0.2", "port": 80}, "127.0.0.2"),
+        ({"address": "127.0.0.3", "port": 80}, "0.0.0.0"),
+        ({"address": "0.0.0.0", "port": 80}, "127.0.0.2"),
+    ],
+)
+def test_where_something_else_is_served_it_is_not(prometheus: dict[str, object], address: str) -> None:
+    found = told(prometheus, address)
+    assert [one.code for one in found.diagnostics] == ["A152"]
+    (gateway,) = found.gateways
+    assert [(port.port, port.own) for port in gateway.ports] == [(80, False), (81, False)]
+
+
+@pytest.mark.parametrize("prometheus", [{}, {"port": 9000}, {"address": "edge.example"}, {"address": "224.0.0.1"}])
+def test_nobody_guesses_where(prometheus: dict[str, object]) -> None:
+    found = told(prometheus)
+    assert [one.code for one in found.diagnostics] == ["F103"]
+    assert found.gateways[0].ports == ()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_envoy_knows_its_own_admin_interface(host: str) -> None:
+    (gateway,) = told({"address": "127.0.0.3"}).gateways
+    assert gateway.process is not None
+
+    def ports(text: str) -> set[tuple[str, int]]:
+        whole = yaml.safe_load(text)
+        clusters = {one["name"]: one for one in whole["static_resources"]["clusters"]}
+        (endpoint,) = clusters["cellway_admin"]["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        places = (whole["admin"]["address"], endpoint["endpoint"]["address"])
+        return {(one["socket_address"]["address"], one["socket_address"]["port_value"]) for one in places}
+
+    start, xds = gateway.process.start, Address("127.0.0.1", 1)
+    assert ports(Bootstrap("default/edge", "a", xds, Address(host, 19000), more=start).text()) == {(host, 19000)}
+    free = with_admin_port(Bootstrap("default/edge", "a", xds, Address(host, 0), more=start).text())
+    ((found, port),) = ports(free)
+    assert (found, port > 0) == (host, True)
+    plain = Bootstrap("default/edge", "a", xds).text()
+    assert with_admin_port(plain) == plain
