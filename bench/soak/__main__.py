@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
+from bench.soak.acks import acks, stuck
 from bench.soak.edits import flips, kills, storm
 from bench.soak.faults import faults
 from bench.soak.inputs import mutants, replicas
@@ -18,7 +19,7 @@ from bench.soak.rig import Row
 from bench.soak.starts import starts
 
 GOALS: Mapping[str, Callable[[float], Row]] = {
-    one.__name__: one for one in (flips, mix, kills, storm, faults, starts, mutants, replicas)
+    one.__name__: one for one in (flips, mix, kills, storm, acks, stuck, faults, starts, mutants, replicas)
 }
 
 
