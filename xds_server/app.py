@@ -72,7 +72,6 @@ from xds_server.watchdog import watch_loop
 _LOG = structlog.get_logger("cellway")
 _TICK = 0.003
 _RESCAN = 0.2
-_STREAMS_END = 1.0
 _LOOK = 5.0
 _TOGETHER = 0.1
 
@@ -218,23 +217,23 @@ class Server:
 
     async def _stop(self, admin: AdminServer, lasting: list[asyncio.Task[None]]) -> None:
         _LOG.info("stopping")
-        gentle = asyncio.create_task(self._drain(self._settings.drain, _STREAMS_END), name="drain")
+        gentle = asyncio.create_task(self._drain(self._settings.drain), name="drain")
         hurry = asyncio.create_task(self._hurry.wait(), name="second signal")
         await asyncio.wait({gentle, hurry}, return_when=asyncio.FIRST_COMPLETED)
         if not gentle.done():
             gentle.cancel()
             await asyncio.wait({gentle})
-            await self._drain(0, 0)
+            await self._drain(0)
         admin.should_exit = True
         for task in (hurry, *lasting[1:], *self._background):
             task.cancel()
         await asyncio.wait({hurry, *lasting}, timeout=2)
 
-    async def _drain(self, requests: float, streams: float) -> None:
-        """Envoys finish their requests and stop, then streams end; each in so many seconds at most."""
+    async def _drain(self, seconds: float) -> None:
+        """Envoys of this machine finish their requests and stop, then streams of others end; each in so many seconds."""
         if self._envoys is not None:
-            await self._envoys.close(requests)
-        await self._xds.stop(streams)
+            await self._envoys.close(seconds)
+        await self._xds.stop(seconds)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -69,7 +69,8 @@ def stuck(seconds: float) -> Row:
 
 def _edits(cellway: Cellway, raw: Clients, seconds: float, number: Callable[[], int]) -> list[float]:
     """How long each client waited for each edit."""
-    found, end = [], time.monotonic() + seconds
+    found: list[float] = []
+    end = time.monotonic() + seconds
     while time.monotonic() < end or not found:
         edit = number()
         began = _save(cellway, edit)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import grpc
 import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from tests.protocol.second_client import Client, until
 from tests.protocol.snapshots import snapshot
+from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from xds_server.serve.grpc import XdsServer
 from xds_server.serve.limits import Limits, parse_limits
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS
+
+DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
 
 @asynccontextmanager
@@ -101,3 +107,22 @@ def test_limits_as_they_are_written() -> None:
     ]:
         with pytest.raises(ValueError, match=words):
             parse_limits([text])
+
+
+async def test_streams_end_one_after_the_other_when_the_server_stops() -> None:
+    async with serving(Limits()) as (server, port), contextlib.AsyncExitStack() as stack:
+        calls: list[Any] = []
+        for number in range(20):
+            options = (("grpc.use_local_subchannel_pool", 1),)
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}", options))
+            calls.append(channel.stream_stream(DELTA)())
+            first = DeltaDiscoveryRequest(type_url=CLUSTER)
+            first.node.id, first.node.cluster = str(number), "default/edge"
+            await calls[-1].write(first.SerializeToString())
+            assert await calls[-1].read()
+        counts: set[int] = set()
+        stopping = asyncio.create_task(server.stop(5))
+        await until(lambda: counts.add(len(server.proxies())) or stopping.done())
+        assert len(counts & set(range(1, 20))) > 3, "not all at once"
+        for call in calls:
+            assert (await call.code(), await call.details()) == (grpc.StatusCode.UNAVAILABLE, "this server stops")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -75,6 +76,8 @@ _NOT_SHOWN = (
     "in plain text this port asks for the token of a gateway, which the bootstraps of `cellway run` and "
     "`cellway bootstrap --state-dir` have; see docs/operations.md"
 )
+_TICK = 0.01
+"""Seconds between streams that end because the server stops, or between as many as must end together."""
 _WARNINGS = 1000
 """So many clients that ask for what is not served are told of."""
 
@@ -121,6 +124,7 @@ class XdsServer:
         self._changed = asyncio.Condition()
         self._sessions = Sessions()
         self._streams: Counter[str] = Counter()
+        self._leave: dict[asyncio.Event, None] = {}
         self._warned: set[tuple[str, str]] = set()
         self._envelope = Envelope()
         self._health = health_aio.HealthServicer()
@@ -186,10 +190,18 @@ class XdsServer:
         self.loads.forget(gateway)
 
     async def stop(self, grace: float) -> None:
-        """Not serving from now on; streams end within `grace` seconds."""
+        """Not serving from now on; streams end one after the other within `grace` seconds: not all come back at once."""
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-        if self._server is not None:
-            await self._server.stop(grace)
+        if self._server is None:
+            return
+        ended = asyncio.create_task(self._server.stop(grace))  # takes no more connections and streams
+        waiting = list(self._leave)
+        together = math.ceil(len(waiting) * _TICK / grace) if grace else len(waiting)
+        for start in range(0, len(waiting), max(1, together)):
+            for leave in waiting[start : start + together]:
+                leave.set()
+            await asyncio.sleep(_TICK)
+        await ended
 
     def proxies(self) -> tuple[ProxyRecord, ...]:
         """All open streams, by node and time."""
@@ -257,23 +269,30 @@ class XdsServer:
             return
         gateway = await self._gateway(request.node, context, allowed)
         assert request.node is not None
-        now, wake = self._clock(), asyncio.Event()
+        now, wake, leave = self._clock(), asyncio.Event(), asyncio.Event()
         session = Session(core, request.node, gateway, context.peer(), now, now, wake.set)
         self._sessions.open(session)
         reader = asyncio.create_task(self._read(session, request, requests, context))
         writer = asyncio.create_task(self._write(session, wake, context))
+        leaver = asyncio.create_task(self._end(leave, context))
+        self._leave[leave] = None
         try:
-            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reader, writer, leaver}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            del self._leave[leave]
             self._sessions.close(session)
-            reader.cancel()
-            writer.cancel()
-            ended = await asyncio.gather(reader, writer, return_exceptions=True)
+            for task in (reader, writer, leaver):
+                task.cancel()
+            ended = await asyncio.gather(reader, writer, leaver, return_exceptions=True)
             await self._tell()
         for error in ended:
             # InternalError: the client is gone. Else an abort, or a bug: a stream that writes no more must end, too.
             if isinstance(error, Exception) and not isinstance(error, grpc.aio.InternalError):
                 raise error
+
+    async def _end(self, leave: asyncio.Event, context: Context) -> None:
+        await leave.wait()
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "this server stops")
 
     async def _allowed(self, context: Context, names: tuple[str, ...]) -> Allowed:
         """The gateways that the peer's certificate is for, or its token."""
