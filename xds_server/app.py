@@ -60,6 +60,7 @@ from xds_server.releases.requests import Kind
 from xds_server.reload import GRACE, Policies, Source, reload
 from xds_server.saved.keeper import Keeper
 from xds_server.serve.grpc import Listeners, XdsServer
+from xds_server.serve.pressure import resident
 from xds_server.snapshot.resource import Snapshot
 from xds_server.supervise.binary import ENVOY_VERSION
 from xds_server.supervise.bootstrap import Address
@@ -477,6 +478,9 @@ class Server:
             unknown={"type": counters.unknown_types, "nonce": counters.unknown_nonces},
             usage=self._used,
             valid=self._valid,
+            resident=resident(),
+            limits={use.what: use.most for use in self._xds.pressure.uses()},
+            tasks=len(asyncio.all_tasks()),
         )
 
 

@@ -20,13 +20,13 @@ _CLIENTS, _STUCK = 500, 50
 def acks(seconds: float) -> Row:
     """G3: one file of 200 routes, one of which is edited; 100 clients and 2 Envoys take it."""
     with rig("--no-envoy", prepared=False) as cellway:
-        _start(cellway)
+        start(cellway)
         with envoys(cellway, *[Elsewhere("default/edge")] * 2) as admins, clients(cellway) as raw:
             raw.ask("open", 100, "plain")
             slowest, end, edit = [], time.monotonic() + seconds, 0
             while time.monotonic() < end:
                 edit += 1
-                began, wall = _save(cellway, edit), time.time()
+                began, wall = save(cellway, edit), time.time()
                 seen = raw.ask("seen", edit)
                 assert not seen["missing"], "a client does not have an edit after a minute"
                 slowest.append(max(max(seen["times"]) - began, _last_of_envoys(cellway) - wall))
@@ -41,7 +41,7 @@ def stuck(seconds: float) -> Row:
     without: list[float] = []
     beside: list[float] = []
     with rig("--no-envoy", prepared=False) as cellway:
-        _start(cellway)
+        start(cellway)
         assert cellway.process is not None
         with clients(cellway) as raw, clients(cellway) as others:
             raw.ask("open", _CLIENTS - _STUCK, "plain")
@@ -73,7 +73,7 @@ def _edits(cellway: Cellway, raw: Clients, seconds: float, number: Callable[[], 
     end = time.monotonic() + seconds
     while time.monotonic() < end or not found:
         edit = number()
-        began = _save(cellway, edit)
+        began = save(cellway, edit)
         seen = raw.ask("seen", edit)
         assert not seen["missing"], "a client does not have an edit after a minute"
         found += [at - began for at in seen["times"]]
@@ -81,13 +81,14 @@ def _edits(cellway: Cellway, raw: Clients, seconds: float, number: Callable[[], 
     return found
 
 
-def _start(cellway: Cellway) -> None:
+def start(cellway: Cellway) -> None:
+    """Start the server on a gateway and a file of all routes."""
     cellway.write("gateway.yaml", GATEWAY)
-    _save(cellway, 0)
+    save(cellway, 0)
     cellway.start()
 
 
-def _save(cellway: Cellway, edit: int) -> float:
+def save(cellway: Cellway, edit: int) -> float:
     """Save the file of all routes with another edit; when that was."""
     texts = [route(f"web-{number}", f"edit-{edit}" if number == 7 else 0) for number in range(_ROUTES)]
     cellway.write("routes.yaml", "---".join(texts))

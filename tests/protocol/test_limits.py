@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,16 +18,19 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from tests.protocol.second_client import Client, until
 from tests.protocol.snapshots import snapshot
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
-from xds_server.serve.grpc import XdsServer
+from xds_server.serve.grpc import Listeners, XdsServer
 from xds_server.serve.limits import Limits, parse_limits
+from xds_server.serve.pressure import resident
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS
 
 DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+_MIB = 1024 * 1024
 
 
 @asynccontextmanager
-async def serving(limits: Limits) -> AsyncIterator[tuple[XdsServer, int]]:
-    server = XdsServer(time.monotonic, limits=limits)
+async def serving(limits: Limits, said: list[str] | None = None) -> AsyncIterator[tuple[XdsServer, int]]:
+    told = Listeners(warned=said.append) if said is not None else Listeners()
+    server = XdsServer(time.monotonic, limits=limits, told=told)
     port = server.listen("127.0.0.1:0")
     await server.start()
     await server.publish({"default/edge": snapshot("c:one@1")})
@@ -67,6 +71,29 @@ async def test_streams_beyond_the_limit_are_refused_and_the_others_go_on(
         async with Client(port, delta, node_id="3") as client:
             client.ask(CLUSTER)
             assert client.names(await client.next()) == ["one"]
+
+
+async def test_without_memory_there_are_no_more_streams_and_the_others_go_on(delta: bool) -> None:
+    said: list[str] = []
+    limits = Limits(memory=int((resident() + 80 * _MIB) / 0.9))
+    async with serving(limits, said) as (server, port), Client(port, delta) as first:
+        first.ask(CLUSTER)
+        first.answer(await first.next())
+        filled = [b"x" * (120 * _MIB)]
+        await until(lambda: bool(server.pressure.problem()))
+        async with Client(port, delta, node_id="second") as second:
+            second.ask(CLUSTER)
+            assert re.search(r"no room for more streams here: memory: \d+ of \d+ MiB", await refusal(second))
+        assert server.counters.refused == {"RESOURCE_EXHAUSTED": 1}
+        await server.publish({"default/edge": snapshot("c:one@2")})
+        assert first.names(await first.next()) == ["one"]
+        filled.clear()
+        await until(lambda: not server.pressure.problem())
+        async with Client(port, delta, node_id="third") as third:
+            third.ask(CLUSTER)
+            assert third.names(await third.next()) == ["one"]
+    assert "new streams are refused, those that there are go on: memory" in said[0]
+    assert said[1:] == ["there is memory for new streams again"]
 
 
 async def test_subscriptions_beyond_the_limit_end_the_stream(delta: bool) -> None:
@@ -122,7 +149,9 @@ async def test_streams_end_one_after_the_other_when_the_server_stops() -> None:
             assert await calls[-1].read()
         counts: set[int] = set()
         stopping = asyncio.create_task(server.stop(5))
-        await until(lambda: counts.add(len(server.proxies())) or stopping.done())
+        while not stopping.done():
+            counts.add(len(server.proxies()))
+            await asyncio.wait({stopping}, timeout=0.002)
         assert len(counts & set(range(1, 20))) > 3, "not all at once"
         for call in calls:
             assert (await call.code(), await call.details()) == (grpc.StatusCode.UNAVAILABLE, "this server stops")

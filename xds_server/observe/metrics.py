@@ -30,7 +30,8 @@ class State:
 
     `responses`, `acks` and `nacks` count messages by type URL since the start, `refused_streams` streams by the name
     of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the server does not know. `valid` is from
-    when to when certificates are, by name, in seconds since the epoch.
+    when to when certificates are, by name, in seconds since the epoch. `resident` is the memory of this process in bytes,
+    `limits` of what there may be how much; `tasks` is how much is done at the same time.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -44,6 +45,9 @@ class State:
     unknown: Mapping[str, int] = field(default_factory=dict)
     usage: Report = field(default_factory=Report)
     valid: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    resident: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
+    tasks: int = 0
 
 
 class Metrics:
@@ -128,6 +132,10 @@ class _StateCollector:
         yield _gauge("cellway_resources", "Envoy resources.", ["gateway", "type"], resources.items())
         streams = {(protocol,): state.streams.get(protocol, 0) for protocol in ("sotw", "delta")}
         yield _gauge("cellway_streams", "Open xDS streams.", ["protocol"], streams.items())
+        yield _gauge("cellway_tasks", "Tasks of the event loop.", [], [((), state.tasks)])
+        yield _gauge("cellway_memory_bytes", "Resident memory.", [], [((), state.resident)])
+        most = {(what,): limit for what, limit in state.limits.items()}
+        yield _gauge("cellway_memory_limit_bytes", "How much there may be of what.", ["what"], most.items())
         yield _gauge("cellway_proxies", "Envoys by state.", ["gateway", "state"], state.proxies.items())
         expiry = {(name,): end for name, (_, end) in state.valid.items()}
         yield _gauge(

@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha import reflection
 from xds_server.serve.identity import Identities, Refused, gateway_of
 from xds_server.serve.limits import Limits
 from xds_server.serve.loads import Loads, Pace
+from xds_server.serve.pressure import Pressure
 from xds_server.serve.records import ProxyRecord
 from xds_server.serve.requests import Node, Request
 from xds_server.serve.sessions import Session, Sessions
@@ -120,6 +121,7 @@ class XdsServer:
         self._clock, self._drain_delay, self._limits, self._told = clock, drain_delay, limits, told
         self._identities = identities
         self._tokens: Tokens | None = None
+        self.pressure, self._full = Pressure(clock, limits.memory), ""
         self._published = asyncio.Event()
         self._changed = asyncio.Condition()
         self._sessions = Sessions()
@@ -238,11 +240,22 @@ class XdsServer:
         method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(serve)
         return grpc.method_handlers_generic_handler(_LOADS, {"StreamLoadStats": method})
 
+    def _crowded(self) -> str:
+        """Why there is no memory for one more stream; empty if there is. It is told when that begins and when it ends."""
+        before, self._full = self._full, self.pressure.problem()
+        if self._full and not before:
+            self._told.warned(f"new streams are refused, those that there are go on: {self._full}")
+        elif before and not self._full:
+            self._told.warned("there is memory for new streams again")
+        return self._full
+
     @contextlib.asynccontextmanager
     async def _admitted(self, context: Context) -> AsyncIterator[Allowed]:
         """One more stream of a peer, if it may have one; the gateways that it may ask for."""
         if not self._published.is_set():
             await self._refuse(context, "UNAVAILABLE", "policies are not loaded yet")
+        if crowded := self._crowded():
+            await self._refuse(context, "RESOURCE_EXHAUSTED", f"there is no room for more streams here: {crowded}")
         names = _certificate_names(context)
         peer, allowed = names[0] if names else _host(context.peer()), await self._allowed(context, names)
         if self._streams.total() >= self._limits.streams:

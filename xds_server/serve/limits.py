@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
+_MOST_MEMORY = 2**50
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Sizes in bytes, times in seconds.
 
-    A peer is a client certificate, or without one an IP address. `subscriptions` counts the names of one stream;
-    `age`: after it (give or take a tenth) a connection is to be made anew, so that clients spread over servers.
+    `memory`: when the server nearly has so much, new streams are refused; 0: what the system lets it have. A peer
+    is a client certificate, or without one an IP address. `subscriptions` counts the names of one stream; `age`:
+    after it (give or take a tenth) a connection is to be made anew, so that clients spread over servers.
     """
 
+    memory: int = 0
     message: int = 32 * 1024 * 1024
     streams: int = 20_000
     streams_per_peer: int = 5_000
@@ -54,7 +58,8 @@ def parse_limits(texts: Iterable[str]) -> Limits:
         name, _, value = text.partition("=")
         if name not in names:
             raise ValueError(f"'{text}' is no limit of the xDS server; there are {', '.join(names)}")
-        if not value.isascii() or not value.isdecimal() or not 0 < int(value) < 2**31:
-            raise ValueError(f"'{text}': a limit is a whole number from 1 to {2**31 - 1}, such as {name}=500")
+        most = _MOST_MEMORY if name == "memory" else 2**31 - 1
+        if not value.isascii() or not value.isdecimal() or not 0 < int(value) <= most:
+            raise ValueError(f"'{text}': a limit is a whole number from 1 to {most}, such as {name}=500")
         limits = replace(limits, **{name.replace("-", "_"): int(value)})
     return limits

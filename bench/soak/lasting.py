@@ -1,0 +1,147 @@
+"""What hundreds of streams cost over time: streams that come and go, a fleet for long, and the end of the server."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import httpx
+
+from bench.soak.acks import save, start
+from bench.soak.clients import clients
+from bench.soak.rig import Row, broken_rules, memory, rig, told
+from tests.e2e.running import Cellway
+from tests.e2e.test_live import load
+
+_SHORT = 200_000
+_FLEET = 500
+_AGAIN = 5
+_HOUR = 3600.0
+_GRACE = 5.0
+
+
+def cancels(seconds: float) -> Row:
+    """G8: 200,000 streams are opened, asked on and cancelled; fewer if there is no time for so many."""
+    with rig("--no-envoy", prepared=False) as cellway:
+        start(cellway)
+        pid = _pid(cellway)
+        with clients(cellway) as raw:
+            raw.ask("cancel", 2000)  # what is made once
+            before, open_before = memory(pid), _settled(cellway)
+            opened, end = 0, time.monotonic() + seconds
+            while opened < _SHORT and time.monotonic() < end:
+                opened += raw.ask("cancel", 2000)["opened"]
+        after = _settled(cellway)
+        grown = memory(pid) - before
+    back = all(now <= then for now, then in zip(after, open_before, strict=True))
+    measured = (
+        f"{opened:,} streams: {grown:.1f} MiB more; descriptors {open_before[0]:.0f} and then {after[0]:.0f}, "
+        f"tasks {open_before[1]:.0f} and then {after[1]:.0f}"
+    )
+    return Row("G8 streams that come and go", measured, back and grown <= 64)
+
+
+def lasting(seconds: float) -> Row:
+    """G9: 500 clients, a change a second, five of them come anew each second. The first sixth of the time does not count."""
+    seen: list[tuple[float, float]] = []
+    edit = lost = 0
+    with rig("--no-envoy", prepared=False) as cellway:
+        start(cellway)
+        pid = _pid(cellway)
+        with clients(cellway) as raw:
+            raw.ask("open", _FLEET, "plain")
+            began = time.monotonic()
+            lag = _lags(cellway)
+            while (now := time.monotonic() - began) < seconds:
+                if now > seconds / 6:
+                    lag = lag if seen else _lags(cellway)
+                    seen.append((now, memory(pid)))
+                edit += 1
+                save(cellway, edit)
+                raw.ask("close", _AGAIN, "plain")
+                raw.ask("open", _AGAIN, "plain")
+                lost += raw.ask("seen", edit)["missing"]
+                time.sleep(max(0.0, began + edit - time.monotonic()))
+            late = _quantile(lag, _lags(cellway), 0.99)
+            state = raw.ask("state")
+    slope = _slope(seen) * _HOUR
+    whole = state["open"] == _FLEET and state["newest"] == {str(edit): _FLEET}
+    measured = (
+        f"{edit} changes to {_FLEET} clients, {edit * _AGAIN} of them anew: {lost} updates lost; {slope:+.1f} MiB/h "
+        f"({seen[0][1]:.0f} to {seen[-1][1]:.0f} MiB), the loop is late by less than {late * 1000:.0f} ms (p99)"
+    )
+    return Row("G9 a fleet for long", measured, whole and not lost and slope < 2 and late <= 0.05)
+
+
+def endings(_seconds: float) -> Row:
+    """G19: SIGTERM while there are 500 streams and requests through an Envoy that lives on."""
+    with rig() as cellway, clients(cellway) as raw:
+        raw.ask("open", _FLEET, "plain")
+        broken = broken_rules(cellway)
+        with load(cellway, rate=500) as steady:
+            steady.lasts(1)
+            began = time.monotonic()
+            # The Envoy of this machine ends with the server: requests stop when it says so, as clients of a balancer do.
+            code = cellway.stop()
+            took = time.monotonic() - began
+        state = raw.ask("state")
+    times = sorted(at - began for at, _ in state["ended"])
+    answered = {outcome: count for outcome, count in steady.failures().items() if outcome != "ConnectionRefusedError"}
+    spread = times[-1] - times[0] if times else 0.0
+    most = max((sum(low <= at < low + 0.25 for at in times) for low in times), default=0)
+    reached = code == 0 and took <= _ends_within() and len(times) == _FLEET and most <= _FLEET / 4 and not answered
+    measured = (
+        f"exit code {code} after {took:.1f} s; {len(times)} streams ended over {spread:.1f} s, {most} at most in a quarter "
+        f"of a second; {sum(answered.values())} requests broken off{told(broken)}"
+    )
+    return Row("G19 the end of a server", measured, reached and not broken)
+
+
+def _ends_within() -> float:
+    """The Envoy's requests and then the streams may take the grace each."""
+    return 2 * _GRACE + 1
+
+
+def _pid(cellway: Cellway) -> int:
+    assert cellway.process is not None
+    return cellway.process.pid
+
+
+def _settled(cellway: Cellway) -> tuple[float, float]:
+    """Open descriptors and tasks of the server, as soon as no stream is left and they no longer become fewer."""
+    last, deadline = (float("inf"), float("inf")), time.monotonic() + 30
+    while time.monotonic() < deadline:
+        now = float(sum(1 for _ in Path(f"/proc/{_pid(cellway)}/fd").iterdir())), _metric(cellway, "cellway_tasks")
+        if now >= last and not cellway.api("proxies")["items"]:
+            return last
+        last = min(now, last)
+        time.sleep(1)
+    return last
+
+
+def _metric(cellway: Cellway, name: str) -> float:
+    return sum(value for key, value in _metrics(cellway).items() if key.partition("{")[0] == name)
+
+
+def _metrics(cellway: Cellway) -> dict[str, float]:
+    lines = httpx.get(f"{cellway.admin}/metrics", timeout=30).text.splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+def _lags(cellway: Cellway) -> dict[float, float]:
+    """How often the event loop was late by so many seconds at most."""
+    name = 'cellway_event_loop_lag_seconds_bucket{le="'
+    return {float(key[len(name) : -2]): value for key, value in _metrics(cellway).items() if key.startswith(name)}
+
+
+def _quantile(before: dict[float, float], after: dict[float, float], share: float) -> float:
+    """The upper end of the bucket that it lies in."""
+    counted = {bound: after[bound] - before.get(bound, 0) for bound in sorted(after)}
+    return next(bound for bound, count in counted.items() if count >= share * max(counted.values()))
+
+
+def _slope(seen: list[tuple[float, float]]) -> float:
+    """Least squares, MiB a second."""
+    middle = sum(at for at, _ in seen) / len(seen), sum(size for _, size in seen) / len(seen)
+    spread = sum((at - middle[0]) ** 2 for at, _ in seen)
+    return sum((at - middle[0]) * (size - middle[1]) for at, size in seen) / spread if spread else 0.0

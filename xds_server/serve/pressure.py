@@ -1,0 +1,134 @@
+"""How near the process is to the end of its memory: what is left is for the streams that there are.
+
+In: a limit as operators write it, the limits of the control groups that the process is in, the limit of its addresses. Out: a
+sentence, while one of them is nearly reached. What the allocator holds and nobody uses is given back before anybody is
+refused.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_NEAR = 0.9
+_AGAIN = 0.05
+"""Seconds for which what was read counts."""
+_TRIM = 5.0
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Bytes of something, and how many there may be."""
+
+    what: str
+    used: int
+    most: int
+
+    @property
+    def near(self) -> bool:
+        """Whether hardly any is left."""
+        return self.used > self.most * _NEAR
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.used // _MIB} of {self.most // _MIB} MiB"
+
+
+class Pressure:
+    """Looks at the memory of this process. `most`: bytes that it may have; 0: what the system says."""
+
+    def __init__(self, clock: Callable[[], float], most: int = 0) -> None:
+        self._clock, self._most = clock, most
+        self._groups = () if most else groups_of(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+        self._looked, self._trimmed, self._problem = -_AGAIN, -_TRIM, ""
+
+    def problem(self) -> str:
+        """Why there should be no more streams; empty if there may."""
+        now = self._clock()
+        if now - self._looked >= _AGAIN:
+            self._looked, self._problem = now, self._look()
+            if self._problem and now - self._trimmed >= _TRIM:
+                self._trimmed = now
+                _give_back()
+                self._problem = self._look()
+        return self._problem
+
+    def uses(self) -> Iterator[Use]:
+        """What is used of each limit that there is."""
+        addresses, resident = _sizes()
+        if self._most:
+            yield Use("memory", resident, self._most)
+        for folder in self._groups:
+            use = use_of_group(folder)
+            if use is not None:
+                yield use
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if most != resource.RLIM_INFINITY:
+            yield Use("addresses", addresses, most)
+
+    def _look(self) -> str:
+        return next((str(use) for use in self.uses() if use.near), "")
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return _sizes()[1]
+
+
+def _sizes() -> tuple[int, int]:
+    size, here = Path("/proc/self/statm").read_text(encoding="ascii").split()[:2]
+    return int(size) * resource.getpagesize(), int(here) * resource.getpagesize()
+
+
+def groups_of(listed: Path, root: Path) -> tuple[Path, ...]:
+    """The folders of the control groups that may limit memory, from the process's own upwards."""
+    try:
+        lines = [line.split(":", 2) for line in listed.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return ()
+    tops = {"": root, "memory": root / "memory"}
+    found = []
+    for _, kinds, path in lines:
+        top = next((tops[kind] for kind in kinds.split(",") if kind in tops), None)
+        if top is not None and ".." not in path:
+            own = top / path.strip("/")
+            found += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
+    return tuple(found)
+
+
+def use_of_group(folder: Path) -> Use | None:
+    """What a control group uses of its memory, without files that can be read again; None if it has no limit."""
+    for most, used, stat in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        limit, current = _number(folder / most), _number(folder / used)
+        if limit and current is not None and limit < 1 << 60:
+            return Use("memory of the control group", current - _inactive(folder / "memory.stat", stat), limit)
+    return None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None
+
+
+def _inactive(path: Path, name: str) -> int:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.split()[0] == name), 0)
+
+
+def _give_back() -> None:
+    """Have the allocator give pages back to the system that nobody uses; not every one can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
