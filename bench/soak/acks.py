@@ -81,16 +81,16 @@ def _edits(cellway: Cellway, raw: Clients, seconds: float, number: Callable[[], 
     return found
 
 
-def start(cellway: Cellway) -> None:
+def start(cellway: Cellway, routes: int = _ROUTES) -> None:
     """Start the server on a gateway and a file of all routes."""
     cellway.write("gateway.yaml", GATEWAY)
-    save(cellway, 0)
+    save(cellway, 0, routes)
     cellway.start()
 
 
-def save(cellway: Cellway, edit: int) -> float:
+def save(cellway: Cellway, edit: int, routes: int = _ROUTES) -> float:
     """Save the file of all routes with another edit; when that was."""
-    texts = [route(f"web-{number}", f"edit-{edit}" if number == 7 else 0) for number in range(_ROUTES)]
+    texts = [route(f"web-{number}", f"edit-{edit}" if number == 7 else 0) for number in range(routes)]
     cellway.write("routes.yaml", "---".join(texts))
     return time.monotonic()
 

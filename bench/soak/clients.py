@@ -23,6 +23,7 @@ from typing import Any
 
 import grpc
 
+from bench.soak.rig import word
 from tests.e2e.running import Cellway
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from xds_server.snapshot.resource import CLUSTER, ROUTES
@@ -32,6 +33,10 @@ _EDIT = re.compile(rb"edit-(\d+)")
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 _TOGETHER = 50
 Answer = dict[str, Any]
+
+
+def _shown(token: str) -> tuple[tuple[str, str]]:
+    return (("authorization", f"Bearer {token}"),)
 
 
 @dataclass(eq=False)
@@ -46,10 +51,10 @@ class Client:
     ended: tuple[float, str] = (0.0, "")
     task: asyncio.Task[None] | None = None
 
-    async def run(self, target: str, gateway: str, routes: str) -> None:
+    async def run(self, target: str, gateway: str, routes: str, token: str) -> None:
         """Until the stream ends."""
         async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
-            call: Any = channel.stream_stream(_METHOD)()
+            call: Any = channel.stream_stream(_METHOD)(metadata=_shown(token))
             try:
                 first = DeltaDiscoveryRequest(type_url=CLUSTER)
                 first.node.id, first.node.cluster = self.node, gateway
@@ -80,8 +85,8 @@ class Client:
 class Process:
     """All clients of this process, and what they are told to do."""
 
-    def __init__(self, target: str, gateway: str, routes: str) -> None:
-        self.target, self.gateway, self.routes = target, gateway, routes
+    def __init__(self, target: str, gateway: str, routes: str, token: str) -> None:
+        self.target, self.gateway, self.routes, self.token = target, gateway, routes, token
         self.ids = itertools.count()
         self.clients: list[Client] = []
         self.news = asyncio.Event()
@@ -92,7 +97,7 @@ class Process:
         for start in range(0, len(wanted), _TOGETHER):
             some = wanted[start : start + _TOGETHER]
             for one in some:
-                one.task = asyncio.create_task(one.run(self.target, self.gateway, self.routes))
+                one.task = asyncio.create_task(one.run(self.target, self.gateway, self.routes, self.token))
             if kind == "plain":
                 await self._until_have(some, 0)
         self.clients += wanted
@@ -144,7 +149,7 @@ class Process:
         async def some() -> None:
             async with grpc.aio.insecure_channel(self.target, options=_OPTIONS) as channel:
                 while next(left) > 0:
-                    call: Any = channel.stream_stream(_METHOD)()
+                    call: Any = channel.stream_stream(_METHOD)(metadata=_shown(self.token))
                     first = DeltaDiscoveryRequest(type_url=CLUSTER)
                     first.node.id, first.node.cluster = f"raw-short-{next(self.ids)}", self.gateway
                     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
@@ -191,6 +196,7 @@ def clients(
 ) -> Iterator[Clients]:
     """A process of clients of this server, without any client yet."""
     command = [sys.executable, "-m", "bench.soak.clients", f"{cellway.block.address(250)}:18000", gateway, routes]
+    command.append(word(cellway, gateway))
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield Clients(process)

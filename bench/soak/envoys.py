@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.soak.rig import until
+from bench.soak.rig import until, word
 from tests.e2e.running import ENVOY, Cellway
 from xds_server.supervise.bootstrap import Address, Bootstrap
 
@@ -34,7 +34,8 @@ def envoys(cellway: Cellway, *wanted: Elsewhere) -> Iterator[list[str]]:
         for number, one in enumerate(wanted):
             admin = Address(cellway.block.address(251), 19_000 + number)
             who = f"envoy-{number}"
-            text = Bootstrap(one.gateway, who, Address(cellway.block.address(250), 18000), admin).text()
+            xds, token = Address(cellway.block.address(250), 18000), word(cellway, one.gateway)
+            text = Bootstrap(one.gateway, who, xds, admin, token=token).text()
             path = Path(cellway.state).with_name(f"{who}.yaml")
             path.write_text(text if one.delta else text.replace("DELTA_GRPC", "GRPC"), encoding="utf-8")
             running.append(subprocess.Popen([str(ENVOY), "-c", str(path), *_OPTIONS]))

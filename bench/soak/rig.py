@@ -19,6 +19,8 @@ import httpx
 
 from tests.e2e.running import Cellway, reserve_block
 from tests.e2e.test_live import get, prepare
+from xds_server.serve.tokens import Tokens
+from xds_server.supervise.records import read_xds_key
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,10 @@ def until(check: Callable[[], bool], patience: float = 120) -> bool:
     while not (done := check()) and time.monotonic() < end:
         time.sleep(0.02)
     return done
+
+
+def word(cellway: Cellway, gateway: str) -> str:
+    """What an Envoy of this gateway shows to the server."""
+    key = read_xds_key(cellway.state)
+    assert key is not None, "the server has not started yet"
+    return Tokens(key).word(gateway)
