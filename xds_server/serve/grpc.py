@@ -31,6 +31,7 @@ from xds_server.serve.sessions import Session, Sessions
 from xds_server.serve.stream import Stream
 from xds_server.serve.tls import Credentials
 from xds_server.serve.tokens import Tokens
+from xds_server.serve.turns import Turns
 from xds_server.serve.wire import FILES, Envelope, TooLargeError, read_delta, read_full, read_loads, wanted_loads
 from xds_server.snapshot.resource import (
     CLUSTER,
@@ -126,6 +127,7 @@ class XdsServer:
         self._changed = asyncio.Condition()
         self._sessions = Sessions()
         self._streams: Counter[str] = Counter()
+        self._turns = Turns()
         self._leave: dict[asyncio.Event, None] = {}
         self._warned: set[tuple[str, str]] = set()
         self._envelope = Envelope()
@@ -413,6 +415,7 @@ class XdsServer:
     async def _write(self, session: Session, wake: asyncio.Event, context: Context) -> None:
         core = session.core
         while True:
+            await self._turns.mine()
             wake.clear()
             for type_url, data in core.poll(self._clock()):
                 if core.serves(type_url):  # other types are the client's words, and no label of a metric
