@@ -242,7 +242,7 @@ def _starting(gateway: graph.Gateway, messages: Iterable[Translated]) -> graph.G
 
 
 def _snapshots(
-    translated: Iterable[tuple[graph.Gateway, tuple[Translated, ...], tuple[Diagnostic, ...]]],
+    translated: Iterable[tuple[graph.Gateway, Sequence[Translated], tuple[Diagnostic, ...]]],
     check: Callable[[Message], str | None],
     memory: Mapping[str, SnapshotMemory],
 ) -> tuple[dict[str, Snapshot], list[Diagnostic]]:

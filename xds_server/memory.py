@@ -131,16 +131,21 @@ def difference(last: Sequence[T], now: Sequence[T]) -> Difference[T]:
     if isinstance(last, Parts) and isinstance(now, Parts):
         shared = {id(part) for part in last.parts} & {id(part) for part in now.parts}
         return difference(_others(last, shared), _others(now, shared))
-    start = _same(last, now)
+    start, end = in_common(last, now)
     if start == len(last) == len(now):
         return Difference()
-    most = min(len(last), len(now)) - start
-    end = min(most, _same(last[::-1], now[::-1]))
     old, new = last[start : len(last) - end], now[start : len(now) - end]
     before, after = {id(one) for one in old}, {id(one) for one in new}
     return Difference(
         tuple(one for one in old if id(one) not in after), tuple(one for one in new if id(one) not in before)
     )
+
+
+def in_common(last: Sequence[T], now: Sequence[T]) -> tuple[int, int]:
+    """How many items two sequences share at the start, and how many of the others at the end."""
+    start = _same(last, now)
+    most = min(len(last), len(now)) - start
+    return start, min(most, _same(last[::-1], now[::-1])) if most else 0
 
 
 def _others(items: Parts[T], shared: set[int]) -> tuple[T, ...]:

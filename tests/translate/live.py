@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -167,7 +167,7 @@ class Ads:
         self.port = self._grpc.add_insecure_port("127.0.0.1:0")
         self._grpc.start()
 
-    def publish(self, messages: tuple[Translated, ...]) -> None:
+    def publish(self, messages: Iterable[Translated]) -> None:
         """Serve these from now on."""
         fresh: dict[str, dict[str, Translated]] = {name: {} for name in _TYPES}
         for one in messages:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -58,7 +58,7 @@ def translate(
     return by_name(messages)
 
 
-def by_name(messages: tuple[Translated, ...]) -> dict[tuple[str, str], Translated]:
+def by_name(messages: Iterable[Translated]) -> dict[tuple[str, str], Translated]:
     return {(PREFIX + type(one.message).DESCRIPTOR.full_name, one.name): one for one in messages}
 
 
@@ -67,7 +67,7 @@ def token(**changes: Any) -> Any:
     return setting("jwt", JwtSpec, {"providers": [provider]})
 
 
-def table(messages: tuple[Translated, ...]) -> RouteConfiguration:
+def table(messages: Iterable[Translated]) -> RouteConfiguration:
     found = next(one.whole for one in messages if isinstance(one.message, RouteConfiguration))
     assert isinstance(found, RouteConfiguration)
     return found

@@ -53,11 +53,11 @@ def _change(
         one = new or old
         assert one is not None
         what: What = "added" if old is None else "removed"
-        return ResourceChange(gateway, short_type(one.type_url), name, what, (), one.origins)
+        return ResourceChange(gateway, short_type(one.type_url), name, what, (), tuple(one.origins))
     if old.version == new.version:
         return None
     leaves = tuple(compare(_content(old, hasher), _content(new, hasher)))
-    return ResourceChange(gateway, short_type(new.type_url), name, "changed", leaves, new.origins)
+    return ResourceChange(gateway, short_type(new.type_url), name, "changed", leaves, tuple(new.origins))
 
 
 def _content(resource: Resource, hasher: Hasher) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def refused(parts: Sequence[Json], ask: Callable[[Sequence[Json]], str]) -> Iter
 
 def _origins(snapshot: Snapshot, type_url: str, name: str) -> tuple[Origin, ...]:
     found = snapshot.get(type_url).get(name)
-    return found.origins if found is not None else ()
+    return tuple(found.origins) if found is not None else ()
 
 
 def _who_asked(gateway: Gateway, name: str) -> tuple[Origin, ...]:

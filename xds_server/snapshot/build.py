@@ -9,13 +9,15 @@ It decides nothing else; two different messages of one type and name are a bug: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from google.protobuf.message import Message
 
 from xds_server.diagnostics import Diagnostic, diagnose, sort_key
+from xds_server.memory import difference
+from xds_server.parts import Parts, in_parts
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -27,6 +29,7 @@ from xds_server.snapshot.resource import (
     Snapshot,
     content_version,
     snapshot_of,
+    with_resources,
 )
 from xds_server.types import Origin
 
@@ -54,7 +57,7 @@ class NamedMessage(Protocol):
     @property
     def message(self) -> Message: ...
     @property
-    def origins(self) -> tuple[Origin, ...]: ...
+    def origins(self) -> Sequence[Origin]: ...
     @property
     def needs(self) -> tuple[tuple[str, str], ...]: ...
     @property
@@ -69,24 +72,49 @@ class NamedMessage(Protocol):
     def violation(self) -> str: ...
 
 
+Name = tuple[str, str]
+"""A type URL and a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The resource of a message, and why Envoy would refuse it; empty if it would not."""
+
+    item: NamedMessage
+    resource: Resource
+    violation: str
+
+
 class Memory:
-    """The resources of one gateway, kept from call to call. Dropping it changes no result."""
+    """The last snapshot of one gateway, and what it was made from. Dropping it changes no result.
+
+    `whole`: it has every message as a resource, and there is nothing to be said of any.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[int, tuple[NamedMessage, Resource, str]] = {}
-        self._now: dict[int, tuple[NamedMessage, Resource, str]] = {}
+        self.made: dict[int, _Made] = {}
+        self.snapshot: Snapshot | None = None
+        self.problems: tuple[Diagnostic, ...] = ()
+        self.whole = False
+        self._messages: Sequence[NamedMessage] = ()
 
-    def begin(self) -> None:
-        """A call begins: what it does not ask for is forgotten."""
-        self._last, self._now = self._now, {}
+    def update(self, messages: Parts[NamedMessage], check: Check) -> tuple[dict[Name, _Made], dict[Name, _Made]] | None:
+        """Make resources of messages. The answer is what has gone and what has come by name; None if names come twice."""
+        now = difference(self._messages, messages)
+        self._messages = messages
+        gone = [self.made.pop(id(item)) for item in now.gone]
+        old = {_key(one.resource): one for one in gone}
+        new: dict[Name, _Made] = {}
+        for item in now.came:
+            name = (_PREFIX + item.message.DESCRIPTOR.full_name, item.name)
+            resource = _resource(item, old.get(name))
+            # It is kept alive here, so nothing else has this identity.
+            new[name] = self.made[id(item)] = _Made(item, resource, item.violation or check(item.message) or "")
+        return (old, new) if len(old) == len(now.gone) and len(new) == len(now.came) else None
 
-    def resource(self, item: NamedMessage, check: Check) -> tuple[Resource, str]:
-        """The resource of a message, and why Envoy would refuse it; empty if it would not."""
-        known = self._last.get(id(item))  # it is kept alive here, so nothing else has this identity
-        if known is None:
-            known = (item, _resource(item), item.violation or check(item.message) or "")
-        self._now[id(item)] = known
-        return known[1:]
+    def resources(self) -> list[_Made]:
+        """All resources in the order of their messages."""
+        return [self.made[id(item)] for item in self._messages]
 
 
 def build_snapshot(
@@ -94,12 +122,19 @@ def build_snapshot(
 ) -> tuple[Snapshot, tuple[Diagnostic, ...]]:
     """The snapshot of one gateway, and a diagnostic for everything that is missing from it."""
     memory = memory or Memory()
-    memory.begin()
-    made = [memory.resource(item, check) for item in messages]
-    sound = [resource for resource, violation in made if not violation]
-    refused = [one for one in made if one[1]]
-    problems = [_problem("T120", resource, reason=violation) for resource, violation in refused]
-    gone = {_key(resource) for resource, _ in refused}
+    changed = memory.update(in_parts(messages), check)
+    if memory.snapshot is not None and changed == ({}, {}):
+        return memory.snapshot, memory.problems
+    if memory.whole and memory.snapshot is not None and changed is not None:
+        snapshot = _exchanged(memory.snapshot, *changed)
+        if snapshot is not None:
+            memory.snapshot = snapshot
+            return snapshot, ()
+    made = memory.resources()
+    sound = [one.resource for one in made if not one.violation]
+    refused = [one for one in made if one.violation]
+    problems = [_problem("T120", one.resource, reason=one.violation) for one in refused]
+    gone = {_key(one.resource) for one in refused}
     united = _united(sound)
     problems += _dangling(united, gone)
     there = {_key(resource) for resource in united}
@@ -112,7 +147,19 @@ def build_snapshot(
             kept.append(resource)
     used = {need for resource in kept for need in resource.needs}
     kept = [resource for resource in kept if resource.type_url != SECRET or _key(resource) in used]
-    return snapshot_of(gateway, kept), tuple(sorted(dict.fromkeys(problems), key=sort_key))
+    memory.snapshot = snapshot_of(gateway, kept)
+    memory.problems = tuple(sorted(dict.fromkeys(problems), key=sort_key))
+    memory.whole = not problems and len(kept) == len(made)
+    return memory.snapshot, memory.problems
+
+
+def _exchanged(snapshot: Snapshot, gone: Mapping[Name, _Made], came: Mapping[Name, _Made]) -> Snapshot | None:
+    """A whole snapshot with other resources in the place of some; None where more than these may be different."""
+    if gone.keys() != came.keys():
+        return None
+    if any(one.violation or one.resource.needs != gone[name].resource.needs for name, one in came.items()):
+        return None
+    return with_resources(snapshot, [one.resource for one in came.values()])
 
 
 def merge_snapshots(name: str, snapshots: Iterable[Snapshot]) -> tuple[Snapshot, tuple[Diagnostic, ...]]:
@@ -132,20 +179,22 @@ def merge_snapshots(name: str, snapshots: Iterable[Snapshot]) -> tuple[Snapshot,
     return snapshot_of(name, known.values()), tuple(problems)
 
 
-def _resource(item: NamedMessage) -> Resource:
+def _resource(item: NamedMessage, before: _Made | None) -> Resource:
+    """The resource of a message. `before` is what has had its name."""
     own = item.message.SerializeToString(deterministic=True)
     # Fields that come twice are joined by whoever reads them, so what was serialised apart can follow as it is.
     body = b"".join((own, *(data for data, _ in item.rest)))
     content = (own, b"".join(digest for _, digest in item.rest)) if item.rest else (own,)
     type_url = _PREFIX + item.message.DESCRIPTOR.full_name
     life = (str(item.ttl).encode(),) if item.ttl else ()
+    same = before is not None and before.item.needs is item.needs
     return Resource(
         type_url,
         item.name,
         body,
         content_version(*content, *life),
         item.origins,
-        tuple(sorted(set(item.needs))),
+        before.resource.needs if before is not None and same else tuple(sorted(set(item.needs))),
         item.ttl,
         item.on_demand,
         item.aliases,

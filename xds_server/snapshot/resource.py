@@ -7,7 +7,7 @@ after every restart. This module decides no order of delivery and opens no messa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -51,7 +51,7 @@ class Resource:
     name: str
     body: bytes
     version: str
-    origins: tuple[Origin, ...] = field(default=(), compare=False)
+    origins: Sequence[Origin] = field(default=(), compare=False)
     needs: tuple[tuple[str, str], ...] = ()
     ttl: float = 0.0
     on_demand: bool = False
@@ -88,9 +88,29 @@ def snapshot_of(gateway: str, resources: Iterable[Resource]) -> Snapshot:
         known = by_type.setdefault(resource.type_url, {}).setdefault(resource.name, resource)
         if known is not resource and known != resource:
             raise ValueError(f"{gateway}: two different resources are named {resource.name!r} ({resource.type_url})")
-    versions = {
-        type_url: content_version(*(f"{name}={resource.version}".encode() for name, resource in named.items()))
-        for type_url, named in by_type.items()
-    }
-    hosts = [(one.name, *one.aliases) for one in by_type.get(HOST, {}).values()]
-    return Snapshot(gateway, by_type, versions, index_hosts(hosts))
+    versions = {type_url: _version(named) for type_url, named in by_type.items()}
+    return Snapshot(gateway, by_type, versions, _hosts(by_type.get(HOST, {})))
+
+
+def with_resources(snapshot: Snapshot, resources: Iterable[Resource]) -> Snapshot:
+    """The same snapshot with other resources of names that it has."""
+    by_type, versions, hosts = dict(snapshot.resources), dict(snapshot.versions), snapshot.hosts
+    changed: dict[str, dict[str, Resource]] = {}
+    for one in resources:
+        changed.setdefault(one.type_url, {})[one.name] = one
+    for type_url, named in changed.items():
+        before = by_type[type_url]
+        by_type[type_url] = {**before, **named}
+        if any(before[name].version != one.version for name, one in named.items()):
+            versions[type_url] = _version(by_type[type_url])
+        if type_url == HOST and any(before[name].aliases != one.aliases for name, one in named.items()):
+            hosts = _hosts(by_type[HOST])
+    return Snapshot(snapshot.gateway, by_type, versions, hosts)
+
+
+def _version(named: Mapping[str, Resource]) -> str:
+    return content_version(*(f"{name}={resource.version}".encode() for name, resource in named.items()))
+
+
+def _hosts(named: Mapping[str, Resource]) -> Hosts:
+    return index_hosts((one.name, *one.aliases) for one in named.values())

@@ -7,9 +7,7 @@ A cluster that Envoy would refuse is left out, with a diagnostic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import is_
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import Message
 
@@ -17,6 +15,7 @@ from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.envoy_api.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster, LoadBalancingPolicy
 from xds_server.envoy_api.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from xds_server.envoy_api.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from xds_server.envoy_api.envoy.extensions.clusters.common.dns.v3.dns_pb2 import V4_PREFERRED
 from xds_server.envoy_api.envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 from xds_server.envoy_api.envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig
@@ -24,27 +23,16 @@ from xds_server.envoy_api.envoy.extensions.load_balancing_policies.cluster_provi
     ClusterProvided,
 )
 from xds_server.envoy_api.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
+from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from xds_server.features.contract import AnyFeature, ClusterParts, pack
 from xds_server.features.parts.name_cache import CLUSTER_TYPE, cache_config
 from xds_server.features.parts.values import ads, duration, uint32
-from xds_server.graph import (
-    Backend,
-    Certificate,
-    Destination,
-    Forward,
-    Gateway,
-    Mirror,
-    Route,
-    Setting,
-    StreamChain,
-    StreamRoute,
-    VirtualHost,
-)
+from xds_server.graph import Backend, Gateway, Setting
 from xds_server.translate.endpoints import Active, assignment
 from xds_server.translate.message import Translated
 from xds_server.translate.tls import SECRET, translate_secret, upstream_problem, upstream_socket
-from xds_server.types import Origin
+from xds_server.translate.wanted import Wanted, Wants
 
 ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -54,169 +42,56 @@ _CONNECT_TIMEOUT = 5.0
 _DNS_REFRESH = 30.0
 _STREAM_WINDOW = 64 * 1024
 _CONNECTION_WINDOW = 1024 * 1024
-
-
-@dataclass(slots=True)
-class Wanted:
-    """A cluster that something refers to. Equal names have equal backends and settings. `client` is for TLS only.
-
-    `own` are its settings, beside the Gateway's. `makers` are the documents behind it, as they were found at several places.
-    """
-
-    backend: Backend
-    own: tuple[Setting, ...] = ()
-    wide: tuple[Setting, ...] = ()
-    client: Certificate | None = None
-    makers: list[Mapping[Origin, None]] = field(default_factory=list)
-
-    @property
-    def settings(self) -> tuple[Setting, ...]:
-        """All settings of it."""
-        return (*self.own, *self.wide)
-
-    @property
-    def origins(self) -> tuple[Origin, ...]:
-        """The documents behind it."""
-        found: dict[Origin, None] = {}
-        for one in self.makers:
-            found.update(one)
-        return tuple(found)
-
-    def is_as(self, other: Wanted) -> bool:
-        """True if nothing about it is another object."""
-        return (
-            self.backend is other.backend
-            and self.own is other.own
-            and self.wide is other.wide
-            and self.client is other.client
-            and len(self.makers) == len(other.makers)
-            and all(map(is_, self.makers, other.makers))
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Share:
-    """What the routes of one virtual host, or one chain, want of a cluster."""
-
-    backend: Backend
-    settings: tuple[Setting, ...]
-    origins: dict[Origin, None]
+Check = Callable[[Message], str | None]
 
 
 Built = tuple[tuple[Translated, ...], tuple[Diagnostic, ...]]
 
 
 class ClustersMemory:
-    """What hosts want, and what clusters became, kept from call to call."""
+    """What is wanted, and what became of it, kept from call to call."""
 
     def __init__(self) -> None:
-        self.built: dict[str, tuple[Wanted, Built]] = {}
-        self._last: dict[int, tuple[VirtualHost, Mapping[str, _Share]]] = {}
-        self._now: dict[int, tuple[VirtualHost, Mapping[str, _Share]]] = {}
-        self._wide: tuple[tuple[Setting, ...], Mapping[Origin, None]] = (), {}
+        self._wants = Wants()
+        self._built: dict[str, tuple[Wanted, Built]] = {}
+        self._odd: set[str] = set()
+        """The names of which there is more than a cluster and its endpoints."""
+        self.clusters: tuple[Translated, ...] = ()
+        self.endpoints: tuple[Translated, ...] = ()
+        self.names: frozenset[str] = frozenset()
+        """Those of the clusters that there are."""
 
-    def begin(self) -> None:
-        """A call begins: what it does not ask for is forgotten."""
-        self._last, self._now = self._now, {}
-
-    def origins_of(self, settings: tuple[Setting, ...], features: Mapping[str, AnyFeature]) -> Mapping[Origin, None]:
-        """The documents behind those settings of a Gateway that change clusters."""
-        if self._wide[0] is not settings:
-            self._wide = settings, dict.fromkeys(_touching(settings, features))
-        return self._wide[1]
-
-    def of_host(self, host: VirtualHost, features: Mapping[str, AnyFeature]) -> Mapping[str, _Share]:
-        """The clusters that a virtual host wants, by name."""
-        known = self._last.get(id(host)) or (host, _shares(host.routes, features))
-        self._now[id(host)] = known
-        return known[1]
-
-
-def wanted_clusters(gateway: Gateway, features: Mapping[str, AnyFeature], memory: ClustersMemory) -> dict[str, Wanted]:
-    """Every cluster that the gateway needs, by name: of routes, and of features (key servers)."""
-    found: dict[str, Wanted] = {}
-    memory.begin()
-    wide = memory.origins_of(gateway.settings, features)
-    for shares in _all_shares(gateway, features, memory):
-        for name, share in shares.items():
-            wanted = found.get(name)
+    def update(self, gateway: Gateway, features: Sequence[AnyFeature], check: Check) -> None:
+        """Bring clusters and endpoints, in the order of their names, to what a gateway needs."""
+        changed = False
+        for name in self._wants.update(gateway, {feature.name: feature for feature in features}):
+            wanted, known = self._wants.wanted.get(name), self._built.get(name)
             if wanted is None:
-                client = _client(gateway, share.backend)
-                wanted = found[name] = Wanted(share.backend, share.settings, gateway.settings, client, [wide])
-            wanted.makers.append(share.origins)
-    return dict(sorted(found.items()))
+                changed = self._built.pop(name, None) is not None or changed
+                self._odd.discard(name)
+            elif known is None or not known[0].is_as(wanted):
+                built = _translate(name, wanted, features, check)
+                self._built[name], changed = (wanted, built), True
+                (self._odd.add if built[1] or wanted.client else self._odd.discard)(name)
+        if changed:
+            found = [one for name in sorted(self._built) for one in self._built[name][1][0]]
+            self.clusters = tuple(one for one in found if isinstance(one.message, Cluster))
+            self.endpoints = tuple(one for one in found if isinstance(one.message, ClusterLoadAssignment))
+            names = frozenset(one.name for one in self.clusters)
+            self.names = self.names if names == self.names else names
+
+    @property
+    def secrets(self) -> list[Translated]:
+        """What clusters show to backends."""
+        return [one for name in sorted(self._odd) for one in self._built[name][1][0] if isinstance(one.message, Secret)]
+
+    @property
+    def problems(self) -> list[Diagnostic]:
+        """Why some clusters are left out."""
+        return [problem for name in sorted(self._odd) for problem in self._built[name][1][1]]
 
 
-def _all_shares(
-    gateway: Gateway, features: Mapping[str, AnyFeature], memory: ClustersMemory
-) -> Iterator[Mapping[str, _Share]]:
-    """What is wanted of clusters by routes, and then by chains and ports."""
-    services: dict[str, _Share] = {}
-    _add_services(gateway.settings, features, services)
-    for port in gateway.ports:
-        _add_services(port.settings, features, services)
-        for chain in port.chains:
-            _add_services(chain.settings, features, services)
-            if isinstance(chain, StreamChain):
-                yield _shares((chain.route,), features)
-            else:
-                yield from (memory.of_host(host, features) for host in chain.hosts)
-    yield services
-
-
-def _shares(routes: Iterable[Route | StreamRoute], features: Mapping[str, AnyFeature]) -> dict[str, _Share]:
-    found: dict[str, _Share] = {}
-    for route in routes:
-        for share in _destinations(route):
-            if share.backend is not None:
-                wanted = found.setdefault(share.cluster, _Share(share.backend, route.settings, {}))
-                wanted.origins.update(dict.fromkeys((*share.backend.origins, *_touching(route.settings, features))))
-        _add_services(route.settings, features, found)
-    return found
-
-
-def _add_services(settings: Iterable[Setting], features: Mapping[str, AnyFeature], found: dict[str, _Share]) -> None:
-    """Add the clusters of services that settings ask for (key servers)."""
-    for setting in settings:
-        for backend in features[setting.feature].backends(setting.value):
-            wanted = found.setdefault(backend.name, _Share(backend, backend.settings, {}))
-            wanted.origins.update(dict.fromkeys(setting.origins))
-
-
-def _client(gateway: Gateway, backend: Backend) -> Certificate | None:
-    """The certificate that the gateway shows to a backend."""
-    return (backend.tls.client or gateway.client) if backend.tls is not None else None
-
-
-def _destinations(route: Route | StreamRoute) -> tuple[Destination | Mirror, ...]:
-    if isinstance(route, StreamRoute):
-        return route.destinations
-    return (*route.action.destinations, *route.action.mirrors) if isinstance(route.action, Forward) else ()
-
-
-def _touching(settings: Iterable[Setting], features: Mapping[str, AnyFeature]) -> Iterator[Origin]:
-    for setting in settings:
-        if features[setting.feature].touches_cluster(setting.value):
-            yield from setting.origins
-
-
-def translate_clusters(
-    wanted: Mapping[str, Wanted],
-    features: Iterable[AnyFeature],
-    check: Callable[[Message], str | None],
-    memory: ClustersMemory,
-) -> tuple[list[Translated], list[Diagnostic]]:
-    """Clusters and endpoint assignments in the order of their names."""
-    order = tuple(features)
-    last, memory.built = memory.built, {}
-    for name, one in wanted.items():
-        known = last.get(name)
-        memory.built[name] = known if known and known[0].is_as(one) else (one, _translate(name, one, order, check))
-    found = [built for _, built in memory.built.values()]
-    return [one for messages, _ in found for one in messages], [one for _, problems in found for one in problems]
-
-
-def _translate(name: str, one: Wanted, order: Sequence[AnyFeature], check: Callable[[Message], str | None]) -> Built:
+def _translate(name: str, one: Wanted, order: Sequence[AnyFeature], check: Check) -> Built:
     cluster, problem = _built(name, one, order)
     reason = (upstream_problem(one.backend.tls) if one.backend.tls else "") or problem or check(cluster)
     origins = one.origins

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from google.protobuf.message import Message
 
 from xds_server.diagnostics import Diagnostic, diagnose
-from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Gateway, HttpChain
-from xds_server.translate.clusters import ClustersMemory, translate_clusters, wanted_clusters
+from xds_server.parts import Parts
+from xds_server.translate.clusters import ClustersMemory
 from xds_server.translate.listeners import set_marks, sockets, translate_listener
 from xds_server.translate.message import Translated
 from xds_server.translate.quic import translate_quic
@@ -38,13 +38,12 @@ def translate_gateway(
     features: tuple[AnyFeature, ...],
     check: Callable[[Message], str | None],
     memory: Memory | None = None,
-) -> tuple[tuple[Translated, ...], tuple[Diagnostic, ...]]:
+) -> tuple[Parts[Translated], tuple[Diagnostic, ...]]:
     """All messages of a gateway, and what was wrong with some."""
     memory = memory or Memory()
-    by_name = {feature.name: feature for feature in features}
-    wanted = wanted_clusters(gateway, by_name, memory.clusters)
-    translated, problems = translate_clusters(wanted, features, check, memory.clusters)
-    clusters = frozenset(one.name for one in translated if isinstance(one.message, Cluster))
+    known = memory.clusters
+    known.update(gateway, features, check)
+    clusters, translated, problems = known.names, known.secrets, known.problems
     memory.routes.begin(clusters)
     tools = Tools(features, clusters, check)
     for port in (one for each in gateway.ports for one in sockets(each)):
@@ -66,7 +65,7 @@ def translate_gateway(
             translated += _secrets(http, features)
         for chain in port.chains:
             translated += [Translated(one.name, translate_secret(one), one.origins) for one in chain.certificates]
-    return _sorted(translated), tuple(problems)
+    return Parts((known.clusters, known.endpoints, _sorted(translated))), tuple(problems)
 
 
 def _secrets(chain: HttpChain, features: tuple[AnyFeature, ...]) -> list[Translated]:
@@ -91,6 +90,6 @@ def _check(listener: Translated, gateway: Gateway, check: Callable[[Message], st
 
 
 def _sorted(translated: list[Translated]) -> tuple[Translated, ...]:
-    """By type and name; a certificate that several chains use is one secret."""
+    """By type and name, which come after clusters and endpoints; a certificate that several chains use is one secret."""
     unique = {(type(one.message).DESCRIPTOR.full_name, one.name): one for one in translated}
     return tuple(unique[key] for key in sorted(unique))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -21,7 +22,7 @@ class Translated:
 
     name: str
     message: Message
-    origins: tuple[Origin, ...] = ()
+    origins: Sequence[Origin] = ()
     needs: tuple[tuple[str, str], ...] = ()
     ttl: float = 0.0
     on_demand: bool = False

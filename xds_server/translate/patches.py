@@ -41,7 +41,7 @@ class _NotFoundError(PatchError):
 class Patched:
     """The messages, what is wrong with patches, and the Programmed condition of each policy."""
 
-    messages: tuple[Translated, ...]
+    messages: Sequence[Translated]
     problems: tuple[Diagnostic, ...] = ()
     programmed: tuple[tuple[Key, Condition], ...] = ()
 
@@ -132,7 +132,7 @@ class _Draft:
 def apply_patches(gateway: Gateway, messages: Sequence[Translated], check: Check) -> Patched:
     """The messages of a gateway with all changes that can be made."""
     if not gateway.patches:
-        return Patched(tuple(messages))
+        return Patched(messages)
     known = {(_url(one.message), one.name): one for one in messages}
     problems: list[Diagnostic] = []
     programmed: list[tuple[Key, Condition]] = []

@@ -7,7 +7,7 @@ never takes others with it, and never lets a request through that a broken polic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,6 +23,8 @@ from xds_server.features.parts.values import ads
 from xds_server.graph import Forward, HttpChain, Setting
 from xds_server.graph import Route as GraphRoute
 from xds_server.graph import VirtualHost as GraphHost
+from xds_server.memory import in_common
+from xds_server.parts import Gathered
 from xds_server.translate.actions import MISSING, set_action
 from xds_server.translate.limits import match_problem, rewrite_problem
 from xds_server.translate.matches import translate_match
@@ -73,18 +75,15 @@ def translate_routes(chain: HttpChain, tools: Tools, memory: RoutesMemory) -> tu
     table.validate_clusters.value = False
     # Envoy's own word for the client's address; x-forwarded-for says it to backends, and others need not know.
     table.request_headers_to_remove.append("x-envoy-external-address")
-    hosts = [memory.host(host, chain.settings, tools) for host in chain.hosts]
-    problems = [problem for host in hosts for problem in host.problems]
+    hosts = memory.table(chain, tools)
+    problems = [problem for host in hosts.hosts for problem in host.problems] if hosts.odd else []
     if chain.on_demand:
         table.vhds.config_source.CopyFrom(ads())
-        return [Translated(table.name, table, chain.origins), *_on_demand(table.name, hosts, chain)], problems
-    origins: dict[Origin, None] = dict.fromkeys(chain.origins)
-    for host in hosts:
-        origins.update(host.origins)
-    needs = tuple(sorted({need for host in hosts for need in host.needs}))
-    violation = next((f"virtual_hosts[{at}].{one.violation}" for at, one in enumerate(hosts) if one.violation), "")
-    rest = tuple((host.field, host.digest) for host in hosts)
-    return [Translated(table.name, table, tuple(origins), needs, rest=rest, violation=violation)], problems
+        return [Translated(table.name, table, chain.origins), *_on_demand(table.name, hosts.hosts, chain)], problems
+    origins = Gathered((chain.origins, *hosts.origins))
+    found = ((at, one.violation) for at, one in enumerate(hosts.hosts if hosts.odd else ()))
+    violation = next((f"virtual_hosts[{at}].{rule}" for at, rule in found if rule), "")
+    return [Translated(table.name, table, origins, hosts.needs, rest=hosts.fields, violation=violation)], problems
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +94,6 @@ class _Host:
     """
 
     host: GraphHost
-    settings: tuple[Setting, ...]
     asks: frozenset[str]
     there: frozenset[str]
     field: bytes
@@ -105,33 +103,72 @@ class _Host:
     problems: tuple[Diagnostic, ...]
     violation: str
 
-    def fits(self, settings: tuple[Setting, ...], clusters: AbstractSet[str] | None) -> bool:
-        """True if it is the same with these settings of its chain, where these clusters exist (None: the same ones)."""
-        same = len(settings) == len(self.settings) and all(map(is_, settings, self.settings))
-        return same and (clusters is None or self.asks & clusters == self.there)
+
+Needs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The virtual hosts of a chain: each, and what follows from all of them. `odd`: something is wrong with one."""
+
+    settings: tuple[Setting, ...]
+    given: tuple[GraphHost, ...] = ()
+    hosts: tuple[_Host, ...] = ()
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    origins: tuple[Mapping[Origin, None], ...] = ()
+    needs: Needs = ()
+    odd: bool = False
+
+    def changed(self, given: tuple[GraphHost, ...], translate: Callable[[GraphHost], _Host]) -> _Table:
+        """The same with other hosts, given what translates one that is not there yet."""
+        start, end = in_common(self.given, given)
+        old = {id(one.host): one for one in self.hosts[start : len(self.hosts) - end]}
+        new = tuple(old.get(id(host)) or translate(host) for host in given[start : len(given) - end])
+        after = slice(len(self.hosts) - end, None)
+        hosts = (*self.hosts[:start], *new, *self.hosts[after])
+        needs = self.needs
+        if [one.needs for one in old.values()] != [one.needs for one in new]:
+            needs = tuple(sorted({need for host in hosts for need in host.needs}))
+        odd = self.odd or any(one.problems or one.violation for one in new)
+        return _Table(
+            self.settings,
+            given,
+            hosts,
+            (*self.fields[:start], *((one.field, one.digest) for one in new), *self.fields[after]),
+            (*self.origins[:start], *(one.origins for one in new), *self.origins[after]),
+            needs,
+            odd and any(one.problems or one.violation for one in hosts),
+        )
 
 
 class RoutesMemory:
-    """The virtual hosts of a gateway, kept from call to call."""
+    """The route tables of a gateway, kept from call to call."""
 
     def __init__(self) -> None:
-        self._last: dict[int, _Host] = {}
-        self._now: dict[int, _Host] = {}
+        self._last: dict[str, _Table] = {}
+        self._now: dict[str, _Table] = {}
         self._clusters: AbstractSet[str] = frozenset()
         self._same_clusters = True
 
     def begin(self, clusters: AbstractSet[str]) -> None:
         """A call begins: what it does not ask for is forgotten. `clusters` are those that exist."""
-        self._same_clusters = clusters == self._clusters
+        self._same_clusters = clusters is self._clusters
         self._last, self._now, self._clusters = self._now, {}, clusters
 
-    def host(self, host: GraphHost, settings: tuple[Setting, ...], tools: Tools) -> _Host:
-        """A virtual host of a chain with these settings as it was translated, if nothing has changed for it."""
-        known = self._last.get(id(host))  # which keeps its host alive, so nothing else has this identity
-        if known is None or not known.fits(settings, None if self._same_clusters else tools.clusters):
-            known = _translate_host(host, settings, tools)
-        self._now[id(host)] = known
-        return known
+    def table(self, chain: HttpChain, tools: Tools) -> _Table:
+        """The hosts of a chain. Those for which nothing has changed are the same."""
+        known = self._last.get(chain.name)
+        settings = chain.settings
+        if known is None or len(known.settings) != len(settings) or not all(map(is_, known.settings, settings)):
+            known = _Table(settings)
+        elif not self._same_clusters:
+            kept = tuple(one for one in known.hosts if one.asks & tools.clusters == one.there)
+            if len(kept) < len(known.hosts):
+                fitting = {id(one.host): one for one in kept}
+                known = _Table(settings).changed(tuple(one.host for one in kept), lambda host: fitting[id(host)])
+        found = known.changed(chain.hosts, lambda host: _translate_host(host, settings, tools))
+        self._now[chain.name] = found
+        return found
 
 
 def _translate_host(host: GraphHost, settings: tuple[Setting, ...], tools: Tools) -> _Host:
@@ -156,7 +193,7 @@ def _translate_host(host: GraphHost, settings: tuple[Setting, ...], tools: Tools
     field = RouteConfiguration(virtual_hosts=[built]).SerializeToString(deterministic=True)
     digest = blake2b(field, digest_size=16).digest()
     violation = tools.check(built) or ""
-    return _Host(host, settings, asks, asks & tools.clusters, field, digest, origins, needs, tuple(problems), violation)
+    return _Host(host, asks, asks & tools.clusters, field, digest, origins, needs, tuple(problems), violation)
 
 
 def _asked(route: GraphRoute) -> list[str]:
@@ -167,7 +204,7 @@ def _asked(route: GraphRoute) -> list[str]:
     return [*(one.cluster for one in action.destinations), *(one.cluster for one in action.mirrors)]
 
 
-def _on_demand(table: str, hosts: list[_Host], chain: HttpChain) -> Iterator[Translated]:
+def _on_demand(table: str, hosts: Iterable[_Host], chain: HttpChain) -> Iterator[Translated]:
     """Resources of their own, named as Envoy asks for them. Until one has come, Envoy does not open the port."""
     first = f"{table}/{_FIRST_HOST}"
     yield Translated(first, VirtualHost(name=first, domains=[_FIRST_HOST]), chain.origins)
