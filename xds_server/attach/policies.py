@@ -110,6 +110,16 @@ class _Aim:
     missing: str
     hint: str
 
+    def is_as(self, other: _Aim) -> bool:
+        """True if it is the same with the same settings."""
+        one, two = self.policy, other.policy
+        same = one.item is two.item and one.settings is two.settings and one.broken == two.broken
+        mine, theirs = (
+            (self.scope, self.path, self.missing, self.hint),
+            (other.scope, other.path, other.missing, other.hint),
+        )
+        return same and mine == theirs
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reading:
@@ -119,6 +129,12 @@ class _Reading:
     aims: tuple[_Aim, ...]
     places: Mapping[tuple[Key, Scope], Path]
     problems: tuple[Diagnostic, ...]
+
+    def is_as(self, other: _Reading) -> bool:
+        """True if it says the same."""
+        same = self.item is other.item and len(self.aims) == len(other.aims)
+        same = same and all(map(_Aim.is_as, self.aims, other.aims))
+        return same and (self.places, self.problems) == (other.places, other.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,31 +159,46 @@ class Policies:
         self, index: Index, features: Sequence[AnyFeature], foreign: frozenset[Key], memory: Remembered
     ) -> tuple[PolicyTable, tuple[Diagnostic, ...]]:
         """All policies, oldest first: of two for one target the older counts, but what a cell means comes before all."""
-        if foreign is not self._foreign or _concern_policies(memory):
-            readings = {}
-            for kind in TARGETS:
-                for item in sorted(index.of_kind(ENVOY_GATEWAY_GROUP, kind), key=lambda one: not one.derived):
-                    read = partial(_read_alone, item, kind, features, foreign)
-                    readings[item.key] = memory.recall(("policy", item.key), (item, foreign), read)
-            if list(readings.values()) != list(self._readings.values()):
-                self._joined = _joined(readings.values())
-            self._readings, self._foreign = readings, foreign
+        changed = any(_is_policy(key) for key in changed_objects(memory.changed))
+        if changed or foreign is not self._foreign:
+            kinds = [index.of_kind(ENVOY_GATEWAY_GROUP, kind) for kind in TARGETS]
+            items = [item for some in kinds for item in sorted(some, key=lambda one: not one.derived)]
+            readings = {item.key: self._reading(item, features, foreign, memory) for item in items}
+        else:
+            dropped = {key for slot in memory.dropped if slot[0] in _SLOTS for key in slot[1:]}
+            asked = {key: self._readings[key] for key in dropped if isinstance(key, Key) and key in self._readings}
+            again = {key: self._reading(one.item, features, foreign, memory) for key, one in asked.items()}
+            readings = {**self._readings, **again} if again else self._readings
+        if readings is not self._readings and list(readings.values()) != list(self._readings.values()):
+            self._joined = _joined(readings.values())
+        self._readings, self._foreign = readings, foreign
         all_ = self._joined
         merging = Merging(features, index, memory.recall)
         return PolicyTable(all_.attached, all_.places, all_.accepted, merging), all_.problems
 
+    def _reading(
+        self, item: Object, features: Sequence[AnyFeature], foreign: frozenset[Key], memory: Remembered
+    ) -> _Reading:
+        """One policy; what was read of it before if that says the same."""
+        kind, settings, aims = item.key.kind, (_SLOTS[0], item.key), (_SLOTS[1], item.key)
+        read = memory.recall(settings, (item,), partial(_read, item, kind, features))
+        found = memory.recall(aims, (read, foreign), partial(_read_aims, read, features, foreign))
+        last = self._readings.get(item.key)
+        return last if last is not None and found.is_as(last) else found
 
-def _concern_policies(memory: Remembered) -> bool:
-    """Whether a policy is another, or looked up something that is."""
-    if any(slot[0] == "policy" for slot in memory.dropped):
-        return True
-    return any(key.group == ENVOY_GATEWAY_GROUP and key.kind in TARGETS for key in changed_objects(memory.changed))
+
+_SLOTS = ("policy settings", "policy aims")
 
 
-def _read_alone(
-    item: Object, kind: str, features: Sequence[AnyFeature], foreign: frozenset[Key], index: Index
+def _is_policy(key: Key) -> bool:
+    return key.group == ENVOY_GATEWAY_GROUP and key.kind in TARGETS
+
+
+def _read_aims(
+    read: tuple[Policy, tuple[Diagnostic, ...]], features: Sequence[AnyFeature], foreign: frozenset[Key], index: Index
 ) -> _Reading:
-    policy, problems = _read(item, kind, features, index)
+    policy, problems = read
+    item, kind = policy.item, policy.item.key.kind
     written, found = _aims(item, kind, index)
     problems += found
     aims = []
