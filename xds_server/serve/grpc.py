@@ -127,7 +127,7 @@ class XdsServer:
         self._changed = asyncio.Condition()
         self._sessions = Sessions()
         self._streams: Counter[str] = Counter()
-        self._turns = Turns()
+        self._turns = Turns(lambda work: asyncio.get_running_loop().call_soon(work))
         self._leave: dict[asyncio.Event, None] = {}
         self._warned: set[tuple[str, str]] = set()
         self._envelope = Envelope()
@@ -415,7 +415,9 @@ class XdsServer:
     async def _write(self, session: Session, wake: asyncio.Event, context: Context) -> None:
         core = session.core
         while True:
-            await self._turns.mine()
+            go = asyncio.Event()
+            if not self._turns.ask(go.set):
+                await go.wait()
             wake.clear()
             for type_url, data in core.poll(self._clock()):
                 if core.serves(type_url):  # other types are the client's words, and no label of a metric

@@ -6,38 +6,34 @@ which they came.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
+from collections.abc import Callable
 
 _AT_ONCE = 16
+Work = Callable[[], None]
 
 
 class Turns:
-    """Who may work in this round of the event loop."""
+    """Who may work in this round. `next_round` has something called in the next one."""
 
-    def __init__(self, at_once: int = _AT_ONCE) -> None:
-        self._at_once, self._used = at_once, 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def __init__(self, next_round: Callable[[Work], object], at_once: int = _AT_ONCE) -> None:
+        self._next_round, self._at_once, self._used = next_round, at_once, 0
+        self._waiting: deque[Work] = deque()
 
-    async def mine(self) -> None:
-        """Return when it is the caller's turn: at once, unless many came before it."""
-        loop = asyncio.get_running_loop()
+    def ask(self, go: Work) -> bool:
+        """Whether it is the caller's turn now; if not, `go` says when it is."""
+        if self._waiting or self._used >= self._at_once:
+            self._waiting.append(go)
+            return False
         if not self._used:
-            loop.call_soon(self._next)
-        elif self._waiting or self._used >= self._at_once:
-            turn = loop.create_future()
-            self._waiting.append(turn)
-            await turn
-            return
+            self._next_round(self._begin)
         self._used += 1
+        return True
 
-    def _next(self) -> None:
-        """Another round."""
+    def _begin(self) -> None:
         self._used = 0
         while self._waiting and self._used < self._at_once:
-            turn = self._waiting.popleft()
-            if not turn.done():  # else its stream has ended
-                turn.set_result(None)
-                self._used += 1
+            self._waiting.popleft()()
+            self._used += 1
         if self._used:
-            asyncio.get_running_loop().call_soon(self._next)
+            self._next_round(self._begin)
