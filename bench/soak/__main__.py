@@ -11,17 +11,35 @@ import sys
 from collections.abc import Callable, Mapping
 
 from bench.soak.acks import acks, stuck
+from bench.soak.certificates import certificates
 from bench.soak.edits import flips, kills, storm
 from bench.soak.faults import faults
 from bench.soak.inputs import mutants, replicas
 from bench.soak.lasting import cancels, endings, lasting
 from bench.soak.mix import mix
+from bench.soak.refused import refused
 from bench.soak.rig import Row
 from bench.soak.starts import starts
 
 GOALS: Mapping[str, Callable[[float], Row]] = {
     one.__name__: one
-    for one in (flips, mix, kills, storm, acks, stuck, cancels, lasting, endings, faults, starts, mutants, replicas)
+    for one in (
+        flips,
+        mix,
+        kills,
+        storm,
+        acks,
+        refused,
+        stuck,
+        cancels,
+        lasting,
+        endings,
+        certificates,
+        faults,
+        starts,
+        mutants,
+        replicas,
+    )
 }
 
 

@@ -29,11 +29,11 @@ def acks(seconds: float) -> Row:
                 began, wall = save(cellway, edit), time.time()
                 seen = raw.ask("seen", edit)
                 assert not seen["missing"], "a client does not have an edit after a minute"
-                slowest.append(max(max(seen["times"]) - began, _last_of_envoys(cellway) - wall))
+                slowest.append(max(max(seen["times"]) - began, last_of_envoys(cellway) - wall))
             broken = broken_rules(cellway, elsewhere=admins)
-    middle, late = statistics.median(slowest), _late(slowest)
-    measured = f"{edit} edits, the last of 102 has it after {middle * 1000:.0f} ms (median), {late * 1000:.0f} ms (p99)"
-    return Row("G3 edit to last ACK", f"{measured}{told(broken)}", middle <= 0.15 and late <= 0.5 and not broken)
+    middle, most = statistics.median(slowest), late(slowest)
+    measured = f"{edit} edits, the last of 102 has it after {middle * 1000:.0f} ms (median), {most * 1000:.0f} ms (p99)"
+    return Row("G3 edit to last ACK", f"{measured}{told(broken)}", middle <= 0.15 and most <= 0.5 and not broken)
 
 
 def stuck(seconds: float) -> Row:
@@ -59,9 +59,9 @@ def stuck(seconds: float) -> Row:
                 for kind in ("mute", "deaf"):
                     others.ask("close", _STUCK // 2, kind)
                 others.ask("open", _STUCK, "plain")
-    ratio = _late(beside) / _late(without)
+    ratio = late(beside) / late(without)
     measured = (
-        f"p99 of the others {_late(beside) * 1000:.0f} ms, without {_late(without) * 1000:.0f} ms ({ratio:.2f} times); "
+        f"p99 of the others {late(beside) * 1000:.0f} ms, without {late(without) * 1000:.0f} ms ({ratio:.2f} times); "
         f"{grown / _STUCK:.2f} MiB more for each that is stuck"
     )
     return Row("G13 clients that are stuck", measured, ratio <= 1.2 and grown <= 4 * _STUCK)
@@ -95,7 +95,7 @@ def save(cellway: Cellway, edit: int, routes: int = _ROUTES) -> float:
     return time.monotonic()
 
 
-def _last_of_envoys(cellway: Cellway) -> float:
+def last_of_envoys(cellway: Cellway) -> float:
     """When the last Envoy has taken the newest routes, in seconds since the epoch."""
 
     def kinds() -> list[dict[str, str]]:
@@ -106,6 +106,6 @@ def _last_of_envoys(cellway: Cellway) -> float:
     return max(datetime.datetime.fromisoformat(one["acknowledged_at"]).timestamp() for one in kinds())
 
 
-def _late(seconds: list[float]) -> float:
+def late(seconds: list[float]) -> float:
     """p99."""
     return sorted(seconds)[int(len(seconds) * 0.99)]

@@ -58,7 +58,7 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
   circuitBreaker: {maxPendingRequests: PENDING}
 """
-_CERTIFICATE = """
+CERTIFICATE = """
 apiVersion: v1
 kind: Secret
 metadata: {name: cert}
@@ -92,7 +92,7 @@ class _World:
     def certificate(self) -> None:
         chain, key = self.authority.issue(_HOST)
         self.cellway.write(
-            "cert.yaml", _CERTIFICATE.replace("CHAIN", indent(chain, "    ")).replace("KEY", indent(key, "    "))
+            "cert.yaml", CERTIFICATE.replace("CHAIN", indent(chain, "    ")).replace("KEY", indent(key, "    "))
         )
 
     def change(self) -> None:

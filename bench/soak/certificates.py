@@ -1,0 +1,57 @@
+"""Certificates that are replaced again and again while clients shake hands."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections import Counter
+from textwrap import indent
+
+from bench.soak.mix import CERTIFICATE
+from bench.soak.rig import Row, broken_rules, rig, told
+from tests.e2e.certificates import Authority
+from tests.e2e.load import Load
+from tests.e2e.test_live import GATEWAY, route
+
+_HOST = "web.example"
+_ROTATIONS = 200
+_HANDSHAKES = 150.0
+"""A second: Python's half of 500 would leave nothing of two processors for the other half."""
+_TLS = "listeners: [{name: https, protocol: HTTPS, port: 8443, tls: {certificateRefs: [{name: cert}]}}]"
+
+
+def certificates(seconds: float) -> Row:
+    """G17: 200 certificates one after the other, or as many as there is time for."""
+    authority, count = Authority(), 0
+    context = ssl.create_default_context(cadata=authority.certificate)
+    with rig(prepared=False) as cellway:
+
+        def rotate() -> None:
+            chain, key = authority.issue(_HOST)
+            text = CERTIFICATE.replace("CHAIN", indent(chain, "    ")).replace("KEY", indent(key, "    "))
+            cellway.write("cert.yaml", text)
+
+        listeners = "listeners: [{name: http, protocol: HTTP, port: 8080}]"
+        cellway.write("gateway.yaml", GATEWAY.replace(listeners, _TLS))
+        cellway.write("routes/web.yaml", route("web"))
+        cellway.upstream(11)
+        rotate()
+        cellway.start()
+        address, seen = cellway.block.address(1), Counter[str]()
+        with Load(address, 8443, _HOST, rate=_HANDSHAKES, connections=8, kept=False, tls=context) as steady:
+            end = time.monotonic() + seconds
+            while count < _ROTATIONS and time.monotonic() < end:
+                rotate()
+                cellway.wait()
+                seen[ssl.get_server_certificate((address, 8443))] += 1
+                count += 1
+                time.sleep(min(0.2, seconds / _ROTATIONS / 2))
+            steady.lasts(1)
+        broken = broken_rules(cellway)
+    failures = steady.failures()
+    words = f": {', '.join(f'{number} {name}' for name, number in failures.items())}" if failures else ""
+    measured = (
+        f"{count} certificates, {len(seen)} of them seen as soon as they were in force; {sum(failures.values())} of "
+        f"{steady.total:,} handshakes failed{words}{told(broken)}"
+    )
+    return Row("G17 certificates", measured, not failures and len(seen) == count and not broken)
