@@ -116,10 +116,10 @@ def measure(rig: Rig, kind: str, look: Look, edits: Sequence[tuple[Path, Path, s
                 raise TimeoutError(f"{place.name}: no answer says {text!r}")
         taken.seen.append(time.monotonic() - began)
         taken.server += rig.server() - server
+        taken.envoy += rig.taker() - taker
         while (now_count := rig.pushes(kind))[1] == count:
             time.sleep(_PAUSE)
         taken.acknowledged.append((now_count[0] - seconds) / (now_count[1] - count))
-        taken.envoy += rig.taker() - taker
     return taken
 
 

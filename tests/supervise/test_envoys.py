@@ -88,7 +88,9 @@ async def test_one_envoy_for_each_gateway(supervise: Callable[..., Envoys]) -> N
     running = await until(envoys, 2)
     assert [one.gateway for one in running] == ["default/edge", "shop/west"]
     assert running[0].node_id == "here/default/edge"
-    assert '"cluster": "default/edge"' in await ask_admin(running[0].admin, "GET", "/server_info")
+    told = await ask_admin(running[0].admin, "GET", "/server_info")
+    assert '"cluster": "default/edge"' in told
+    assert '"ignore_unknown_dynamic_fields": true' in told
     envoys.apply(usual(["shop/west"]), 0)
     assert (await until(envoys, 1))[0].pid == running[1].pid
 
