@@ -20,7 +20,7 @@ _ROW = re.compile(r"^\| (\w+) \| `([^`]+)` \| [^|]+ \|$", re.MULTILINE)
 _OPEN = ("targetRef", "targetRefs", "targetSelectors", "redirect.path", "valueRef", "header", "percent")
 _SHARES = ("Fraction", "samplingPercentage")
 """Fields whose inside the lists leave to Gateway API and Kubernetes."""
-_OPEN_REFERENCES = ("tls.caCertificateRefs", "tls.clientCertificateRef")
+_OPEN_REFERENCES = ("tls.caCertificateRefs", "tls.clientCertificateRef", "backendTLS.clientCertificateRef")
 
 
 def table(heading: str) -> dict[str, set[str]]:

@@ -44,6 +44,10 @@ CARRIERS = {
     "metrics.md": [("EnvoyProxy", "telemetry")],
     "tracing.md": [("EnvoyProxy", "telemetry"), ("BackendTrafficPolicy", "telemetry")],
     "filter-order.md": [("EnvoyProxy", "filterOrder")],
+    "proxy-defaults.md": [
+        *(("EnvoyProxy", name) for name in ("ipFamily", "backendTLS", "routingType")),
+        ("BackendTrafficPolicy", "routingType"),
+    ],
     "client-tls.md": [("ClientTrafficPolicy", "tls")],
     "client-addresses.md": [
         ("ClientTrafficPolicy", "clientIPDetection"),
@@ -132,6 +136,7 @@ OPERATOR = Options(
     module_folders=("/usr/lib/envoy",),
     code_files={"modules/stamp.wasm": CodeFile(MODULE, "0" * 64)},
 )
+_ON_OTHER_PAGES = {"telemetry", "filterOrder", "dynamicModules", "ipFamily", "backendTLS", "routingType"}
 _HALVES = {
     "local-rate-limit.md": {"rateLimit.global"},
     "global-rate-limit.md": {"rateLimit.local"},
@@ -166,7 +171,7 @@ def fields_on(page: Path) -> list[Field]:
     if page.name == "grpc.md":
         return list(fields_of(GrpcRouteSpec, "", _ELSEWHERE))
     if page.name == "envoy-process.md":
-        return list(fields_of(EnvoyProxySpec, "", frozenset({"telemetry", "filterOrder", "dynamicModules"})))
+        return list(fields_of(EnvoyProxySpec, "", frozenset(_ON_OTHER_PAGES)))
     if page.name == "l4-routes.md":
         return list(fields_of(TlsRouteSpec, "", frozenset()))
     if page.name == "gateways.md":

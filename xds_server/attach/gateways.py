@@ -18,15 +18,15 @@ from xds_server.attach.index import Index
 from xds_server.attach.listener_sets import SetState, read_sets
 from xds_server.attach.listeners import Entry, ListenerState, read_certificate, read_listeners
 from xds_server.attach.places import read_places
-from xds_server.attach.proxies import read_proxy
+from xds_server.attach.proxies import ALL_ADDRESSES, read_proxy
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Certificate, Process, Setting
 from xds_server.model.gateways import GatewayAddress, GatewayClassSpec, GatewaySpec
 from xds_server.model.object import Object
+from xds_server.spec import ObjectRef
 from xds_server.types import GATEWAY_GROUP, Condition, Key
 
-ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - a Gateway without addresses listens on all of them, as Gateway API expects
 _NOBODYS = tuple(
     ipaddress.ip_network(text)
     for text in ("240.0.0.0/4", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
@@ -106,7 +106,7 @@ def _read(
     proxy = read_proxy(item, _class_of(item.spec, index), index, features, problems)
     if proxy.problem:
         notes.problem = Condition("Accepted", False, "InvalidParameters", proxy.problem)
-    addresses = _addresses(item, item.spec, given, notes, problems)
+    addresses = _addresses(item, proxy.addresses, given, notes, problems)
     places, misplaced = read_places(item, {one.spec.port for one in entries})
     if misplaced is not None:
         problems.append(misplaced)
@@ -131,7 +131,7 @@ def _read(
         problem=notes.problem,
         notes=tuple(notes.conditions),
         sets=admitted,
-        client=client,
+        client=client if _own_client(item.spec) else proxy.client,
         delivery=delivery,
         edge=edge,
         proxy=proxy.settings,
@@ -151,11 +151,15 @@ def _is_ours(item: Object, index: Index, controllers: tuple[str, ...]) -> bool:
     return known is None or (isinstance(known.spec, GatewayClassSpec) and known.spec.controller_name in controllers)
 
 
+def _own_client(spec: GatewaySpec) -> ObjectRef | None:
+    return spec.tls.backend.client_certificate_ref if spec.tls and spec.tls.backend else None
+
+
 def _client_certificate(
     item: Object, spec: GatewaySpec, index: Index, notes: _Notes, problems: list[Diagnostic]
 ) -> Certificate | None:
     """The certificate that is shown to backends. Without it those that ask for one refuse the gateway."""
-    ref = spec.tls.backend.client_certificate_ref if spec.tls and spec.tls.backend else None
+    ref = _own_client(spec)
     if ref is None:
         return None
     found = read_certificate(ref, item, index)
@@ -171,12 +175,14 @@ def _client_certificate(
 
 def _addresses(
     item: Object,
-    spec: GatewaySpec,
+    usual: tuple[str, ...],
     given: tuple[Mapping[Key, str], str | None],
     notes: _Notes,
     problems: list[Diagnostic],
 ) -> tuple[str, ...]:
-    """Where a Gateway listens; what it cannot listen on is noted."""
+    """Where a Gateway listens, if it does not say it on the `usual` addresses; what it cannot listen on is noted."""
+    assert isinstance(item.spec, GatewaySpec)
+    spec = item.spec
     assigned, pool = given
     found: list[str] = []
     for number, address in enumerate(spec.addresses or (None,)):
@@ -192,7 +198,8 @@ def _addresses(
             problems.append(item.diagnose("A102", "addresses", number, reason=message))
             notes.conditions.append(Condition("Programmed", False, "AddressNotUsable", message))
         else:
-            found.append(value or assigned.get(item.key, ALL_ADDRESSES))
+            one = value or assigned.get(item.key)
+            found += (one,) if one else usual
     return () if notes.problem else tuple(dict.fromkeys(found))
 
 

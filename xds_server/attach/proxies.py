@@ -10,23 +10,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xds_server.attach.index import Index
+from xds_server.attach.listeners import read_certificate
 from xds_server.attach.processes import read_process
 from xds_server.attach.settings import settings_of
 from xds_server.diagnostics import Diagnostic, Path
 from xds_server.features.contract import AnyFeature
-from xds_server.graph import Process, Setting
+from xds_server.graph import Certificate, Process, Setting
 from xds_server.model.gateways import GatewayClassSpec, GatewaySpec
 from xds_server.model.object import Object
+from xds_server.model.proxies import EnvoyProxySpec
 from xds_server.types import ENVOY_GATEWAY_GROUP, Key
 
 KIND = "EnvoyProxy"
 
 
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - a Gateway without addresses listens on all of them, as Gateway API expects
+_ALL_OF_IPV6 = "::"
+_ADDRESSES = {
+    None: (ALL_ADDRESSES,),
+    "IPv4": (ALL_ADDRESSES,),
+    "IPv6": (_ALL_OF_IPV6,),
+    "DualStack": (ALL_ADDRESSES, _ALL_OF_IPV6),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """The settings, and how its Envoys are run; or a `problem` that keeps the Gateway from being served."""
+    """The settings, and how its Envoys are run; or a `problem` that keeps the Gateway from being served.
+
+    `addresses` are those of a Gateway that has none of its own; `client` is what it shows to backends, if it does not say itself.
+    """
 
     settings: tuple[Setting, ...] = ()
+    addresses: tuple[str, ...] = (ALL_ADDRESSES,)
+    client: Certificate | None = None
     process: Process | None = Process()  # noqa: RUF009 - frozen
     problem: str = ""
 
@@ -64,8 +81,24 @@ def _followed(
         settings, wrong, failed = settings_of(found, KIND, found.spec, (), features, index)
         problems += [one for one in wrong if one not in problems]
         process = read_process(found, item.key.kind == "GatewayClass" or index.may_extend(found.namespace), problems)
-        if not failed and process is not None:
-            return Proxy(settings, process)
+        client = _client(found, index, problems)
+        if not failed and process is not None and not isinstance(client, str):
+            assert isinstance(found.spec, EnvoyProxySpec)
+            return Proxy(settings, _ADDRESSES[found.spec.ip_family], client, process)
         return Proxy(process=None, problem=f"{target} has errors")
     problems.append(item.diagnose("A105", *path, reason=message))
     return Proxy(process=None, problem=message)
+
+
+def _client(item: Object, index: Index, problems: list[Diagnostic]) -> Certificate | str | None:
+    """The certificate that is shown to backends, or what is wrong with it."""
+    assert isinstance(item.spec, EnvoyProxySpec)
+    ref = item.spec.backend_tls.client_certificate_ref if item.spec.backend_tls else None
+    if ref is None:
+        return None
+    found = read_certificate(ref, item, index)
+    if isinstance(found, Certificate):
+        return found
+    problem = item.diagnose("A104", "backendTLS", "clientCertificateRef", reason=found[1])
+    problems += [problem] if problem not in problems else []
+    return found[1]

@@ -19,6 +19,7 @@ from xds_server.features.api_keys import API_KEYS
 from xds_server.features.authorization import AUTHORIZATION
 from xds_server.features.backend_http2 import BACKEND_HTTP2
 from xds_server.features.backend_proxy_protocol import BACKEND_PROXY_PROTOCOL
+from xds_server.features.backend_tls_defaults import BACKEND_TLS_DEFAULTS
 from xds_server.features.bandwidth import BANDWIDTH
 from xds_server.features.bandwidth_share import BANDWIDTH_SHARE
 from xds_server.features.basic_auth import BASIC_AUTH
@@ -61,6 +62,7 @@ from xds_server.features.health import HEALTH
 from xds_server.features.health_log import HEALTH_LOG
 from xds_server.features.http3 import HTTP3
 from xds_server.features.http_upgrade import HTTP_UPGRADE
+from xds_server.features.ip_family import IP_FAMILY
 from xds_server.features.jwt import JWT
 from xds_server.features.load_balancer import LOAD_BALANCER
 from xds_server.features.local_rate_limit import LOCAL_RATE_LIMIT
@@ -77,6 +79,7 @@ from xds_server.features.response_override import RESPONSE_OVERRIDE
 from xds_server.features.retry import RETRY
 from xds_server.features.route_retry import ROUTE_RETRY
 from xds_server.features.route_timeout import ROUTE_TIMEOUT
+from xds_server.features.routing_type import ROUTING_TYPE
 from xds_server.features.session_persistence import SESSION_PERSISTENCE
 from xds_server.features.tcp_keepalive import TCP_KEEPALIVE
 from xds_server.features.telemetry import TELEMETRY
@@ -131,6 +134,9 @@ FEATURES: tuple[AnyFeature, ...] = (
     ADMISSION_CONTROL,
     TCP_KEEPALIVE,
     CONNECTION,
+    ROUTING_TYPE,
+    BACKEND_TLS_DEFAULTS,
+    IP_FAMILY,
     DNS,
     CLIENT_PROTOCOL,
     BACKEND_HTTP2,

@@ -58,6 +58,7 @@ from xds_server.features.priority_class import PriorityClassSpec
 from xds_server.features.request_buffer import RequestBufferSpec
 from xds_server.features.response_override import ResponseOverrideSpec
 from xds_server.features.retry import RetrySpec
+from xds_server.features.routing_type import RoutingTypeSpec
 from xds_server.features.timeout import TimeoutSpec
 from xds_server.features.tunnel import TunnelSpec
 from xds_server.features.wasm import ModulesSpec
@@ -190,6 +191,7 @@ class BackendTrafficPolicySpec(MergingTargets):
     health_check: HealthCheckSpec | None = None
     connection: ConnectionSpec | None = None
     dns: DnsSpec | None = None
+    routing_type: RoutingTypeSpec | None = None
     http2: Http2SettingsSpec | None = None
     proxy_protocol: BackendProxyProtocolSpec | None = None
     admission_control: AdmissionControlSpec | None = None

@@ -9,9 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from xds_server.features.backend_tls_defaults import BackendTlsDefaultsSpec
 from xds_server.features.dynamic_modules import LibrariesSpec
 from xds_server.features.filter_order import FilterOrderSpec
+from xds_server.features.ip_family import Family
 from xds_server.features.parts.proxy_telemetry import ProxyTelemetrySpec
+from xds_server.features.routing_type import RoutingTypeSpec
 from xds_server.spec import Duration, Spec, Text
 
 LogLevel = Literal["trace", "debug", "info", "warn", "error", "critical", "off"]
@@ -60,4 +63,7 @@ class EnvoyProxySpec(Spec):
     bootstrap: ProxyBootstrapSpec | None = None
     filter_order: FilterOrderSpec | None = None
     dynamic_modules: LibrariesSpec | None = None
+    ip_family: Family | None = None
+    backend_tls: Annotated[BackendTlsDefaultsSpec | None, Field(alias="backendTLS")] = None
+    routing_type: RoutingTypeSpec | None = None
     extra_args: Annotated[tuple[Text, ...] | None, Field(max_length=64)] = None
