@@ -15,6 +15,7 @@ from bench.soak.certificates import certificates
 from bench.soak.edits import flips, kills, storm
 from bench.soak.faults import faults
 from bench.soak.inputs import mutants, replicas
+from bench.soak.isolation import isolation
 from bench.soak.lasting import cancels, endings, lasting
 from bench.soak.mix import mix
 from bench.soak.refused import refused
@@ -35,6 +36,7 @@ GOALS: Mapping[str, Callable[[float], Row]] = {
         lasting,
         endings,
         certificates,
+        isolation,
         faults,
         starts,
         mutants,

@@ -49,7 +49,7 @@ from xds_server.snapshot.resource import (
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Allowed: TypeAlias = frozenset[str] | None
 """The gateways that a peer may ask for; None: any, since nobody asks who it is."""
-_SERVICES = {
+SERVICES = {
     "envoy.service.discovery.v3.AggregatedDiscoveryService": (
         "StreamAggregatedResources",
         "DeltaAggregatedResources",
@@ -69,7 +69,7 @@ _SERVICES = {
     ),
     "envoy.service.runtime.v3.RuntimeDiscoveryService": ("StreamRuntime", "DeltaRuntime", RUNTIME),
 }
-_LOADS = "envoy.service.load_stats.v3.LoadReportingService"
+LOADS = "envoy.service.load_stats.v3.LoadReportingService"
 _LOADS_EVERY = 5
 """Seconds between load reports."""
 _FIRST_REQUEST = 30.0
@@ -156,13 +156,13 @@ class XdsServer:
     def _new_server(self) -> grpc.aio.Server:
         # Without reuseport 0 a second server on the port starts, and the kernel deals connections to both.
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *self._limits.options()))
-        for service, methods in _SERVICES.items():
+        for service, methods in SERVICES.items():
             server.add_generic_rpc_handlers((self._handlers(service, *methods),))
         server.add_generic_rpc_handlers((self._load_handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (
-            *_SERVICES,
-            _LOADS,
+            *SERVICES,
+            LOADS,
             health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
             reflection.SERVICE_NAME,
         )
@@ -240,7 +240,7 @@ class XdsServer:
                 await self._take_loads(requests, context, allowed)
 
         method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(serve)
-        return grpc.method_handlers_generic_handler(_LOADS, {"StreamLoadStats": method})
+        return grpc.method_handlers_generic_handler(LOADS, {"StreamLoadStats": method})
 
     def _crowded(self) -> str:
         """Why there is no memory for one more stream; empty if there is. It is told when that begins and when it ends."""
