@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import gc
 import secrets
 import signal
 from collections import Counter
@@ -68,7 +67,7 @@ from xds_server.supervise.envoys import Envoys
 from xds_server.supervise.process import is_settled
 from xds_server.supervise.records import StateFolder
 from xds_server.types import Condition, Key
-from xds_server.watchdog import watch_loop
+from xds_server.watchdog import collect_rarely, keep_for_good, watch_loop
 
 _LOG = structlog.get_logger("cellway")
 _TICK = 0.003
@@ -146,6 +145,7 @@ class Server:
     async def run(self) -> None:
         """Serve until a signal says stop. OSError or StateInUseError if it cannot start."""
         settings = self._settings
+        collect_rarely()
         with contextlib.ExitStack() as held:
             if settings.state is not None:
                 self._state = StateFolder(settings.state)
@@ -340,8 +340,7 @@ class Server:
         if before.loaded is None and self._policies.authorities and self._settings.certificates.folder is None:
             _LOG.warning("the authority of cells is in memory only: a restart makes a new one; see --state-dir")
         if before.loaded is None:
-            # Nearly all there is now stays. To look through it for garbage, even once, would hold up the loop.
-            gc.freeze()
+            keep_for_good()
 
     async def _log_alarms(self) -> None:
         """Say once what an Envoy refused and which documents made it, and which Envoy does not answer."""

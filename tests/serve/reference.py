@@ -13,6 +13,7 @@ from random import Random
 
 from tests.serve.playbook import DRAIN, SHORT, TYPE_URLS
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
+from xds_server.serve.differences import Differences
 from xds_server.serve.requests import Request
 from xds_server.serve.stream import Stream
 from xds_server.serve.wire import Envelope
@@ -56,15 +57,18 @@ class Kind:
 class Reference:
     """One client over any number of streams. `random` decides which part of a refused response it takes."""
 
-    def __init__(self, delta: bool, snapshot: Snapshot, random: Random) -> None:
+    def __init__(
+        self, delta: bool, snapshot: Snapshot, random: Random, shared: tuple[Envelope, Differences] | None = None
+    ) -> None:
         self.delta, self.snapshot, self.random = delta, snapshot, random
+        self.envelope, self.differences = shared or (Envelope(), Differences())
         self.kinds = {short: Kind(short) for short in TYPE_URLS}
         self.now = 0.0
         self.connect()
 
     def connect(self) -> None:
         """A new stream; the client says what it has, and wants what it wanted."""
-        self.stream = Stream(self.delta, Envelope(), DRAIN)
+        self.stream = Stream(self.delta, self.envelope, DRAIN, differences=self.differences)
         self.stream.replace_snapshot(self.snapshot)
         self.nonces: set[str] = set()
         for kind in self.kinds.values():
@@ -131,19 +135,20 @@ class Reference:
             nonce = self.random.choice(kind.nonces) if stale else kind.nonces[-1]
         unread = {one.nonce for one in kind.inbox}
         nonce = "" if nonce in unread else nonce  # the client cannot know it yet
-        self.stream.receive(
-            Request(
-                TYPE_URLS[kind.short],
-                nonce,
-                error,
-                names=tuple(names),
-                subscribe=tuple(subscribe),
-                unsubscribe=tuple(unsubscribe),
-                initial=initial or {},
-            ),
-            self.now,
+        request = Request(
+            TYPE_URLS[kind.short],
+            nonce,
+            error,
+            names=tuple(names),
+            subscribe=tuple(subscribe),
+            unsubscribe=tuple(unsubscribe),
+            initial=initial or {},
         )
+        if self.stream.take(request, self.now) is None:
+            self.stream.receive(request, self.now)
+        idle, before = self.stream.is_idle(), len(self.nonces)
         self._poll()
+        assert not idle or len(self.nonces) == before, "it was said to have nothing to say"
 
     def answer(self, short: str) -> bool:
         """Read the oldest response of a type and acknowledge or refuse it; False if there is none."""

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from tests.serve.playbook import world
 from tests.serve.reference import FULL, Reference
+from xds_server.serve.differences import Differences
+from xds_server.serve.wire import Envelope
 from xds_server.snapshot.resource import Snapshot
 
 SHORTS = ("CDS", "EDS", "SDS", "LDS", "SRDS", "RDS")  # virtual hosts: test_hosts; the rest is asked for as secrets are
@@ -79,3 +81,26 @@ def test_every_client_ends_with_what_is_wanted(
     client.compare()
     client.change(snapshot(wanted))
     assert client.quiet() == 0, "nothing changed"
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(first=WORLDS, steps=st.lists(st.tuples(st.integers(0, 2), STEPS), max_size=25), seed=st.integers(0, 3))
+def test_so_it_is_for_clients_that_share_what_they_are_told(
+    delta: bool, first: Wanted, steps: list[tuple[int, tuple[object, ...]]], seed: int
+) -> None:
+    wanted = {short: dict(named) for short, named in first.items()}
+    envelope, differences = Envelope(), Differences()
+    begin = snapshot(wanted)
+    clients = [Reference(delta, begin, Random(seed + number), (envelope, differences)) for number in range(3)]
+    for number, action in steps:
+        step(clients[number], wanted, action)
+        now = clients[number].snapshot
+        if now is not clients[number - 1].snapshot:
+            envelope.keep([one for named in now.resources.values() for one in named.values()])
+            differences.turn()
+            for client in clients:
+                client.change(now)
+    for client in clients:
+        client.quiet()
+        client.compare()

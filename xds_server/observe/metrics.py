@@ -6,9 +6,11 @@ In: what happened (a reload, an answer of an Envoy) and, at a scrape, the state 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from cryptography import x509
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -66,19 +68,14 @@ class Metrics:
         self._compile = Histogram(
             "cellway_compile_seconds", "How long a stage of a reload took.", ["stage"], registry=self.registry
         )
-        self._push = Histogram(
-            "cellway_push_ack_seconds",
-            "From sending to acknowledgement.",
-            ["type"],
-            buckets=_ACK_BUCKETS,
-            registry=self.registry,
-        )
+        self._pushes = _Pushes()
         self._lag = Histogram(
             "cellway_event_loop_lag_seconds",
             "How late the event loop that serves Envoys does what is due.",
             buckets=_LAG_BUCKETS,
             registry=self.registry,
         )
+        self.registry.register(self._pushes)
         self.registry.register(_StateCollector(state))
 
     def reloaded(self, result: Result, moment: float) -> None:
@@ -98,11 +95,45 @@ class Metrics:
 
     def acknowledged(self, type_url: str, seconds: float) -> None:
         """A response was acknowledged so long after it was sent."""
-        self._push.labels(short_type(type_url)).observe(seconds)
+        self._pushes.observe(type_url, seconds)
 
     def text(self) -> bytes:
         """The text of `/metrics`."""
         return generate_latest(self.registry)
+
+
+class _Pushes:
+    """The times from sending to acknowledgement. Each ACK of each stream counts: so this does less than a `Histogram`."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+
+    def observe(self, type_url: str, seconds: float) -> None:
+        """One ACK."""
+        counts = self._counts.get(type_url)
+        if counts is None:
+            counts = self._counts[type_url] = [0] * (len(_ACK_BUCKETS) + 1)
+            self._sums[type_url] = 0.0
+        counts[bisect_left(_ACK_BUCKETS, seconds)] += 1
+        self._sums[type_url] += seconds
+
+    def describe(self) -> Iterable[Metric]:
+        """The one metric, without numbers."""
+        return [self._family()]
+
+    def collect(self) -> Iterator[Metric]:
+        """The one metric."""
+        family = self._family()
+        for type_url, counts in self._counts.items():
+            names = (*(str(float(bound)) for bound in _ACK_BUCKETS), "+Inf")
+            buckets = [(name, float(number)) for name, number in zip(names, accumulate(counts), strict=True)]
+            family.add_metric([short_type(type_url)], buckets, self._sums[type_url])
+        yield family
+
+    @staticmethod
+    def _family() -> HistogramMetricFamily:
+        return HistogramMetricFamily("cellway_push_ack_seconds", "From sending to acknowledgement.", labels=["type"])
 
 
 class _StateCollector:

@@ -7,9 +7,10 @@ unanswered at a time, so a slow client skips versions. Nothing is sent again in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from xds_server.serve.differences import Difference, Differences, State
 from xds_server.serve.on_demand import NO_ANSWERS, Answers, OnDemand
 from xds_server.serve.subscription import Subscription
 from xds_server.snapshot.resource import Resource
@@ -50,9 +51,7 @@ def named_in(message: str, resources: tuple[Resource, ...]) -> tuple[Resource, .
 class Sent:
     """A response on its way. `removed` are names that it takes away."""
 
-    nonce: str
     version: str
-    time: float
     resources: tuple[Resource, ...]
     removed: tuple[str, ...]
     additions: frozenset[str] = frozenset()
@@ -65,6 +64,8 @@ class Sent:
     """What the client hears of the hosts that it asked for."""
     beats: tuple[Resource, ...] = ()
     """Resources that the client has and only hears of, so that it does not drop them."""
+    whole: bool = False
+    """True if there was nothing else to say."""
 
 
 @dataclass(slots=True)
@@ -102,14 +103,59 @@ class Channel:
     accepted: dict[str, Resource] = field(default_factory=dict)
     """What the client last took, by name; kept where every response holds everything."""
     in_flight: Sent | None = None
+    nonce: str = ""
+    """That of the last response."""
+    sent_at: float = 0.0
     acknowledged: str = ""
     acknowledged_at: float = 0.0
     sent_version: str = ""
     refusal: Refusal | None = None
+    differences: Differences = field(default_factory=Differences)
+    settled: State | None = None
+    """What was wanted when there was last nothing to say; None: anything may be different from what the client has."""
+    touched: set[str] = field(default_factory=set)
+    """Names that were sent or taken away since then."""
 
-    def lacking(self, wanted: Mapping[str, Resource]) -> list[Resource]:
+    def settle(self, wanted: State) -> None:
+        """There is nothing to say now: next time only what has changed since is looked at."""
+        if not (self.refused or self.suspects or self.lingering or self.on_demand is not None):
+            self.settled = wanted
+            if self.touched:
+                self.touched.clear()
+
+    def unsettle(self) -> None:
+        """What the client has, or asks for, is not what it was: next time everything is looked at."""
+        self.settled = None
+        self.touched.clear()
+
+    def is_settled(self, wanted: State) -> bool:
+        """True if nothing has changed since there was nothing to say."""
+        return self.settled is wanted and not self.touched and not self.forced
+
+    def open_names(self, wanted: State) -> Sequence[str] | None:
+        """The names of which there may be something to say, in order; None: all."""
+        if self.settled is None or self.refused or self.lingering:
+            return None
+        names = () if self.settled is wanted else self.differences.between(self.settled, wanted).names
+        return sorted({*names, *self.touched, *self.forced}) if self.touched or self.forced else names
+
+    def simple_change(self, wanted: State) -> Difference | None:
+        """What has changed since the client had everything, if it is all that there is to say; None: look closer."""
+        if self.settled is None or self.full or self.touched or self.forced or self.refused or self.lingering:
+            return None
+        found = self.differences.between(self.settled, wanted)
+        if not found.simple:
+            return None
+        for name, had in found.had.items():
+            if self.known.get(name) != had:
+                return None
+        return found
+
+    def lacking(self, wanted: State) -> list[Resource]:
         """Subscribed resources that the client does not have in the wanted version and did not refuse in it."""
-        return [resource for name, resource in wanted.items() if self.wants(name) and self.lacks(resource)]
+        names = self.open_names(wanted)
+        looked = wanted.values() if names is None else [wanted[name] for name in names if name in wanted]
+        return [one for one in looked if self.wants(one.name) and self.lacks(one)]
 
     def lacks(self, resource: Resource) -> bool:
         """True if the client does not have this version, or asked for it again, and it can be sent."""
@@ -131,21 +177,23 @@ class Channel:
         """True if the client refused this resource in this version."""
         return resource.version in self.refused.get(resource.name, ())
 
-    def surplus(self, wanted: Mapping[str, Resource]) -> list[str]:
+    def surplus(self, wanted: State) -> list[str]:
         """Names that the client must be told are not there: it has them, or it asked for them by name."""
-        names = self.subscription.names
-        asked = {name for name in names if self.known.get(name) != "" or name in self.forced}
-        return sorted((asked - set(wanted) - self.lingering) | self.gone(wanted))
+        asked, names = self.subscription.names, self.open_names(wanted)
+        looked = asked if names is None else asked.intersection(names)
+        missing = {name for name in looked if self.known.get(name) != "" or name in self.forced}
+        return sorted((missing - wanted.keys() - self.lingering) | self.gone(wanted))
 
-    def gone(self, wanted: Mapping[str, Resource]) -> set[str]:
+    def gone(self, wanted: State) -> set[str]:
         """Names that the client has, or may have, and shall not."""
+        names = self.open_names(wanted)
         return {
             name
-            for name, version in self.known.items()
-            if version and name not in wanted and name not in self.lingering and self.wants(name)
+            for name in (self.known if names is None else names)
+            if name not in wanted and self.known.get(name) and name not in self.lingering and self.wants(name)
         }
 
-    def everything(self, wanted: Mapping[str, Resource]) -> list[Resource]:
+    def everything(self, wanted: State) -> list[Resource]:
         """All subscribed resources; in place of a refused version the one that the client took before.
 
         If it may have one of an earlier stream, the refused version itself: left out, the older one would be deleted.
@@ -160,15 +208,15 @@ class Channel:
                     chosen.append(self.accepted[name])
         return chosen
 
-    def due_beats(self, wanted: Mapping[str, Resource], now: float) -> tuple[Resource, ...]:
+    def due_beats(self, wanted: State, now: float) -> tuple[Resource, ...]:
         """Resources with a time to live of which the client has not heard for a third of that."""
         return tuple(one for one, due in self._beats(wanted) if due <= now)
 
-    def next_beat(self, wanted: Mapping[str, Resource]) -> float | None:
+    def next_beat(self, wanted: State) -> float | None:
         """When `due_beats` has something to say; None if never, or if the client must answer first."""
         return min((due for _, due in self._beats(wanted)), default=None) if self.in_flight is None else None
 
-    def _beats(self, wanted: Mapping[str, Resource]) -> Iterator[tuple[Resource, float]]:
+    def _beats(self, wanted: State) -> Iterator[tuple[Resource, float]]:
         for name, heard in self.beats.items():
             one = wanted.get(name)
             if one is not None and one.ttl and self.known.get(name) == one.version:
@@ -178,7 +226,7 @@ class Channel:
         """The names of those that the client may lack altogether."""
         return frozenset(one.name for one in resources if self.known.get(one.name, "") in ("", DOUBTFUL))
 
-    def reconsider(self, wanted: Mapping[str, Resource]) -> None:
+    def reconsider(self, wanted: State) -> None:
         """Something else is wanted: if it was the unnamed cause of a refusal, the rest is innocent."""
         if any(one.name not in wanted or wanted[one.name].version != one.version for one in self.unclear):
             for one in self.unclear:
@@ -189,26 +237,31 @@ class Channel:
         """The client unsubscribed: of what it does not want any more it keeps nothing."""
         for name in names:
             if not self.wants(name):
+                self.unsettle()
                 self.known.pop(name, None)
                 self.refused.pop(name, None)
                 self.forced.discard(name)
                 self.lingering.discard(name)
 
-    def sent(self, response: Sent) -> None:
+    def sent(self, response: Sent, nonce: str, now: float) -> None:
         """Note what was sent: it counts as had until the client says otherwise."""
-        self.in_flight, self.answered = response, True
+        self.in_flight, self.nonce, self.sent_at, self.answered = response, nonce, now, True
         if not response.beats:
             self.sent_version = response.version
         for resource in response.resources:
             self.known[resource.name] = resource.version
-            self.forced.discard(resource.name)
+            if resource.ttl:
+                self.beats[resource.name] = now
         for name in response.removed:
             self.known[name] = ""
-            self.forced.discard(name)
             self.beats.pop(name, None)
-        for resource in (*response.resources, *response.beats):
-            if resource.ttl:
-                self.beats[resource.name] = response.time
+        for resource in response.beats:
+            self.beats[resource.name] = now
+        if self.forced or not response.whole:
+            named = (*(one.name for one in response.resources), *response.removed)
+            self.forced.difference_update(named)
+            if self.settled is not None:
+                self.touched.update(named)
         if self.on_demand is not None:
             self.on_demand.answered(response.answers)
 
@@ -222,12 +275,15 @@ class Channel:
             if self.known.get(name) == "" and name not in self.subscription.names:
                 del self.known[name]
         self.returning = False
-        for resource in response.resources:
-            self.suspects.discard(resource.name)
-            if resource.name not in response.substitutes:
-                self.refused.pop(resource.name, None)
+        if self.suspects or self.refused:
+            for resource in response.resources:
+                self.suspects.discard(resource.name)
+                if resource.name not in response.substitutes:
+                    self.refused.pop(resource.name, None)
         if self.full:
             self.accepted = {resource.name: resource for resource in response.resources}
+        if len(response.news) == len(response.resources):
+            return response.resources
         return tuple(one for one in response.resources if one.name in response.news)
 
     def refuse(self, message: str, now: float) -> tuple[Resource, ...]:
@@ -241,6 +297,7 @@ class Channel:
         response, self.in_flight = self.in_flight, None
         if response is None or response.beats:
             return ()
+        self.unsettle()
         changed = tuple(one for one in response.resources if one.name in response.news)
         suspects = tuple(one for one in changed if one.name not in response.substitutes)
         if not self.full and len(suspects) > 1 and not named_in(message, suspects):
@@ -282,11 +339,11 @@ class Channel:
                 return chosen[:number]
         return chosen
 
-    def in_sync(self, wanted: Mapping[str, Resource]) -> bool:
+    def in_sync(self, wanted: State) -> bool:
         """True if there is nothing to send, nothing on its way and nothing refused."""
         return self.is_quiet(wanted) and not (self.requested and self.is_refusing(wanted))
 
-    def is_quiet(self, wanted: Mapping[str, Resource]) -> bool:
+    def is_quiet(self, wanted: State) -> bool:
         """True if there is nothing to send and nothing on its way."""
         if not self.requested:
             return True
@@ -294,7 +351,7 @@ class Channel:
             return False
         return not (self.removes and self.gone(wanted))
 
-    def is_refusing(self, wanted: Mapping[str, Resource]) -> bool:
+    def is_refusing(self, wanted: State) -> bool:
         """True while something that is wanted stands refused."""
         return self.refusal is not None and any(
             self.wants(one.name)

@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from xds_server.serve.differences import Differences
 from xds_server.serve.identity import Identities, Refused, gateway_of
 from xds_server.serve.limits import Limits
 from xds_server.serve.loads import Loads, Pace
@@ -124,13 +125,13 @@ class XdsServer:
         self._tokens: Tokens | None = None
         self.pressure, self._full = Pressure(clock, limits.memory), ""
         self._published = asyncio.Event()
-        self._changed = asyncio.Condition()
+        self._changed: set[asyncio.Future[None]] = set()
         self._sessions = Sessions()
         self._streams: Counter[str] = Counter()
         self._turns = Turns(lambda work: asyncio.get_running_loop().call_soon(work))
-        self._leave: dict[asyncio.Event, None] = {}
+        self._leave: dict[_Wake, None] = {}
         self._warned: set[tuple[str, str]] = set()
-        self._envelope = Envelope()
+        self._envelope, self._differences = Envelope(), Differences()
         self._health = health_aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
@@ -178,6 +179,7 @@ class XdsServer:
 
     async def publish(self, snapshots: Mapping[str, Snapshot]) -> None:
         """These snapshots are wanted from now on. A gateway that is not among them keeps its last one."""
+        self._differences.turn()
         self._sessions.publish(snapshots)
         self._envelope.keep(
             one
@@ -203,7 +205,7 @@ class XdsServer:
         together = math.ceil(len(waiting) * _TICK / grace) if grace else len(waiting)
         for start in range(0, len(waiting), max(1, together)):
             for leave in waiting[start : start + together]:
-                leave.set()
+                leave.leave()
             await asyncio.sleep(_TICK)
         await ended
 
@@ -213,15 +215,19 @@ class XdsServer:
 
     async def changed(self) -> None:
         """Return when any stream opened, closed or acknowledged something."""
-        async with self._changed:
-            await self._changed.wait()
+        waits = asyncio.get_running_loop().create_future()
+        self._changed.add(waits)
+        try:
+            await waits
+        finally:
+            self._changed.discard(waits)
 
     def _handlers(self, service: str, full: str, delta: str, only: str) -> grpc.GenericRpcHandler:
         def handler(*, is_delta: bool) -> grpc.RpcMethodHandler[bytes, bytes]:
-            async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
-                core = Stream(is_delta, self._envelope, self._drain_delay, only)
+            async def serve(_: AsyncIterator[bytes], context: Context) -> None:
+                core = Stream(is_delta, self._envelope, self._drain_delay, only, differences=self._differences)
                 async with self._admitted(context) as allowed:
-                    await self._serve_peer(requests, context, core, allowed)
+                    await self._serve_peer(context, core, allowed)
 
             return grpc.stream_stream_rpc_method_handler(serve)
 
@@ -273,41 +279,33 @@ class XdsServer:
             if not self._streams[peer]:
                 del self._streams[peer]
 
-    async def _serve_peer(
-        self, requests: AsyncIterator[bytes], context: Context, core: Stream, allowed: Allowed
-    ) -> None:
+    async def _serve_peer(self, context: Context, core: Stream, allowed: Allowed) -> None:
         try:
-            request = await asyncio.wait_for(self._next(requests, context, core), _FIRST_REQUEST)
+            request = await asyncio.wait_for(self._next(context, core), _FIRST_REQUEST)
         except TimeoutError:
             await self._refuse(context, "DEADLINE_EXCEEDED", f"no request in {_FIRST_REQUEST:g} seconds")
         if request is None:
             return
         gateway = await self._gateway(request.node, context, allowed)
         assert request.node is not None
-        now, wake, leave = self._clock(), asyncio.Event(), asyncio.Event()
-        session = Session(core, request.node, gateway, context.peer(), now, now, wake.set)
+        now, wake = self._clock(), _Wake(self._turns)
+        session = Session(core, request.node, gateway, context.peer(), now, now, wake.call)
         self._sessions.open(session)
-        reader = asyncio.create_task(self._read(session, request, requests, context))
-        writer = asyncio.create_task(self._write(session, wake, context))
-        leaver = asyncio.create_task(self._end(leave, context))
-        self._leave[leave] = None
+        self._leave[wake] = None
         try:
-            await asyncio.wait({reader, writer, leaver}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            del self._leave[leave]
-            self._sessions.close(session)
-            for task in (reader, writer, leaver):
-                task.cancel()
-            ended = await asyncio.gather(reader, writer, leaver, return_exceptions=True)
-            await self._tell()
-        for error in ended:
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(self._write(session, wake, context))
+                await self._read(session, request, context)
+                writer.cancel()
+        except ExceptionGroup as ended:
             # InternalError: the client is gone. Else an abort, or a bug: a stream that writes no more must end, too.
-            if isinstance(error, Exception) and not isinstance(error, grpc.aio.InternalError):
-                raise error
-
-    async def _end(self, leave: asyncio.Event, context: Context) -> None:
-        await leave.wait()
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "this server stops")
+            for error in ended.exceptions:
+                if not isinstance(error, grpc.aio.InternalError):
+                    raise error from None
+        finally:
+            del self._leave[wake]
+            self._sessions.close(session)
+            self._tell()
 
     async def _allowed(self, context: Context, names: tuple[str, ...]) -> Allowed:
         """The gateways that the peer's certificate is for, or its token."""
@@ -356,46 +354,57 @@ class XdsServer:
                 await self._refuse(context, "NOT_FOUND", f"{gateway} is no gateway any more")
             self.loads.add(gateway, report, snapshot.get(CLUSTER))
 
-    async def _read(self, session: Session, first: Request, requests: AsyncIterator[bytes], context: Context) -> None:
+    async def _read(self, session: Session, first: Request, context: Context) -> None:
         request: Request | None = first
         while request is not None:
-            await self._receive(session, request, context)
-            request = await self._next(requests, context, session.core)
+            problem = self._receive(session, request)
+            if problem is not None:
+                if problem.code == "INVALID_ARGUMENT":  # not a refusal: the client does not speak xDS
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem.message)
+                await self._refuse(context, problem.code, problem.message)
+            request = await self._next(context, session.core)
 
-    async def _next(self, requests: AsyncIterator[bytes], context: Context, core: Stream) -> Request | None:
+    async def _next(self, context: Context, core: Stream) -> Request | None:
         try:
-            data = await anext(requests)
-        except StopAsyncIteration:
-            return None
-        try:
-            request = read_delta(data) if core.delta else read_full(data)
+            data: object = await context.read()
+            if not isinstance(data, bytes):  # grpc.aio.EOF
+                return None
+            return read_delta(data) if core.delta else read_full(data)
         except DecodeError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no discovery request")
-        return request
+            raise AssertionError("abort raises") from None
 
-    async def _receive(self, session: Session, request: Request, context: Context) -> None:
-        core = session.core
-        if request.node is not None and (request.node.id, request.node.cluster) not in (
-            ("", ""),
-            (session.node.id, session.node.cluster),
-        ):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "node must not change during a stream")
+    def _receive(self, session: Session, request: Request) -> Refused | None:
+        """Take a request; or why the stream ends."""
+        if request.bare and (event := self._sessions.take(session, request, self._clock())) is not None:
+            self.counters.acks[event.type_url] += 1
+            self._told.acknowledged(event.type_url, event.seconds)
+            self._tell()
+            return None
+        core, node = session.core, request.node
+        if node is not None and (node.id, node.cluster) not in (("", ""), (session.node.id, session.node.cluster)):
+            return Refused("INVALID_ARGUMENT", "node must not change during a stream")
         problem = core.problem(request)
         if problem:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
+            return Refused("INVALID_ARGUMENT", problem)
         nonces = core.unknown_nonces
         event = self._sessions.receive(session, request, self._clock())
-        if max(core.subscriptions, len(request.initial)) > self._limits.subscriptions:
-            text = f"more than {self._limits.subscriptions} subscriptions on one stream"
-            await self._refuse(context, "RESOURCE_EXHAUSTED", text)
-        self.counters.unknown_nonces += core.unknown_nonces - nonces
-        if not core.serves(request.type_url or core.only):
-            self._count_unknown_type(session, request.type_url)
         if event is not None:
-            (self.counters.nacks if event.refused else self.counters.acks)[event.type_url] += 1
-            if not event.refused:
+            if event.refused:
+                self.counters.nacks[event.type_url] += 1
+            else:
+                self.counters.acks[event.type_url] += 1
                 self._told.acknowledged(event.type_url, event.seconds)
-        await self._tell()
+        asks = request.subscribe or request.names or request.initial
+        if asks and max(core.subscriptions, len(request.initial)) > self._limits.subscriptions:
+            text = f"more than {self._limits.subscriptions} subscriptions on one stream"
+            return Refused("RESOURCE_EXHAUSTED", text)
+        if event is None:
+            self.counters.unknown_nonces += core.unknown_nonces - nonces
+            if not core.serves(request.type_url or core.only):
+                self._count_unknown_type(session, request.type_url)
+        self._tell()
+        return None
 
     def _count_unknown_type(self, session: Session, type_url: str) -> None:
         self.counters.unknown_types += 1
@@ -408,25 +417,67 @@ class XdsServer:
             self._warned.add((who, what))
             self._told.warned(sentence)
 
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    def _tell(self) -> None:
+        while self._changed:
+            waits = self._changed.pop()
+            if not waits.done():
+                waits.set_result(None)
 
-    async def _write(self, session: Session, wake: asyncio.Event, context: Context) -> None:
-        core = session.core
+    async def _write(self, session: Session, wake: _Wake, context: Context) -> None:
+        core, responses = session.core, self.counters.responses
+        wake.call()
         while True:
-            go = asyncio.Event()
-            if not self._turns.ask(go.set):
-                await go.wait()
+            due = core.wake_at()
+            if due is None:
+                await wake.wait()
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), max(0.0, due - self._clock()) + 0.01)
             wake.clear()
+            if wake.leaves:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "this server stops")
             for type_url, data in core.poll(self._clock()):
                 if core.serves(type_url):  # other types are the client's words, and no label of a metric
-                    self.counters.responses[type_url] += 1
+                    responses[type_url] += 1
                 await context.write(data)
-            due = core.wake_at()
-            timeout = None if due is None else max(0.0, due - self._clock()) + 0.01
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), timeout)
+
+
+class _Wake:
+    """What one task waits for: somebody calls, and then it is its turn. Less work than an event for many."""
+
+    __slots__ = ("_called", "_loop", "_ready", "_turns", "_waits", "leaves")
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns, self._loop = turns, asyncio.get_running_loop()
+        self._called = self._ready = self.leaves = False
+        self._waits: asyncio.Future[None] | None = None
+
+    def call(self) -> None:
+        """Let the task go on when it is its turn."""
+        if not self._called:
+            self._called = True
+            if self._turns.ask(self._go):
+                self._go()
+
+    def leave(self) -> None:
+        """Let the task end its stream, now."""
+        self.leaves = True
+        self._go()
+
+    def clear(self) -> None:
+        """The task looks now: what is called for from here on it has not seen."""
+        self._called = self._ready = False
+
+    def _go(self) -> None:
+        self._ready = True
+        if self._waits is not None and not self._waits.done():
+            self._waits.set_result(None)
+
+    async def wait(self) -> None:
+        """Return when it is this task's turn."""
+        if not self._ready:
+            self._waits = self._loop.create_future()
+            await self._waits
 
 
 def _certificate_names(context: Context) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from xds_server.serve.channel import Channel
+from xds_server.serve.differences import Differences
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -27,7 +28,7 @@ from xds_server.snapshot.resource import (
 
 HELD = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, ROUTES)
 """The types of which nothing is taken away before listeners and routes stopped using it."""
-_USERS = (LISTENER, SCOPES, ROUTES, HOST)
+USERS = (LISTENER, SCOPES, ROUTES, HOST)
 Channels = Mapping[str, Channel]
 
 
@@ -38,6 +39,9 @@ class Order:
     drain_delay: float
     snapshot: Snapshot | None = None
     held: dict[str, dict[str, Resource]] = field(default_factory=lambda: {type_url: {} for type_url in HELD})
+    differences: Differences = field(default_factory=Differences)
+    busy: bool = False
+    """True while anything is held, or lingers in a channel."""
     waiting: set[str] = field(default_factory=set)
     """The types of which something waits for new clusters."""
     _due: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -45,25 +49,31 @@ class Order:
     def replace(self, snapshot: Snapshot, channels: Channels) -> None:
         """A newer snapshot is wanted. What it no longer holds, and the client may have, is held for a while."""
         before, self.snapshot = self.snapshot, snapshot
-        used = self._used(before, snapshot, channels) if before is not None else frozenset()
-        for type_url in HELD:
-            new, held = snapshot.get(type_url), self.held[type_url]
+        gone = self.differences.gone(before, snapshot, HELD) if before is not None else {}
+        if gone or self.busy:
+            self._hold(before, snapshot, gone, channels)
+        for type_url, channel in channels.items():
+            if channel.unclear:
+                channel.reconsider(self.wanted(type_url))
+
+    def _hold(
+        self, before: Snapshot | None, snapshot: Snapshot, gone: Mapping[str, list[Resource]], channels: Channels
+    ) -> None:
+        """Keep for a while what goes away and may be in use; what comes back is not kept any more."""
+        self.busy = True
+        used = self._used(before, channels) if before is not None and gone else frozenset()
+        for type_url, held in self.held.items():
+            new = snapshot.get(type_url)
             for name in [name for name in held if name in new]:
                 del held[name]
                 self._due.pop((type_url, name), None)
-            if before is not None:
-                gone = (one for name, one in before.get(type_url).items() if name not in new)
-                held.update({one.name: one for one in gone if (type_url, one.name) in used})
-        for type_url, channel in channels.items():
-            channel.reconsider(self.wanted(type_url))
+            held.update({one.name: one for one in gone.get(type_url, ()) if (type_url, one.name) in used})
 
-    def _used(self, before: Snapshot, snapshot: Snapshot, channels: Channels) -> AbstractSet[tuple[str, str]]:
+    def _used(self, before: Snapshot, channels: Channels) -> AbstractSet[tuple[str, str]]:
         """Of a snapshot that goes, what the client may have, and what that refers to.
 
         A client that has a cluster may ask for its endpoints only now, and for the table of a listener just so.
         """
-        if all(before.get(type_url).keys() <= snapshot.get(type_url).keys() for type_url in HELD):
-            return frozenset()
         used: set[tuple[str, str]] = set()
         pending = [
             (url, name) for url, channel in channels.items() for name, version in channel.known.items() if version
@@ -98,7 +108,7 @@ class Order:
 
         `peers` are the channels of further streams of the same Envoy.
         """
-        if not lacking or channel.type_url not in _USERS:
+        if not lacking or channel.type_url not in USERS:
             return lacking
         unsent, pending = self._pending((channels, *peers))
         if not pending:
@@ -117,8 +127,10 @@ class Order:
         unsent: set[str] = set()
         sent: set[str] = set()
         for channels in streams:
-            clusters = channels[CLUSTER]
-            if clusters.requested:
+            clusters = channels.get(CLUSTER)
+            if clusters is None or not clusters.requested:
+                continue
+            if clusters.in_flight is not None or not clusters.is_settled(self.wanted(CLUSTER)):
                 unsent |= clusters.adds(clusters.lacking(self.wanted(CLUSTER)))
                 sent |= clusters.in_flight.additions if clusters.in_flight else frozenset()
         return unsent, unsent | sent
@@ -141,7 +153,7 @@ class Order:
         self._due = {key: self._due[key] for key in going if key in self._due}
         # A client that has not read of a cluster yet will ask for its endpoints.
         unread = channels[CLUSTER].in_flight is not None
-        if going and not unread and all(self._is_settled(one[user]) for one in (channels, *peers) for user in _USERS):
+        if going and not unread and all(self._is_settled(one[user]) for one in (channels, *peers) for user in USERS):
             self._due = {key: self._due.get(key, now + self.drain_delay) for key in going}
         else:
             # Nothing newer uses what is held. But a client that came back may ask for its listeners and routes late.
@@ -151,6 +163,7 @@ class Order:
             del self._due[type_url, name]
             self.held[type_url].pop(name, None)
             channels[type_url].lingering.discard(name)
+        self.busy = any(self.held.values()) or any(channels[type_url].lingering for type_url in HELD)
 
     def _is_settled(self, user: Channel) -> bool:
         """True if the client took all of a type; a refused resource that is only held any more does not count."""

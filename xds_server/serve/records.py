@@ -80,7 +80,7 @@ def type_record(node: str, channel: Channel, verdicts: tuple[Verdict, ...], *, s
         channel.sent_version,
         channel.acknowledged,
         channel.acknowledged_at,
-        sent.time if sent else 0.0,
+        channel.sent_at if sent else 0.0,
         synced and not verdicts,
         held,
         _standing(verdicts),

@@ -36,3 +36,9 @@ class Request:
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
     initial: Mapping[str, str] = field(default_factory=dict)
+    bare: bool = field(init=False, compare=False)
+    """True if it says no more than that a response was taken."""
+
+    def __post_init__(self) -> None:
+        said = self.error is not None or self.node or self.names or self.subscribe or self.unsubscribe or self.initial
+        object.__setattr__(self, "bare", bool(self.nonce and self.type_url and not said))

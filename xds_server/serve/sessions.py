@@ -33,6 +33,8 @@ class Session:
     refused_before: frozenset[Name] = frozenset()
     """What the Envoy refused on an earlier stream: tried once more when it has everything else."""
     retried: frozenset[Name] = frozenset()
+    twins: Collection[Session] = ()
+    """All streams of the same Envoy, this one among them."""
 
 
 @dataclass(slots=True)
@@ -87,6 +89,7 @@ class Sessions:
             session.core.peers = lambda: [one.core.channels for one in twins if one is not session and one.core.only]
         self._open.add(session)
         twins.add(session)
+        session.twins = twins
         session.core.replace_snapshot(verdicts.served(session.node.id))
 
     def close(self, session: Session) -> None:
@@ -113,10 +116,35 @@ class Sessions:
                 verdicts.accept(session.node.id, (one for one in had if one.version == request.initial[one.name]))
             if event is not None and event.resources:
                 self._judge(session, verdicts, event, now)
-            self._retry(session, verdicts)
-        for one in self._of_node[session.gateway, session.node.id]:
-            one.wake()
+            if session.refused_before:
+                self._retry(session, verdicts)
+        self._look_after(session)
         return event
+
+    def take(self, session: Session, request: Request, now: float) -> Event | None:
+        """The most frequent request, an ACK and nothing else, read on a short way; None: it is to be received."""
+        event = session.core.take(request, now)
+        if event is not None:
+            session.last_message = now
+            verdicts = self._verdicts.get(session.gateway)
+            if verdicts is not None:
+                if event.resources and verdicts.accept(session.node.id, event.resources):
+                    self._serve_all(session.gateway)
+                if session.refused_before:
+                    self._retry(session, verdicts)
+            self._look_after(session)
+        return event
+
+    def _look_after(self, session: Session) -> None:
+        twins = session.twins
+        if len(twins) > 1 or not session.core.is_idle():
+            for one in twins:
+                one.wake()
+
+    def _serve_all(self, gateway: str) -> None:
+        for one in self._open:
+            if one.gateway == gateway:
+                self._serve(one)
 
     def _judge(self, session: Session, verdicts: Verdicts, event: Event, now: float) -> None:
         node = session.node.id
@@ -127,15 +155,16 @@ class Sessions:
             others = verdicts.refuse(said)
         else:
             others = verdicts.accept(node, event.resources)
-        concerned = self._open if others else self._of_node[session.gateway, node] if event.refused else ()
-        for one in concerned:
-            if one.gateway == session.gateway:
+        if others:
+            self._serve_all(session.gateway)
+        elif event.refused:
+            for one in self._of_node[session.gateway, node]:
                 self._serve(one)
 
     def _retry(self, session: Session, verdicts: Verdicts) -> None:
         """An Envoy that came back and has a set that works is sent once more what it refused before."""
         channels = session.core.channels
-        asked = session.refused_before and all(channels[type_url].requested for type_url, _ in session.refused_before)
+        asked = all(channels[type_url].requested for type_url, _ in session.refused_before)
         if asked and session.core.in_sync():
             session.retried, session.refused_before = session.refused_before, frozenset()
             session.core.replace_snapshot(verdicts.served(session.node.id, session.retried))
@@ -160,12 +189,11 @@ class Sessions:
             type_record(
                 session.node.id,
                 channel,
-                standing.get(type_url, ())[:_VERDICTS],
-                synced=core.type_in_sync(type_url),
-                held=core.holds(type_url),
+                standing.get(channel.type_url, ())[:_VERDICTS],
+                synced=core.type_in_sync(channel.type_url),
+                held=core.holds(channel.type_url),
             )
-            for type_url, channel in core.channels.items()
-            if channel.requested
+            for channel in core.requested
         ]
         return ProxyRecord(
             session.node.id,

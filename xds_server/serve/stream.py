@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from xds_server.serve.channel import DOUBTFUL, Channel, Sent
+from xds_server.serve.differences import Difference, Differences, State
 from xds_server.serve.on_demand import NO_ANSWERS, OnDemand
-from xds_server.serve.order import HELD, Channels, Order
+from xds_server.serve.order import HELD, USERS, Channels, Order
 from xds_server.serve.requests import Request
 from xds_server.serve.subscription import WILDCARD, Subscription
 from xds_server.snapshot.resource import (
@@ -39,14 +40,34 @@ _UNSERVED_LIMIT = 32
 """Of so many types that are not served an empty first request is answered: their names are the client's words."""
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A response as bytes. Streams that are told the same get the same bytes, and so the same nonce, which is `number`
+    in hexadecimal digits."""
+
+    number: int
+    nonce: str
+    """What the client repeats in its answer. No stream gets one twice: on each they only grow."""
+    data: bytes
+
+
+@dataclass(slots=True)
+class Told:
+    """What all streams are told that go from one state to another: how much it is, and its bytes if they are made."""
+
+    sent: Sent
+    size: int
+    message: Message | None = None
+
+
 class Encoder(Protocol):
     """Joins prepared bytes of resources into a response; shared by all streams."""
 
-    def delta(self, sent: Sent, type_url: str) -> bytes:
-        """A DeltaDiscoveryResponse."""
+    def delta(self, sent: Sent, type_url: str, after: int) -> Message:
+        """A DeltaDiscoveryResponse, whose number is greater than `after`."""
 
-    def full(self, sent: Sent, type_url: str) -> bytes:
-        """A DiscoveryResponse."""
+    def full(self, sent: Sent, type_url: str, after: int) -> Message:
+        """A DiscoveryResponse, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +84,26 @@ class Event:
     message: str = ""
 
 
+class _Channels(dict[str, Channel]):
+    """The channels of one stream. Most streams use few of the types, so each is made when it is first looked at."""
+
+    def __init__(self, differences: Differences, *, delta: bool) -> None:
+        super().__init__()
+        self._differences, self._delta = differences, delta
+
+    def __missing__(self, type_url: str) -> Channel:
+        full = type_url in _FULL_TYPES and not self._delta
+        made = self[type_url] = Channel(
+            type_url,
+            Subscription(type_url in _WILDCARD_TYPES),
+            full,
+            removes=full or self._delta,
+            on_demand=OnDemand() if type_url == HOST else None,
+            differences=self._differences,
+        )
+        return made
+
+
 @dataclass(slots=True)
 class Stream:
     """The state of one stream. `only` limits it to one type (the separate services).
@@ -76,23 +117,22 @@ class Stream:
     only: str = ""
     peers: Callable[[], Iterable[Channels]] = tuple
     portion: int = _PORTION
-    channels: dict[str, Channel] = field(default_factory=dict)
+    differences: Differences = field(default_factory=Differences)
+    channels: dict[str, Channel] = field(init=False)
+    requested: list[Channel] = field(default_factory=list)
+    """Those that the client asks for, in the order of delivery."""
     unknown_nonces: int = 0
     """Requests with a nonce that was never issued on this stream."""
-    _nonces: int = 0
+    _number: int = 0
+    """That of the last response; a nonce up to it counts as issued."""
     _unserved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     """Names asked for of types that are not served: in delta they are answered as absent, so that nobody waits."""
     _asked: set[str] = field(default_factory=set)
     _order: Order = field(init=False)
 
     def __post_init__(self) -> None:
-        self._order = Order(self.drain_delay)
-        for type_url in TYPES:
-            full = type_url in _FULL_TYPES and not self.delta
-            subscription = Subscription(type_url in _WILDCARD_TYPES)
-            on_demand = OnDemand() if type_url == HOST else None
-            removes = full or self.delta
-            self.channels[type_url] = Channel(type_url, subscription, full, removes, on_demand=on_demand)
+        self._order = Order(self.drain_delay, differences=self.differences)
+        self.channels = _Channels(self.differences, delta=self.delta)
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -102,7 +142,7 @@ class Stream:
     @property
     def subscriptions(self) -> int:
         """How many names the client has asked for, over all types."""
-        hosts = self.channels[HOST].on_demand
+        hosts = self.channels[HOST].on_demand if HOST in self.channels else None
         unserved = sum(len(names) for _, names in self._unserved)
         named = sum(len(one.subscription.names) for one in self.channels.values())
         return named + unserved + (len(hosts.asked) if hosts else 0)
@@ -114,25 +154,40 @@ class Stream:
 
     def serves(self, type_url: str) -> bool:
         """Whether resources of a type can be had here. Virtual hosts exist only in the incremental protocol."""
-        return type_url in self.channels and (self.delta or type_url != HOST)
+        return type_url in TYPES and (self.delta or type_url != HOST)
 
     def receive(self, request: Request, now: float) -> Event | None:
         """Read one request; the responses it calls for come from `poll`."""
-        channel = self.channels.get(request.type_url or self.only)
-        if channel is None or not self.serves(channel.type_url):
+        type_url = request.type_url or self.only
+        if not self.serves(type_url):
             first = request.type_url not in self._asked and len(self._asked) < _UNSERVED_LIMIT
             if self.delta and (first or request.subscribe) and len(self._unserved) < _UNSERVED_LIMIT:
                 self._asked.add(request.type_url)
                 self._unserved.append((request.type_url, request.subscribe))
             return None
+        channel = self.channels[type_url]
         first = not channel.requested
-        channel.requested = True
+        if first:
+            channel.requested = True
+            self.requested = [self.channels[one] for one in TYPES if one in self.channels]
+            self.requested = [one for one in self.requested if one.requested]
         event = None if first else self._acknowledge(channel, request, now)
         if self.delta:
-            self._change_names(channel, request, first=first)
+            if first or request.subscribe or request.unsubscribe:
+                channel.unsettle()
+                self._change_names(channel, request, first=first)
         else:
             self._replace_names(channel, request, event, first=first)
         return event
+
+    def take(self, request: Request, now: float) -> Event | None:
+        """The most frequent request, an ACK and nothing else, read on a short way; None: it is to be received."""
+        channel = self.channels.get(request.type_url)
+        if not request.bare or channel is None or channel.in_flight is None or request.nonce != channel.nonce:
+            return None
+        if not self.delta:
+            return None  # no names are a subscription there
+        return Event(channel.type_url, refused=False, seconds=now - channel.sent_at, resources=channel.accept(now))
 
     def _change_names(self, channel: Channel, request: Request, *, first: bool) -> None:
         had: Mapping[str, str] = request.initial if first else {}
@@ -147,6 +202,7 @@ class Stream:
         # What it has and does not ask for is no business of this stream.
         channel.known.update({name: version for name, version in had.items() if channel.wants(name)})
         if channel.type_url in HELD and had and self.snapshot is not None:
+            self._order.busy = True
             channel.lingering = {name for name in channel.known if name not in self.wanted(channel.type_url)}
         channel.forced |= {name for name in request.subscribe if name != WILDCARD and name not in had}
         channel.forget(list(channel.known) if everything else request.unsubscribe)
@@ -164,10 +220,10 @@ class Stream:
 
     def _acknowledge(self, channel: Channel, request: Request, now: float) -> Event | None:
         sent = channel.in_flight
-        if sent is None or request.nonce != sent.nonce:
+        if sent is None or request.nonce != channel.nonce:
             self.unknown_nonces += not self._was_issued(request.nonce)
             return None
-        seconds = now - sent.time
+        seconds = now - channel.sent_at
         if request.error is not None:
             blamed = channel.refuse(request.error, now)
             return Event(channel.type_url, refused=True, seconds=seconds, resources=blamed, message=request.error)
@@ -177,7 +233,7 @@ class Stream:
         if not nonce:
             return True
         try:
-            return 0 < int(nonce, 16) <= self._nonces
+            return 0 < int(nonce, 16) <= self._number
         except ValueError:
             return False
 
@@ -185,7 +241,9 @@ class Stream:
         before, everything = set(channel.subscription.names), channel.subscription.wildcard
         repeated = set(request.names) == before and event is None and bool(request.nonce) and channel.in_flight is None
         channel.subscription.replace(request.names)
-        channel.forget(list(channel.known) if everything else before - channel.subscription.names)
+        if first or before != channel.subscription.names or everything != channel.subscription.wildcard:
+            channel.unsettle()
+            channel.forget(list(channel.known) if everything else before - channel.subscription.names)
         if first and request.version:
             # A client that comes back works with what it has, in whatever version.
             channel.returning = True
@@ -211,26 +269,44 @@ class Stream:
 
     def poll(self, now: float) -> Iterator[tuple[str, bytes]]:
         """The responses that can be sent now with their types, in order. Each counts as sent when it is taken."""
-        if self.snapshot is None:
+        order = self._order
+        if order.snapshot is None:
             return
         while self._unserved:
             type_url, names = self._unserved.pop(0)
             absent = tuple(name for name in names if name != WILDCARD)
-            yield type_url, self.encoder.delta(Sent(self._nonce(), content_version(), now, (), absent), type_url)
-        self._order.waiting.clear()
+            message = self.encoder.delta(Sent(content_version(), (), absent), type_url, self._number)
+            self._number = message.number
+            yield type_url, message.data
+        order.waiting.clear()
         peers = tuple(self.peers())
-        self._order.release(self.channels, peers, now)
-        for type_url in (self.only,) if self.only else TYPES:
-            channel = self.channels[type_url]
-            if channel.requested and channel.in_flight is None:
-                response = self._next(channel, peers, now) or self._beat(channel, now)
-                if response is not None:
-                    yield type_url, self._send(channel, response)
+        if order.busy:
+            order.release(self.channels, peers, now)
+        for channel in self.requested:
+            if channel.in_flight is None:
+                wanted = order.served(channel)
+                if channel.beats or not channel.is_settled(wanted):
+                    data = self._say(channel, wanted, peers, now)
+                    if data is not None:
+                        yield channel.type_url, data
+
+    def is_idle(self) -> bool:
+        """True if `poll` surely has nothing to say, as far as can be seen at a glance."""
+        order = self._order
+        if order.snapshot is None or self._unserved or order.busy:
+            return False
+        # Not `all`: a generator costs as much as the rest.
+        for one in self.requested:  # noqa: SIM110
+            if one.beats or (one.in_flight is None and not one.is_settled(order.served(one))):
+                return False
+        return True
 
     def wake_at(self) -> float | None:
         """When `poll` may have more to say by time alone."""
-        times = [self._order.wake_at()]
-        times += [one.next_beat(self.wanted(one.type_url)) for one in self.channels.values() if one.beats]
+        beating = [one for one in self.requested if one.beats]
+        if not beating and not self._order.busy:
+            return None
+        times = [self._order.wake_at(), *(one.next_beat(self.wanted(one.type_url)) for one in beating)]
         return min((time for time in times if time is not None), default=None)
 
     def holds(self, type_url: str) -> bool:
@@ -241,7 +317,7 @@ class Stream:
         """True if the client has acknowledged all that is wanted of the types it asked for."""
         if self.snapshot is None:
             return False
-        return all(self.type_in_sync(type_url) for type_url in self.channels)
+        return all(self.type_in_sync(one.type_url) for one in self.requested)
 
     def wanted(self, type_url: str) -> Mapping[str, Resource]:
         """What the client shall have of a type now."""
@@ -251,11 +327,50 @@ class Stream:
         """True if the client has acknowledged all that is wanted of one type."""
         return self.snapshot is not None and self.channels[type_url].in_sync(self.wanted(type_url))
 
-    def _next(self, channel: Channel, peers: tuple[Channels, ...], now: float) -> Sent | None:
-        assert self.snapshot is not None
-        wanted = self.wanted(channel.type_url)
+    def _say(self, channel: Channel, wanted: State, peers: tuple[Channels, ...], now: float) -> bytes | None:
+        """What to say next of a type, if anything."""
+        change = channel.simple_change(wanted)
+        told = self._told(channel, change, peers) if change is not None else None
+        if told is not None:
+            if told.message is None or told.message.number <= self._number:
+                told.message = self._encode(channel, told.sent)
+            self._note(channel, wanted, told.sent, told.message, now)
+            return told.message.data
         if channel.full:
-            return self._next_full(channel, wanted, peers, now)
+            response = self._next_full(channel, wanted, peers)
+        else:
+            response = self._next_part(channel, wanted, peers)
+        response = response or self._beat(channel, now)
+        if response is None:
+            return None
+        message = self._encode(channel, response)
+        self._note(channel, wanted, response, message, now)
+        return message.data
+
+    def _told(self, channel: Channel, change: Difference, peers: tuple[Channels, ...]) -> Told | None:
+        """The response of all who had all of one state and shall have all of another; None: look closer."""
+        assert self._order.snapshot is not None
+        asked, version = channel.subscription, self._order.snapshot.versions.get(channel.type_url, "")
+        names = change.names if asked.wildcard else tuple(name for name in change.names if name in asked.names)
+        key = version if asked.wildcard else (version, names)
+        found: Told | None = change.told.get(key)
+        if found is None:
+            if not names or not version:
+                return None
+            resources = tuple(change.after[name] for name in names)
+            additions = frozenset(name for name in names if change.had[name] is None)
+            sent = Sent(version, resources, (), additions, news=frozenset(names), whole=True)
+            found = change.told[key] = Told(sent, sum(len(one.body) for one in resources))
+        if found.size > self.portion and len(names) > 1:
+            return None
+        if channel.type_url in USERS and (peers or CLUSTER in self.channels):
+            lacking = list(found.sent.resources)
+            return found if len(self._order.ready(channel, lacking, self.channels, peers)) == len(lacking) else None
+        return found
+
+    def _next_part(self, channel: Channel, wanted: State, peers: tuple[Channels, ...]) -> Sent | None:
+        """As much as can be said now of what the client lacks, or shall not have any more."""
+        assert self.snapshot is not None
         hosts = channel.on_demand
         asked = hosts.owners(hosts.asked, wanted, self.snapshot.hosts) if hosts is not None else set()
         channel.forced |= asked
@@ -270,41 +385,44 @@ class Stream:
             removed = [name for name in removed if not channel.known.get(name)]  # what goes away goes after what comes
         empty_first = self.delta and not channel.answered and channel.subscription.wildcard and not lacking
         if not ready and not removed and not answers.absent and not empty_first:
+            if not lacking:
+                channel.settle(wanted)
             return None
-        return replace(self._response(channel, wanted, tuple(ready), tuple(removed), now), answers=answers)
+        response = self._response(channel, wanted, tuple(ready), tuple(removed), whole=len(ready) == len(lacking))
+        return replace(response, answers=answers) if hosts is not None else response
 
-    def _next_full(
-        self, channel: Channel, wanted: Mapping[str, Resource], peers: tuple[Channels, ...], now: float
-    ) -> Sent | None:
+    def _next_full(self, channel: Channel, wanted: State, peers: tuple[Channels, ...]) -> Sent | None:
         lacking = channel.lacking(wanted)
         gone = channel.gone(wanted)
         if channel.answered and not lacking and not gone:
+            channel.settle(wanted)
             return None
         if not channel.answered and not channel.subscription.wildcard and not channel.subscription.names:
             return None
         if len(self._order.ready(channel, lacking, self.channels, peers)) < len(lacking):
             return None
-        return self._response(channel, wanted, tuple(channel.everything(wanted)), tuple(sorted(gone)), now)
+        return self._response(channel, wanted, tuple(channel.everything(wanted)), tuple(sorted(gone)), whole=True)
 
     def _beat(self, channel: Channel, now: float) -> Sent | None:
         """A sign of life for resources that the client would drop else."""
         due = channel.due_beats(self.wanted(channel.type_url), now) if channel.beats else ()
-        return Sent(self._nonce(), channel.sent_version, now, (), (), beats=due) if due else None
+        return Sent(channel.sent_version, (), (), beats=due) if due else None
 
     def _response(
         self,
         channel: Channel,
-        wanted: Mapping[str, Resource],
+        wanted: State,
         resources: tuple[Resource, ...],
         removed: tuple[str, ...],
-        now: float,
+        *,
+        whole: bool,
     ) -> Sent:
         substitutes = frozenset(one.name for one in resources if wanted[one.name].version != one.version)
         version = self._version(channel, resources)
         news = frozenset(
             one.name for one in resources if one.name in channel.forced or channel.known.get(one.name) != one.version
         )
-        return Sent(self._nonce(), version, now, resources, removed, channel.adds(resources), substitutes, news)
+        return Sent(version, resources, removed, channel.adds(resources), substitutes, news, whole=whole)
 
     def _version(self, channel: Channel, resources: tuple[Resource, ...]) -> str:
         """The version of the snapshot, or one of its own for a full response that differs from it for a while."""
@@ -313,17 +431,19 @@ class Stream:
             return content_version(*(f"{one.name}={one.version}".encode() for one in resources))
         return self.snapshot.versions.get(channel.type_url) or content_version()
 
-    def _nonce(self) -> str:
-        self._nonces += 1
-        return f"{self._nonces:x}"
+    def _encode(self, channel: Channel, response: Sent) -> Message:
+        encode = self.encoder.delta if self.delta else self.encoder.full
+        return encode(response, channel.type_url, self._number)
 
-    def _send(self, channel: Channel, response: Sent) -> bytes:
+    def _note(self, channel: Channel, wanted: State, response: Sent, message: Message, now: float) -> None:
+        """This is sent now."""
         if channel.type_url == CLUSTER and response.resources:
             # Envoy waits for the endpoints of every cluster that it is sent, also when it has them; a client that
             # comes back may ask for them only after this.
             changed = {one.name for one in response.resources if channel.known.get(one.name) != one.version}
             self.channels[ENDPOINTS].forced |= changed
             self.channels[ENDPOINTS].repeatable = True
-        channel.sent(response)
-        encode = self.encoder.delta if self.delta else self.encoder.full
-        return encode(response, channel.type_url)
+        self._number = message.number
+        channel.sent(response, message.nonce, now)
+        if response.whole:
+            channel.settle(wanted)

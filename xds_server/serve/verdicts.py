@@ -53,6 +53,8 @@ class Verdicts:
     """What was accepted before that: for those who refuse what others accept."""
     _past: dict[Name, tuple[str, ...]] = field(default_factory=dict)
     """The versions that were wanted before, oldest first."""
+    _last: tuple[Resource, ...] | None = None
+    """What was accepted last, if everybody may accept the same again without any effect."""
     _served: dict[frozenset[Name], Snapshot] = field(default_factory=dict)
 
     def replace(self, wanted: Snapshot) -> None:
@@ -66,6 +68,7 @@ class Verdicts:
                         -_PAST:
                     ]
         self.wanted = wanted
+        self._last = None
         self._served.clear()
         for name, by in list(self._refusals.items()):
             version = self._version(name)
@@ -80,6 +83,9 @@ class Verdicts:
 
     def accept(self, node: str, resources: Iterable[Resource]) -> bool:
         """An Envoy took these. True if somebody may be served something else now."""
+        if resources is self._last:
+            return False  # most ACKs say what another Envoy has said before
+        self._last = None
         changed = False
         for one in resources:
             name = (one.type_url, one.name)
@@ -94,6 +100,8 @@ class Verdicts:
                         del self._refusals[name]
         if changed:
             self._served.clear()
+        elif isinstance(resources, tuple):
+            self._last = resources
         return changed
 
     def _remember(self, name: Name, one: Resource) -> None:
@@ -114,7 +122,7 @@ class Verdicts:
 
     def refuse(self, verdicts: Iterable[Verdict]) -> bool:
         """An Envoy refused these. True if others may be served something else now, too."""
-        changed = False
+        changed, self._last = False, None
         for verdict in verdicts:
             name = (verdict.resource.type_url, verdict.resource.name)
             by = self._refusals.setdefault(name, {}) if verdict.resource.version == self._version(name) else None
@@ -138,6 +146,8 @@ class Verdicts:
 
     def served(self, node: str, retried: AbstractSet[Name] = frozenset()) -> Snapshot:
         """What an Envoy is served. `retried`: what it refused on an earlier stream and is sent once more."""
+        if not self._refusals:
+            return self.wanted
         bad = frozenset(
             name
             for name, by in self._refusals.items()

@@ -6,8 +6,9 @@ resource and are shared by all streams. The message inside a resource is never o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from xds_server.envoy_api.envoy.service.cluster.v3 import cds_pb2
 from xds_server.envoy_api.envoy.service.discovery.v3 import ads_pb2
@@ -28,12 +29,18 @@ from xds_server.envoy_api.envoy.service.runtime.v3 import rtds_pb2
 from xds_server.envoy_api.envoy.service.secret.v3 import sds_pb2
 from xds_server.serve.channel import Sent
 from xds_server.serve.loads import Load, LoadReport
+from xds_server.serve.on_demand import NO_ANSWERS
 from xds_server.serve.requests import Node, Request
+from xds_server.serve.stream import Message
 from xds_server.snapshot.resource import Resource
 
 FILES = (ads_pb2, cds_pb2, eds_pb2, config_discovery_pb2, lds_pb2, lrs_pb2, rds_pb2, srds_pb2, rtds_pb2, sds_pb2)
 """The modules that describe the services; gRPC reflection answers from what they register."""
 _MESSAGE_LIMIT = 4096
+_SHARED = 16
+"""So many responses are kept for others who are told the same."""
+_SMALL = 256
+"""Bytes of a request that others make word for word: an ACK of a response that they all got."""
 _REPORT_BYTES = 1024 * 1024
 _REPORT_ENTRIES = 20_000
 """Clusters and their places in one load report. An entry can be two bytes, and each costs time of the event loop."""
@@ -75,6 +82,10 @@ def read_full(data: bytes) -> Request:
 
 def read_delta(data: bytes) -> Request:
     """A delta request. Raises google.protobuf.message.DecodeError."""
+    return _read_small_delta(data) if len(data) <= _SMALL else _read_delta(data)
+
+
+def _read_delta(data: bytes) -> Request:
     message = DeltaDiscoveryRequest.FromString(data)
     return Request(
         message.type_url,
@@ -85,6 +96,11 @@ def read_delta(data: bytes) -> Request:
         unsubscribe=tuple(message.resource_names_unsubscribe),
         initial=dict(message.initial_resource_versions),
     )
+
+
+@lru_cache(maxsize=1024)
+def _read_small_delta(data: bytes) -> Request:
+    return _read_delta(data)
 
 
 def read_loads(data: bytes) -> LoadReport:
@@ -113,24 +129,62 @@ def wanted_loads(seconds: int) -> bytes:
     return bytes(answer.SerializeToString())
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A response that others may be told, too. The resources are kept, so that no others can have their identities."""
+
+    message: Message
+    resources: tuple[Resource, ...]
+
+
 @dataclass(slots=True)
 class Envelope:
-    """Prepares a resource's bytes once for each protocol and joins them into responses."""
+    """Prepares a resource's bytes once for each protocol and joins them into responses.
+
+    Streams that are told the same share one response, bytes and nonce: for a large resource copying is all that it costs.
+    """
 
     _delta: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
     _full: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    _shared: dict[tuple[object, ...], _Kept] = field(default_factory=dict)
+    _number: int = 0
 
     def keep(self, resources: Iterable[Resource]) -> None:
         """Forget the prepared bytes of all other resources."""
+        self._shared.clear()
         wanted = {(one.type_url, one.name, one.version) for one in resources}
         for prepared in (self._delta, self._full):
             for key in [key for key in prepared if key not in wanted]:
                 del prepared[key]
 
-    def delta(self, sent: Sent, type_url: str) -> bytes:
+    def delta(self, sent: Sent, type_url: str, after: int) -> Message:
         """A DeltaDiscoveryResponse. Repeated fields of joined messages are concatenated (protobuf encoding)."""
+        return self._message(sent, type_url, after, self._delta_bytes)
+
+    def full(self, sent: Sent, type_url: str, after: int) -> Message:
+        """A DiscoveryResponse. What has a time to live is wrapped, in the version of the whole response."""
+        return self._message(sent, type_url, after, self._full_bytes)
+
+    def _message(self, sent: Sent, type_url: str, after: int, encode: Callable[[Sent, str, str], bytes]) -> Message:
+        """One that another stream was told already, or a new one. A stream that had that one needs a nonce of its own."""
+        if sent.beats or sent.answers is not NO_ANSWERS:
+            return self._made(sent, type_url, encode)
+        key = (encode.__name__, type_url, sent.version, sent.removed, *map(id, sent.resources))
+        kept = self._shared.get(key)
+        if kept is None or kept.message.number <= after:
+            while len(self._shared) >= _SHARED:
+                del self._shared[next(iter(self._shared))]
+            kept = self._shared[key] = _Kept(self._made(sent, type_url, encode), sent.resources)
+        return kept.message
+
+    def _made(self, sent: Sent, type_url: str, encode: Callable[[Sent, str, str], bytes]) -> Message:
+        self._number += 1
+        nonce = f"{self._number:x}"
+        return Message(self._number, nonce, encode(sent, type_url, nonce))
+
+    def _delta_bytes(self, sent: Sent, type_url: str, nonce: str) -> bytes:
         head = DeltaDiscoveryResponse(
-            system_version_info=sent.version, type_url=type_url, nonce=sent.nonce, removed_resources=sent.removed
+            system_version_info=sent.version, type_url=type_url, nonce=nonce, removed_resources=sent.removed
         )
         head.resources.extend(_absent(name) for name in sent.answers.absent)
         head.resources.extend(_beat(one, one.version) for one in sent.beats)
@@ -141,9 +195,8 @@ class Envelope:
         )
         return b"".join((head.SerializeToString(), *entries))
 
-    def full(self, sent: Sent, type_url: str) -> bytes:
-        """A DiscoveryResponse. What has a time to live is wrapped, in the version of the whole response."""
-        head = DiscoveryResponse(version_info=sent.version, type_url=type_url, nonce=sent.nonce)
+    def _full_bytes(self, sent: Sent, type_url: str, nonce: str) -> bytes:
+        head = DiscoveryResponse(version_info=sent.version, type_url=type_url, nonce=nonce)
         for one in sent.beats:
             head.resources.add().Pack(_beat(one, sent.version))
         return b"".join((head.SerializeToString(), *(self._full_entry(one, sent.version) for one in sent.resources)))

@@ -59,6 +59,10 @@ class Resource:
     withheld: bool = False
 
 
+_NOTHING: Mapping[str, Resource] = {}
+"""Always the same one: what is the same object need not be compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The wanted state of one gateway: resources by type URL and name, and a version for each type.
@@ -74,7 +78,7 @@ class Snapshot:
 
     def get(self, type_url: str) -> Mapping[str, Resource]:
         """The resources of one type by name; empty for a type that this snapshot does not hold."""
-        return self.resources.get(type_url, {})
+        return self.resources.get(type_url, _NOTHING)
 
 
 def snapshot_of(gateway: str, resources: Iterable[Resource]) -> Snapshot:

@@ -1,0 +1,82 @@
+"""Many streams that are told the same: one response, made once, and no nonce twice on a stream.
+
+In: streams with one envelope and one memory of differences, as a server has them. Out: which bytes they share.
+"""
+
+from __future__ import annotations
+
+from tests.serve.playbook import DRAIN, TYPE_URLS, world
+from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from xds_server.serve.differences import Differences
+from xds_server.serve.requests import Request
+from xds_server.serve.stream import Stream
+from xds_server.serve.wire import Envelope, read_delta
+from xds_server.snapshot.resource import Snapshot
+
+CDS = TYPE_URLS["CDS"]
+
+
+class Fleet:
+    """Streams of a server, each asking for all clusters."""
+
+    def __init__(self, count: int, snapshot: Snapshot) -> None:
+        envelope, differences = Envelope(), Differences()
+        self.streams = [Stream(True, envelope, DRAIN, differences=differences) for _ in range(count)]
+        self.change(snapshot)
+        for stream in self.streams:
+            stream.receive(Request(CDS), 0)
+
+    def change(self, snapshot: Snapshot) -> None:
+        """Something else is wanted."""
+        for stream in self.streams:
+            stream.replace_snapshot(snapshot)
+
+    def told(self) -> list[bytes]:
+        """What each is told now, and takes."""
+        said = []
+        for stream in self.streams:
+            (response,) = (data for _, data in stream.poll(0))
+            nonce = DeltaDiscoveryResponse.FromString(response).nonce
+            ack = read_delta(DeltaDiscoveryRequest(type_url=CDS, response_nonce=nonce).SerializeToString())
+            event = stream.take(ack, 0)
+            assert event is not None
+            assert stream.is_idle()
+            assert not list(stream.poll(0))
+            said.append(response)
+        return said
+
+
+def test_all_are_told_of_a_change_by_the_same_bytes() -> None:
+    fleet = Fleet(3, world("CDS a1 b1"))
+    first = fleet.told()
+    assert first[0] is first[1] is first[2]
+    fleet.change(world("CDS a2 b1"))
+    second = fleet.told()
+    assert second[0] is second[1] is second[2]
+    assert [one.name for one in DeltaDiscoveryResponse.FromString(second[0]).resources] == ["a"]
+
+
+def test_a_stream_that_is_told_the_same_once_more_gets_another_nonce() -> None:
+    fleet = Fleet(2, world("CDS a1"))
+    fleet.told()
+    there, back = world("CDS a2"), world("CDS a1")
+    nonces = []
+    for snapshot in (there, back, there, back):
+        fleet.change(snapshot)
+        told = fleet.told()
+        assert told[0] is told[1]
+        nonces.append(DeltaDiscoveryResponse.FromString(told[0]).nonce)
+    assert len(set(nonces)) == 4
+
+
+def test_one_that_lags_is_told_all_of_what_it_missed() -> None:
+    fleet = Fleet(2, world("CDS a1 b1"))
+    fleet.told()
+    late, other = fleet.streams
+    other.replace_snapshot(world("CDS a2 b1"))
+    fleet.streams = [other]
+    fleet.told()
+    fleet.streams = [late, other]
+    fleet.change(world("CDS a2 b2"))
+    names = [[one.name for one in DeltaDiscoveryResponse.FromString(data).resources] for data in fleet.told()]
+    assert names == [["a", "b"], ["b"]]
