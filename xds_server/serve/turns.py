@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-_AT_ONCE = 16
+_AT_ONCE = 64
 Work = Callable[[], None]
 
 
