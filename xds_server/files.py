@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all. OSError leaves what was there."""
+def write_file(path: Path, content: str | bytes, *, lasting: bool = True) -> None:
+    """Write a file that only its owner may read, whole or not at all. OSError leaves what was there.
+
+    Not `lasting`: it says nothing once the machine is started anew, and nobody waits for the disk.
+    """
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     data = content.encode() if isinstance(content, str) else content
@@ -15,7 +18,8 @@ def write_file(path: Path, content: str | bytes) -> None:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Long faults: no disk, no descriptors, a server that stands still; each a while, then healed."""
+"""Long faults of the machine: no disk, a slow one, no descriptors, a wrong clock, a standstill; each a while, then healed."""
 
 from __future__ import annotations
 
@@ -10,44 +10,64 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.soak.rig import Row, answer, broken_rules, rig, told
-from tests.e2e.test_live import load, route
+from tests.e2e.running import Cellway
+from tests.e2e.test_live import load, prepare, route
 
-_HEALED = 30.0
+_HEALED = 5.0
+_PATIENCE = 30.0
+_HOUR, _YEAR = 3600, 365 * 24 * 3600
+Fault = tuple[str, bool, Callable[[], object], Callable[[], object]]
+"""Its name, whether edits take effect meanwhile, how it begins, and how it ends."""
 
 
 def faults(seconds: float) -> Row:
-    """G20: each fault for a third of the time under load; afterwards an edit takes effect."""
+    """G20: each fault for its share of the time under load; afterwards, and during most, an edit takes effect soon."""
     words, reached = [], True
-    with rig() as cellway:
+    with rig(prepared=False) as cellway:
+        machine = cellway.odd_machine()
+        prepare(cellway)
+        cellway.start()
         assert cellway.process is not None
         pid = cellway.process.pid
+        several = (*_disks(pid, machine), _no_descriptors(pid), *_clocks(machine), _standstill(pid))
         with load(cellway, rate=500) as steady:
-            for name, begin, end in (_full_disk(pid), _no_descriptors(pid), _standstill(pid)):
+            for name, edits, begin, end in several:
                 begin()
-                time.sleep(seconds / 3)
+                over = time.monotonic() + seconds / len(several)
+                during = _edit(cellway, f"{name}-begins") if edits else 0.0
+                time.sleep(max(0.0, over - time.monotonic()))
                 end()
-                began = time.monotonic()
-                cellway.write("routes/web.yaml", route("web", name))
-                while answer(cellway).headers["x-edit"] != name and time.monotonic() < began + _HEALED:
-                    time.sleep(0.02)
-                took = time.monotonic() - began
-                words.append(f"{name} (healed in {took:.1f} s)")
-                reached = reached and took < _HEALED
+                after = _edit(cellway, f"{name}-ended")
+                words.append(f"{name} {f'{during:.1f} s' if edits else '-'} and {after:.1f} s")
+                reached = reached and max(during, after) < _HEALED
         failed, broken = sum(steady.failures().values()), broken_rules(cellway)
         reached = reached and not failed and not broken and cellway.process.poll() is None
-    measured = f"{', '.join(words)}; {failed} of {steady.total:,} requests failed{told(broken)}"
+    measured = (
+        f"an edit takes effect, during a fault and after it: {', '.join(words)}; "
+        f"{failed} of {steady.total:,} requests failed{told(broken)}"
+    )
     return Row("G20 faults of the machine", measured, reached)
 
 
-Fault = tuple[str, Callable[[], object], Callable[[], object]]
+def _edit(cellway: Cellway, value: str) -> float:
+    """How long an edit takes until an answer shows it."""
+    began = time.monotonic()
+    cellway.write("routes/web.yaml", route("web", value))
+    while answer(cellway).headers["x-edit"] != value and time.monotonic() < began + _PATIENCE:
+        time.sleep(0.02)
+    return time.monotonic() - began
 
 
-def _full_disk(pid: int) -> Fault:
-    limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+def _disks(pid: int, machine: Path) -> tuple[Fault, Fault]:
+    limits, slow = resource.prlimit(pid, resource.RLIMIT_FSIZE), machine / "slow"
     return (
-        "full-disk",
-        lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1])),
-        lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, limits),
+        (
+            "full-disk",
+            True,
+            lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1])),
+            lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, limits),
+        ),
+        ("slow-disk", True, slow.touch, slow.unlink),
     )
 
 
@@ -58,8 +78,17 @@ def _no_descriptors(pid: int) -> Fault:
         highest = max(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir())
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
 
-    return "no-descriptors", begin, lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    return "no-descriptors", False, begin, lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+def _clocks(machine: Path) -> tuple[Fault, Fault]:
+    clock = machine / "clock"
+
+    def jump(by: int) -> Callable[[], object]:
+        return lambda: clock.write_text(str(by), encoding="ascii")
+
+    return ("a-year-later", True, jump(_YEAR), jump(0)), ("an-hour-earlier", True, jump(-_HOUR), jump(0))
 
 
 def _standstill(pid: int) -> Fault:
-    return "standstill", lambda: os.kill(pid, signal.SIGSTOP), lambda: os.kill(pid, signal.SIGCONT)
+    return "standstill", False, lambda: os.kill(pid, signal.SIGSTOP), lambda: os.kill(pid, signal.SIGCONT)

@@ -53,7 +53,7 @@ def reserve_block() -> Block:
 
 @dataclass
 class Cellway:
-    """A policy folder, and the server and Envoys that run on it."""
+    """A policy folder, and the server and Envoys that run on it. `module` is what is run, with `environment` more."""
 
     folder: Path
     state: Path
@@ -61,6 +61,8 @@ class Cellway:
     arguments: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     upstreams: list[Upstream] = field(default_factory=list)
+    module: str = "xds_server.cli.main"
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def admin(self) -> str:
@@ -85,11 +87,11 @@ class Cellway:
 
     def start(self, *, wait: bool = True) -> None:
         """Run, and return when everything on disk is in force."""
-        command = [sys.executable, "-m", "xds_server.cli.main", "run", str(self.folder)]
+        command = [sys.executable, "-m", self.module, "run", str(self.folder)]
         command += ["--admin", f"{self.block.address(250)}:19001", "--xds", f"{self.block.address(250)}:18000"]
         command += ["--state-dir", str(self.state), *self.arguments]
         log = (self.state.parent / "cellway.log").open("ab")
-        environment = {"CELLWAY_ENVOY": str(ENVOY), **os.environ}
+        environment = {"CELLWAY_ENVOY": str(ENVOY), **os.environ, **self.environment}
         self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder.parent, env=environment)
         log.close()
         if wait:
@@ -128,6 +130,14 @@ class Cellway:
         ]
         assert found, f"no {kind} {name}"
         return found[0]
+
+    def odd_machine(self) -> Path:
+        """From the next start on, run on a machine whose clock and disk are what the files of this folder say."""
+        folder = self.state.with_name("machine")
+        folder.mkdir(exist_ok=True)
+        self.module = "tests.faults.machine"
+        self.environment = {"MACHINE": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
+        return folder
 
     def log(self) -> str:
         """What the server printed."""

@@ -6,6 +6,7 @@ edited counts.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import shutil
@@ -34,11 +35,20 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: other}]
   apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-api-key]}]}
 """
+MORE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: more}
+spec:
+  addresses: [{type: IPAddress, value: ADDR.2}]
+  listeners: [{name: http, protocol: HTTP, port: 8080}]
+"""
 
 
 @pytest.fixture(scope="module")
 def server(shared: Callable[..., Cellway]) -> Cellway:
     cellway = shared()
+    cellway.odd_machine()
     prepare(cellway)
     cellway.write("guard.yaml", GUARD)
     cellway.start()
@@ -79,6 +89,10 @@ def pid_of(server: Cellway) -> int:
 
 def in_force(server: Cellway) -> str:
     return (server.state / "in-force" / "in-force.json").read_text(encoding="utf-8")
+
+
+def digest(server: Cellway, name: str) -> str:
+    return hashlib.sha256((server.folder / name).read_bytes()).hexdigest()
 
 
 def alarm(server: Cellway) -> str:
@@ -127,6 +141,23 @@ def test_a_full_disk_holds_up_no_edit(server: Cellway, steady: Load) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
     until(lambda: in_force(server) not in (stored, kept))
     assert pid_of(server) == pid
+    edited(server, "after")
+    assert steady.failures() == {}
+
+
+def test_a_slow_disk_holds_up_neither_an_edit_nor_a_new_envoy(server: Cellway, steady: Load) -> None:
+    edited(server, "before")
+    until(lambda: digest(server, "routes/web.yaml") in in_force(server))
+    stored, slow = in_force(server), Path(server.environment["MACHINE"]) / "slow"
+    slow.touch()
+    edited(server, "while nothing gets to the disk")
+    server.write("more.yaml", MORE)
+    server.wait()
+    edited(server, "and once more")
+    assert in_force(server) == stored
+    slow.unlink()
+    until(lambda: digest(server, "routes/web.yaml") in in_force(server))
+    (server.folder / "more.yaml").unlink()
     edited(server, "after")
     assert steady.failures() == {}
 

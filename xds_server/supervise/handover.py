@@ -34,7 +34,7 @@ def can_hand_over(old: Envoy, binary: Path) -> bool:
 async def refusal(binary: Path, home: Path, launch: Launch) -> str:
     """What Envoy itself has against a bootstrap and options, before anybody depends on them; empty if nothing."""
     path = home / "next.yaml"
-    write_file(path, launch.bootstrap)
+    write_file(path, launch.bootstrap, lasting=False)
     command = [str(binary), "--mode", "validate", "--disable-hot-restart", "-c", str(path), *options_of_process(launch)]
     try:
         done = await asyncio.to_thread(

@@ -96,7 +96,7 @@ class StateFolder:
 
     def record(self, record: Record) -> None:
         """Remember a process."""
-        write_file(self.gateway(record.gateway) / RECORD, json.dumps(asdict(record)))
+        write_file(self.gateway(record.gateway) / RECORD, json.dumps(asdict(record)), lasting=False)
 
     def forget(self, name: str) -> None:
         """Forget the process of a gateway."""
@@ -104,7 +104,7 @@ class StateFolder:
 
     def remember_former(self, record: Record) -> None:
         """Remember a process that has been, or is being, replaced and still runs."""
-        write_file(self.gateway(record.gateway) / FORMER.format(record.pid), json.dumps(asdict(record)))
+        write_file(self.gateway(record.gateway) / FORMER.format(record.pid), json.dumps(asdict(record)), lasting=False)
 
     def forget_former(self, record: Record) -> None:
         """Forget a replaced process."""
