@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 _FOLDER = Path(os.environ["MACHINE"])
 _time, _fsync = time.time, os.fsync
@@ -21,10 +22,10 @@ def _wrong() -> float:
         return _time()
 
 
-def _slow(descriptor: int) -> None:
+def _slow(fd: Any) -> None:
     while (_FOLDER / "slow").exists():
         time.sleep(0.02)
-    _fsync(descriptor)
+    _fsync(fd)
 
 
 time.time, os.fsync = _wrong, _slow
