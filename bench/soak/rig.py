@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.running import Cellway, reserve_block
+from tests.e2e.running import Cellway, ask_envoy, reserve_block
 from tests.e2e.test_live import get, prepare
 from xds_server.serve.tokens import Tokens
 from xds_server.supervise.records import read_xds_key
@@ -71,13 +71,13 @@ def broken_rules(cellway: Cellway, *expected: str, elsewhere: Iterable[str] = ()
         proxies = cellway.api("proxies")["items"]
     found = [] if expected else _differences(proxies)
     for admin in (*(proxy["admin"] for proxy in proxies if proxy["admin"]), *elsewhere):
-        stats = httpx.get(f"http://{admin}/stats", timeout=30).text
+        stats = ask_envoy(admin, "/stats").text
         for line in stats.splitlines():
             name, _, value = line.partition(": ")
             bad = name.rpartition(".")[2] in {one for one in _NONE if one not in expected} and value != "0"
             if bad or (name == "control_plane.connected_state" and value != "1"):
                 found.append(f"{name} {value}")
-        dumped = httpx.get(f"http://{admin}/config_dump", timeout=30).text
+        dumped = ask_envoy(admin, "/config_dump").text
         found += [f"{word} in the configuration" for word in _UNDONE if f'"{word}' in dumped and not expected]
     return found
 

@@ -19,6 +19,20 @@ from tests.e2e.upstream import Upstream
 ENVOY = Path(__file__).parents[2] / ".envoy" / "bin" / "envoy"
 
 
+def ask_envoy(place: object, path: str, timeout: float = 30) -> httpx.Response:
+    """A GET on an Envoy's admin interface, which is the path of a socket, or HOST:PORT."""
+    socket_file = Path(str(place))
+    if not socket_file.is_absolute():
+        return httpx.get(f"http://{place}{path}", timeout=timeout)
+    folder = os.open(socket_file.parent, os.O_PATH)  # an address has room for 107 bytes
+    try:
+        way = httpx.HTTPTransport(uds=f"/proc/self/fd/{folder}/{socket_file.name}")
+        with httpx.Client(transport=way, timeout=timeout) as client:
+            return client.get(f"http://envoy{path}")
+    finally:
+        os.close(folder)
+
+
 @dataclass
 class Block:
     """254 loopback addresses that belong to one test: `block.address(7)` is 127.A.B.7."""

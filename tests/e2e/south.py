@@ -15,7 +15,7 @@ import httpx
 
 from tests.e2e.certificates import Authority
 from tests.e2e.outside import Greeter, Outside, server_side
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 
 SOUTH, HTTP, TLS = 4, 15002, 15443
 CELL = """
@@ -238,7 +238,7 @@ def said(cellway: Cellway, host: str, path: str = "/", method: str = "GET", **he
 def stat(cellway: Cellway, name: str) -> int:
     """The counters of the south gateway's Envoy whose names fit an expression."""
     admin = next(one["admin"] for one in cellway.api("proxies")["items"] if one["gateway"].endswith("/south"))
-    found = httpx.get(f"http://{admin}/stats?format=json", timeout=10).json()["stats"]
+    found = ask_envoy(admin, "/stats?format=json").json()["stats"]
     return sum(int(one["value"]) for one in found if re.fullmatch(name, one.get("name", "")))
 
 

@@ -16,7 +16,7 @@ from tests import names
 from tests.e2e import shop
 from tests.e2e.explained import outcome
 from tests.e2e.load import Load
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 from tests.e2e.shop import EAST, NORTH, SOUTH, WEST, url
 from tests.e2e.tokens import bearer
 
@@ -70,7 +70,7 @@ def test_a_spoofed_caller_does_not_arrive(cells: Cellway) -> None:
 def test_an_endpoint_of_the_cell_alone_is_on_no_door_and_in_no_configuration(cells: Cellway) -> None:
     assert ask(cells, "orders", NORTH, "api-next.orders.cell.internal").status_code == 404
     for proxy in cells.api("proxies")["items"]:
-        dump = httpx.get(f"http://{proxy['admin']}/config_dump", timeout=10).text
+        dump = ask_envoy(proxy["admin"], "/config_dump").text
         assert "api-next" not in dump, proxy["gateway"]
 
 

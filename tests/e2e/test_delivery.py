@@ -14,7 +14,7 @@ import time
 import httpx
 import pytest
 
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 from tests.e2e.test_live import get, load, route
 
 GATEWAY = """
@@ -44,13 +44,13 @@ def envoy(cellway: Cellway) -> dict[str, object]:
 
 
 def hosts_in_envoy(cellway: Cellway) -> set[str]:
-    dump = httpx.get(f"http://{envoy(cellway)['admin']}/config_dump?resource=dynamic_route_configs", timeout=30).json()
+    dump = ask_envoy(envoy(cellway)["admin"], "/config_dump?resource=dynamic_route_configs").json()
     tables = [one["route_config"] for one in dump.get("configs", [])]
     return {domain for table in tables for host in table.get("virtual_hosts", []) for domain in host["domains"]}
 
 
 def host_updates(admin: object) -> str:
-    return httpx.get(f"http://{admin}/stats?filter=vhds.*update_success", timeout=30).text
+    return ask_envoy(admin, "/stats?filter=vhds.*update_success").text
 
 
 def test_hosts_come_when_they_are_asked_for_and_follow_every_change(cellway: Cellway) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e import shop
 from tests.e2e.load import Load
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 from tests.e2e.shop import EAST, NORTH, SOUTH, door, url
 from tests.e2e.upstream import Upstream
 
@@ -58,7 +58,7 @@ def stat(cells: Cellway, cell: str, direction: str, name: str) -> int:
     """A counter of one gateway of a cell."""
     proxies = cells.api("proxies")["items"]
     admin = next(one["admin"] for one in proxies if one["gateway"].endswith(f"{cell}/{direction}"))
-    found = httpx.get(f"http://{admin}/stats?format=json", timeout=10).json()["stats"]
+    found = ask_envoy(admin, "/stats?format=json").json()["stats"]
     return sum(int(one["value"]) for one in found if one.get("name") == name)
 
 

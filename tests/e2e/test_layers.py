@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.commands import cellway
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 
 SETTINGS = (
     "timeout: {http: {requestTimeout: %s}}, circuitBreaker: {maxParallelRequests: %d},"
@@ -116,7 +116,7 @@ def shown(layers: Cellway, section: str) -> dict[str, dict[str, Any]]:
 
 def test_44_what_counts_of_three_layers_is_shown_with_who_set_it_and_envoy_does_it(layers: Cellway) -> None:
     (admin,) = [one["admin"] for one in layers.api("proxies")["items"] if one["gateway"] == "acme/dev/front/east"]
-    clusters = httpx.get(f"http://{admin}/clusters", timeout=10).text
+    clusters = ask_envoy(admin, "/clusters").text
     for name, (component, (timeout, breaker, quota), setters) in DEPENDENCIES.items():
         fields = shown(layers, f"east.{name}")
         wanted = {

@@ -9,7 +9,7 @@ import time
 import httpx
 
 from tests.e2e.load import Load
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 from tests.gateways.stamps import MODULE
 
 GATEWAY = """
@@ -220,7 +220,7 @@ def test_a_killed_server_loses_no_request_and_repeats_nothing(cellway: Cellway) 
 
     def updates() -> str:
         names = "cluster_manager.cds.update_success|listener_manager.lds.update_success|rds.*update_success"
-        return httpx.get(f"http://{admin}/stats?filter={names}", timeout=30).text
+        return ask_envoy(admin, f"/stats?filter={names}").text
 
     with load(cellway) as steady:
         cellway.kill()

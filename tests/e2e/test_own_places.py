@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import stat
+from pathlib import Path
 
 import httpx
 import pytest
@@ -62,4 +64,7 @@ def test_neither_scripts_nor_routes_get_to_the_server(running: Cellway) -> None:
     metrics = httpx.get(f"{running.admin}/metrics", timeout=30).text
     assert 'cellway_refused_streams_total{code="UNAUTHENTICATED"} 1.0' in metrics
     assert "it has no token of this server" in running.log()
-    assert [one["gateway"] for one in running.api("proxies")["items"]] == ["default/edge"]
+    (envoy,) = running.api("proxies")["items"]
+    assert envoy["gateway"] == "default/edge"
+    assert stat.S_IMODE(Path(envoy["admin"]).stat().st_mode) == 0o600
+    assert stat.S_ISSOCK(Path(envoy["admin"]).stat().st_mode)

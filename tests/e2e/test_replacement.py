@@ -10,7 +10,7 @@ import httpx
 
 from tests.e2e.load import Load
 from tests.e2e.load_http2 import Http2
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 
 POLICY = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -71,7 +71,7 @@ def the_envoy(cellway: Cellway) -> dict[str, Any]:
 
 def concurrency(envoy: dict[str, Any]) -> int:
     """How many workers an Envoy has."""
-    info = httpx.get(f"http://{envoy['admin']}/server_info", timeout=10).json()
+    info = ask_envoy(envoy["admin"], "/server_info").json()
     return int(info["command_line_options"]["concurrency"])
 
 
@@ -128,6 +128,6 @@ def test_another_way_to_run_costs_no_request(cellway: Cellway) -> None:
     cellway.write("proxy.yaml", PROXY + LESS_MEMORY.replace("WHERE", "resource_monitors/0"))
     cellway.wait()
     third = the_envoy(cellway)
-    assert "536870912" in httpx.get(f"http://{third['admin']}/config_dump", timeout=10).text
+    assert "536870912" in ask_envoy(third["admin"], "/config_dump").text
     assert httpx.get(f"http://{address}:8080/", timeout=10).status_code == 200
     assert cellway.stop() == 0

@@ -20,7 +20,7 @@ import pytest
 from tests import names
 from tests.e2e import peers
 from tests.e2e.peers import DOMAIN, context, gateway, issuer_of, stranger
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 from xds_server.automation.authority import Issuer
 
 CELLS = """
@@ -288,7 +288,7 @@ def test_west_believes_gateways_and_nobody_else_of_components(
 def test_a_sidecar_has_its_own_key_and_no_other(cells: Cellway) -> None:
     found = {}
     for proxy in cells.api("proxies")["items"]:
-        text = httpx.get(f"http://{proxy['admin']}/config_dump?resource=dynamic_active_secrets", timeout=10).text
+        text = ask_envoy(proxy["admin"], "/config_dump?resource=dynamic_active_secrets").text
         found[proxy["gateway"]] = set(re.findall(r'"(\w+/[\w-]+-identity)"', text))
     assert found["acme/dev/front/component/bff"] == {"front/front-component-bff-identity"}
     assert found["acme/dev/back/component/api"] == {"back/back-component-api-identity"}

@@ -15,7 +15,7 @@ import pytest
 from tests.commands import cellway as command
 from tests.e2e import south
 from tests.e2e.load import Load
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 from tests.e2e.south import HTTP, SOUTH, TLS, Internet, ask, over_tls, raw, said, tunnel
 
 
@@ -156,7 +156,7 @@ def test_a_secret_is_shown_nowhere(cell: Cellway) -> None:
     shown += httpx.get(f"{cell.admin}/metrics", timeout=10).text
     for proxy in cell.api("proxies")["items"]:
         for path in ("config_dump?include_eds", "stats", "clusters"):
-            shown += httpx.get(f"http://{proxy['admin']}/{path}", timeout=10).text
+            shown += ask_envoy(proxy["admin"], f"/{path}").text
     for what in ("resources", "objects", "status", "effective", "bootstrap"):
         shown += command("render", str(cell.folder), "--as", what).stdout
     kept = {cell.state / "in-force", cell.state / "history"}  # the policy files themselves

@@ -14,7 +14,7 @@ import pytest
 
 from tests.commands import cellway
 from tests.e2e.load import Load
-from tests.e2e.running import Cellway
+from tests.e2e.running import Cellway, ask_envoy
 
 ORGANIZATION = """
 apiVersion: cellway.dev/v1alpha1
@@ -261,7 +261,7 @@ def test_a_stage_never_holds_the_credential_of_another(stages: Cellway) -> None:
 
 
 def dump(admin: str) -> str:
-    return httpx.get(f"http://{admin}/config_dump", params={"include_eds": ""}, timeout=10).text
+    return ask_envoy(admin, "/config_dump?include_eds").text
 
 
 def test_class_policy_and_binding_say_what_counts_and_it_does(stages: Cellway) -> None:

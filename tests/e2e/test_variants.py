@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.load import Load
-from tests.e2e.running import ENVOY, Cellway
+from tests.e2e.running import ENVOY, Cellway, ask_envoy
 from tests.e2e.test_live import get, prepare, route
 from tests.e2e.test_serving import command
 
@@ -69,7 +69,7 @@ def test_clusters_are_replaced_and_listeners_changed_without_a_failed_request(
                 assert get(cellway, "web.example").headers["x-edit"] == str(edit)
         assert steady.total > 50
         assert steady.failures() == {}
-        stats = httpx.get(f"http://{admin}/stats?filter=update_rejected|init_fetch_timeout", timeout=30).text
+        stats = ask_envoy(admin, "/stats?filter=update_rejected|init_fetch_timeout").text
         assert all(line.endswith(": 0") for line in stats.splitlines()), stats
         deadline = time.monotonic() + 60
         while "default/new3" in clusters(admin) and time.monotonic() < deadline:
@@ -81,4 +81,4 @@ def test_clusters_are_replaced_and_listeners_changed_without_a_failed_request(
 
 
 def clusters(admin: str) -> str:
-    return httpx.get(f"http://{admin}/clusters", timeout=30).text
+    return ask_envoy(admin, "/clusters").text

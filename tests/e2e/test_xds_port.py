@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.running import ENVOY, Cellway
+from tests.e2e.running import ENVOY, Cellway, ask_envoy
 from tests.e2e.test_live import get, load, prepare, route
 from tests.e2e.test_serving import command
 from tests.protocol.authority import Authority
@@ -105,7 +105,7 @@ def test_connections_that_are_made_anew_again_and_again_cost_nothing(cellway: Ce
             cellway.wait()
             assert get(cellway, "web.example").headers["x-edit"] == str(edit)
     assert steady.failures() == {}
-    stats = httpx.get(f"http://{admin}/stats?filter={names}", timeout=30).text
+    stats = ask_envoy(admin, f"/stats?filter={names}").text
     assert "cds.update_success: 1" in stats, stats
-    streams = httpx.get(f"http://{admin}/stats?filter=cluster.cellway_xds.upstream_rq_total", timeout=30).text
+    streams = ask_envoy(admin, "/stats?filter=cluster.cellway_xds.upstream_rq_total").text
     assert int(streams.rpartition(":")[2]) > 2, streams

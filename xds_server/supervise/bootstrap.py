@@ -95,7 +95,8 @@ class ClientTls:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one.
+    """What differs between the bootstraps of two Envoys. `gateway` is NAMESPACE/NAME; an admin port of 0: any free one; a path is
+    that of a Unix socket which only its owner may open.
 
     `zone` is where the Envoy is, for policies that prefer its own zone. `reports`: it tells how many requests it sent where.
     `more`: what its gateway asks for, as JSON. `heap`: bytes beyond which it sheds load. `token`: what it shows to the control
@@ -105,7 +106,7 @@ class Bootstrap:
     gateway: str
     node_id: str
     xds: Address
-    admin: Address = Address("127.0.0.1", 0)
+    admin: Address | Path = Address("127.0.0.1", 0)
     tls: ClientTls | None = None
     zone: str = ""
     reports: bool = False
@@ -132,8 +133,7 @@ class Bootstrap:
             more_clusters="".join(f"  - {json.dumps(one)}\n" for one in clusters),
             local_cluster=_LOCAL_CLUSTER.replace("ZONE", json.dumps(self.zone)) if self.zone else "",
             cluster_manager=self._cluster_manager(),
-            admin_host=json.dumps(self.admin.host),
-            admin_port=self.admin.port,
+            admin=self._admin(),
             heap=self.heap,
         )
         return whole + "".join(f"\n{name}: {json.dumps(part)}\n" for name, part in sorted(more.items()))
@@ -141,6 +141,11 @@ class Bootstrap:
     def _cluster_manager(self) -> str:
         parts = (_LOCAL_CLUSTER_NAME if self.zone else "") + (_LOADS + self._token() if self.reports else "")
         return f"\ncluster_manager:\n{parts}" if parts else ""
+
+    def _admin(self) -> str:
+        if isinstance(self.admin, Path):
+            return json.dumps({"pipe": {"path": str(self.admin), "mode": 0o600}})
+        return json.dumps({"socket_address": {"address": self.admin.host, "port_value": self.admin.port}})
 
     def _token(self) -> str:
         return _SHOWN.replace("WORD", json.dumps(f"Bearer {self.token}")) if self.token else ""

@@ -21,7 +21,7 @@ from xds_server.supervise.bootstrap import Address, Bootstrap, changed_text
 from xds_server.supervise.command import Launch, Seat, handover_version, shared_memory
 from xds_server.supervise.handover import can_hand_over, hand_over
 from xds_server.supervise.memory import heap_size
-from xds_server.supervise.process import Envoy, is_live, start_envoy, stop_envoy
+from xds_server.supervise.process import ADMIN, Envoy, is_live, start_envoy, stop_envoy
 from xds_server.supervise.records import Record, StateFolder
 
 _LOG = structlog.get_logger("cellway.envoy")
@@ -34,7 +34,8 @@ _TRY_AGAIN = 30.0
 
 @dataclass(frozen=True, slots=True)
 class LocalEnvoy:
-    """What is told of a running Envoy. `admin` is HOST:PORT, empty as long as it has not said.
+    """What is told of a running Envoy. `admin` is the path of a socket (HOST:PORT of one that an older server
+    started), empty as long as it has not said.
 
     `problem`: why it does not run as it should, when another was to take its place.
     """
@@ -275,7 +276,9 @@ class Envoys:
 
     def _bootstrap(self, name: str, process: Process) -> Bootstrap:
         token = self._token(name)
-        return Bootstrap(name, self.node_id(name), self._xds, more=process.start, heap=self._heap, token=token)
+        # A file, since a port could be led to by a Backend; relative, since the path of a socket has room for 107 bytes.
+        place = Path(ADMIN)
+        return Bootstrap(name, self.node_id(name), self._xds, place, more=process.start, heap=self._heap, token=token)
 
     def _envoy(self, record: Record) -> Envoy:
         return Envoy(record, self._state.gateway(record.gateway))

@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ from xds_server.supervise.command import SHELL, Launch, Seat, command_of, handov
 from xds_server.supervise.records import Record, start_time
 
 _LOG = structlog.get_logger("cellway.envoy")
+ADMIN = "admin.sock"
+"""The socket of an Envoy's admin interface in its gateway's folder: that of the newest one, which takes it over."""
 _POLL = 0.1
 _PATIENCE = 5.0
 _KILLED = 128
@@ -59,11 +62,12 @@ class Envoy:
 
     @property
     def admin(self) -> str:
-        """`HOST:PORT` of its admin interface; empty as long as it has not said."""
+        """Where its admin interface is: a path, or `HOST:PORT`; empty as long as it has not said."""
         try:
-            return (self.folder / "admin-address").read_text(encoding="utf-8").strip()
+            said = (self.folder / "admin-address").read_text(encoding="utf-8").strip()
         except OSError:
             return ""
+        return str(self.home / ADMIN) if said == ADMIN else said
 
     @property
     def alive(self) -> bool:
@@ -215,12 +219,33 @@ async def ask_admin(address: str, method: str, path: str, patience: float = 2.0)
 
 def _ask(address: str, method: str, path: str, patience: float) -> str:
     host, _, port = address.rpartition(":")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=patience)
+    if address.startswith("/"):
+        connection: http.client.HTTPConnection = _OverSocket(Path(address), patience)
+    else:
+        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=patience)
     try:
         connection.request(method, path)
         return connection.getresponse().read().decode("utf-8", errors="replace")
     finally:
         connection.close()
+
+
+class _OverSocket(http.client.HTTPConnection):
+    """A connection to a Unix socket, however long its path is."""
+
+    def __init__(self, path: Path, patience: float) -> None:
+        super().__init__("envoy", timeout=patience)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect by way of its folder, since an address has room for 107 bytes."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        folder = os.open(self._path.parent, os.O_PATH)
+        try:
+            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+        finally:
+            os.close(folder)
 
 
 def _last_line(path: Path) -> str:
