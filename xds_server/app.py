@@ -37,6 +37,7 @@ from xds_server.listening import (
     is_loopback,
     open_socket,
     open_xds,
+    reaching,
     warn_of_open_ports,
 )
 from xds_server.load.watch import changes
@@ -50,7 +51,7 @@ from xds_server.observe.inspect_api import Inspection
 from xds_server.observe.metrics import Metrics, State, validities
 from xds_server.observe.posts import Guard, make_token
 from xds_server.observe.proxies_view import Fleet, programming, progress, rejections
-from xds_server.observe.published import log_published
+from xds_server.observe.published import log_not_fetched, log_not_kept, log_published
 from xds_server.observe.settings_view import cell_settings
 from xds_server.observe.status_view import Live, objects_view
 from xds_server.observe.usage import Report, ask_envoys
@@ -156,14 +157,16 @@ class Server:
             admin = held.enter_context(open_socket(settings.admin, "the admin API"))
             ports = open_xds(self._xds, settings.xds, self._state, envoys=settings.envoy is not None)
             await self._xds.start()
-            self._remember(Address(settings.admin.host, admin.getsockname()[1]), ports)
+            where = Address(settings.admin.host, admin.getsockname()[1])
+            self._remember(where, ports)
+            self._source = replace(self._source, options=reaching(settings.options, where, ports, settings.state))
             if settings.envoy is not None and self._state is not None:
                 self._envoys = Envoys(
                     settings.envoy, self._state, from_here(ports.local), settings.host_name, ports.token
                 )
             token = make_token(settings.state) if settings.state is not None else None
             server = admin_server(self, Guard(is_loopback(settings.admin.host), token))
-            web = Web(fetch_description, self._clocks.steady, _not_fetched)
+            web = Web(fetch_description, self._clocks.steady, log_not_fetched)
             self._fetcher = Fetcher(web, settings.state / "fetched" if settings.state is not None else None)
             lasting = [
                 asyncio.create_task(server.serve(sockets=[admin]), name="admin API"),
@@ -194,7 +197,7 @@ class Server:
         if self._keeper is None:
             await self._stopping.wait()
             return
-        await self._keeper.run(_not_kept)
+        await self._keeper.run(log_not_kept)
 
     def _remember(self, admin: Address, ports: XdsPorts) -> None:
         without_tls = {"xDS": ports.public} if self._settings.xds.tls is None else {}
@@ -481,17 +484,6 @@ class Server:
             limits={use.what: use.most for use in self._xds.pressure.uses()},
             tasks=len(asyncio.all_tasks()),
         )
-
-
-def _not_kept(problem: str) -> None:
-    if problem:
-        _LOG.error("what is in force cannot be kept for the next start", reason=problem)
-    else:
-        _LOG.info("what is in force is kept for the next start again")
-
-
-def _not_fetched(url: str, problem: str) -> None:
-    _LOG.error("a document cannot be fetched; what is known of it stays", url=url, reason=problem)
 
 
 def _rfc3339(seconds: float) -> str:

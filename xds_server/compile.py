@@ -17,6 +17,7 @@ from xds_server import graph
 from xds_server.attach.assemble import Attached, Given, attach_objects
 from xds_server.attach.assemble import Memory as AttachMemory
 from xds_server.attach.index import Unique, unique
+from xds_server.attach.reach import Reach
 from xds_server.cells.authority import Authorities
 from xds_server.cells.lower import Lowered
 from xds_server.cells.origins import SectionSettings
@@ -55,7 +56,7 @@ class Options:
     tell where addresses are. `one_machine`: the Envoys of all gateways run on one. `log_folders`: folders on Envoys' machines
     in which access logs may be written. `extenders`: namespaces whose policies may run code in Envoys and patch what they
     are served; `*`: all. `module_folders`: folders on Envoys' machines right in which native modules may be.
-    `code_files`: modules of WebAssembly beside policies, by name.
+    `code_files`: modules of WebAssembly beside policies, by name. `reach`: where backends may lead.
     """
 
     controllers: tuple[str, ...] = DEFAULT_CONTROLLERS
@@ -69,6 +70,7 @@ class Options:
     extenders: tuple[str, ...] = ()
     module_folders: tuple[str, ...] = ()
     code_files: Mapping[str, CodeFile] = field(default_factory=dict)
+    reach: Reach = field(default_factory=Reach)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ def _compile(
         options.extenders,
         options.module_folders,
         options.code_files,
+        options.reach,
     )
     attached = [attach_objects(one.objects, FEATURES, given, memory.attached[one.stage]) for one in lowered]
     gateways = [

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import structlog
 
+from xds_server.attach.reach import own_place
+from xds_server.compile import Options
 from xds_server.observe.admin import listen
 from xds_server.serve.grpc import XdsServer
 from xds_server.serve.identity import Identities
@@ -91,6 +95,33 @@ def _plain(server: XdsServer, wanted: Address, state: StateFolder | None) -> Add
 def _bind(server: XdsServer, wanted: Address, credentials: Credentials | None = None) -> Address:
     open_socket(wanted, "xDS").close()  # grpc would tell of a taken port in its own words, too
     return Address(wanted.host, server.listen(str(wanted), credentials))
+
+
+def reaching(options: Options, admin: Address, ports: XdsPorts, state: Path | None) -> Options:
+    """The same with where backends may lead, now that it is known where the server listens."""
+    machine = own_addresses()
+    places = [("the admin API of this server", admin), ("the xDS port of this server", ports.public)]
+    places += [("the xDS port of this server", ports.local)] if ports.local != ports.public else []
+    reach = replace(
+        options.reach,
+        own=tuple(own_place(what, at.host, at.port, machine) for what, at in places),
+        names=frozenset((socket.gethostname().lower(),)),
+        names_lead_here=options.one_machine,
+        closed_folders=(str(state.resolve()), str(state)) if state is not None else (),
+    )
+    return replace(options, reach=reach)
+
+
+def own_addresses() -> tuple[str, ...]:
+    """The addresses of this machine, as its kernel tells them; none where it does not."""
+    try:
+        routes = Path("/proc/net/fib_trie").read_text(encoding="ascii")
+        sixes = Path("/proc/net/if_inet6").read_text(encoding="ascii")
+    except OSError:
+        return ()
+    found = re.findall(r"(\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL", routes)
+    found += [str(ipaddress.ip_address(bytes.fromhex(line[:32]))) for line in sixes.splitlines()]
+    return tuple(dict.fromkeys(found))
 
 
 def warn_of_open_ports(ports: dict[str, Address]) -> None:

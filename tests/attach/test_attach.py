@@ -8,6 +8,7 @@ import pytest
 
 from tests.documents import compiled
 from xds_server.attach.hostnames import intersect
+from xds_server.attach.reach import Reach
 from xds_server.compile import Compiled, Options
 from xds_server.graph import Forward, HttpChain, Redirect, Respond, Route
 from xds_server.status import Status
@@ -315,7 +316,8 @@ def test_endpoints_of_a_backend_in_all_their_forms() -> None:
         "  endpoints: [{unix: {path: /run/x}, zone: a}, {ip: {address: 127.0.0.1, port: 2}, hostname: b}]\n---\n"
     )
     gateway = GATEWAY.rpartition("apiVersion")[0]
-    action = routes(compiled(gateway + backend + route()))["*"][0].action
+    permitted = Options(reach=Reach(socket_folders=("/run",)))
+    action = routes(compiled(gateway + backend + route(), permitted))["*"][0].action
     assert isinstance(action, Forward)
     assert action.destinations[0].backend is not None
     first, second = action.destinations[0].backend.endpoints

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.documents import compiled
 from xds_server.compile import Compiled
-from xds_server.supervise.bootstrap import Address, Bootstrap, with_admin_port
+from xds_server.supervise.bootstrap import Address, Bootstrap
 
 WORLD = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -75,22 +76,18 @@ def test_nobody_guesses_where(prometheus: dict[str, object]) -> None:
     assert found.gateways[0].ports == ()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_an_envoy_knows_its_own_admin_interface(host: str) -> None:
+@pytest.mark.parametrize("admin", [Address("127.0.0.1", 19000), Address("::1", 19000), Path("admin.sock")])
+def test_an_envoy_knows_its_own_admin_interface(admin: Address | Path) -> None:
     (gateway,) = told({"address": "127.0.0.3"}).gateways
     assert gateway.process is not None
 
-    def ports(text: str) -> set[tuple[str, int]]:
+    def places(text: str) -> tuple[object, object]:
         whole = yaml.safe_load(text)
         clusters = {one["name"]: one for one in whole["static_resources"]["clusters"]}
         (endpoint,) = clusters["cellway_admin"]["load_assignment"]["endpoints"][0]["lb_endpoints"]
-        places = (whole["admin"]["address"], endpoint["endpoint"]["address"])
-        return {(one["socket_address"]["address"], one["socket_address"]["port_value"]) for one in places}
+        return whole["admin"]["address"], endpoint["endpoint"]["address"]
 
     start, xds = gateway.process.start, Address("127.0.0.1", 1)
-    assert ports(Bootstrap("default/edge", "a", xds, Address(host, 19000), more=start).text()) == {(host, 19000)}
-    free = with_admin_port(Bootstrap("default/edge", "a", xds, Address(host, 0), more=start).text())
-    ((found, port),) = ports(free)
-    assert (found, port > 0) == (host, True)
-    plain = Bootstrap("default/edge", "a", xds).text()
-    assert with_admin_port(plain) == plain
+    own, led_to = places(Bootstrap("default/edge", "a", xds, admin, more=start).text())
+    assert own == led_to
+    assert str(admin.port if isinstance(admin, Address) else admin) in str(own)

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from tests.docs.pages import PAGES, ROOT, Field, blocks, fields_of, links, rows
 from tests.documents import compiled, parse
 from tests.gateways.stamps import MODULE
+from xds_server.attach.reach import Reach
 from xds_server.compile import Options
 from xds_server.diagnostics import Severity
 from xds_server.features import FEATURES
@@ -134,6 +135,7 @@ _ELSEWHERE = frozenset({"rules[].filters", "rules[].backendRefs[].filters", "rul
 OPERATOR = Options(
     extenders=("default",),
     module_folders=("/usr/lib/envoy",),
+    reach=Reach(socket_folders=("/run/shop",)),
     code_files={"modules/stamp.wasm": CodeFile(MODULE, "0" * 64)},
 )
 _ON_OTHER_PAGES = {"telemetry", "filterOrder", "dynamicModules", "ipFamily", "backendTLS", "routingType"}

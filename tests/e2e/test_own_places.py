@@ -14,8 +14,35 @@ from tests.e2e.test_live import GATEWAY, get, route
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from xds_server.snapshot.resource import SECRET
 
+PARAMETERS = """  infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: tells}}
+  listeners:"""
+PROXY = """---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: tells}
+spec: {telemetry: {metrics: {prometheus: {address: ADDR.1}}}}
+"""
+OWN = {
+    "api": "ip: {address: ADDR.250, port: 19001}",
+    "xds": "ip: {address: '::ffff:ADDR.250', port: 18000}",
+    "named": "fqdn: {hostname: far.example, port: 19001}",
+}
+BACKEND = """
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: NAME}
+spec: {endpoints: [{PLACE}]}
+"""
 SCRIPT = """
 function envoy_on_request(handle)
+  local path = handle:headers():get(":path")
+  if path ~= "/" then
+    local said, page = handle:httpCall("cellway" .. "_" .. "admin", {
+      [":method"] = "GET", [":path"] = path, [":authority"] = "x",
+    }, nil, 5000)
+    handle:respond({[":status"] = "200", ["x-status"] = said[":status"]}, page)
+    return
+  end
   local own = "cellway" .. "_" .. "xds"
   local heads = {
     [":method"] = "POST", [":path"] = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
@@ -40,7 +67,7 @@ def script() -> str:
 def running(cellway: Cellway) -> Cellway:
     """One gateway, whose authors may run code in its Envoy."""
     cellway.arguments = ("--allow-extensions", "default")
-    cellway.write("gateway.yaml", GATEWAY)
+    cellway.write("gateway.yaml", GATEWAY.replace("  listeners:", PARAMETERS, 1) + PROXY)
     cellway.write("web.yaml", route("web"))
     policy = {
         "apiVersion": "gateway.envoyproxy.io/v1alpha1",
@@ -52,6 +79,9 @@ def running(cellway: Cellway) -> Cellway:
         },
     }
     cellway.write("asks.yaml", route("asks") + "---\n" + json.dumps(policy))
+    for name, place in OWN.items():
+        backend = BACKEND.replace("NAME", name).replace("PLACE", place)
+        cellway.write(f"{name}.yaml", f"{route(name, target=name)}---{backend}")
     cellway.upstream(11)
     cellway.start()
     return cellway
@@ -64,6 +94,15 @@ def test_neither_scripts_nor_routes_get_to_the_server(running: Cellway) -> None:
     metrics = httpx.get(f"{running.admin}/metrics", timeout=30).text
     assert 'cellway_refused_streams_total{code="UNAUTHENTICATED"} 1.0' in metrics
     assert "it has no token of this server" in running.log()
+    asks = f"http://{running.block.address(1)}:8080"
+    for path in ("/config_dump", "/stats/prometheus"):
+        answer = httpx.get(f"{asks}{path}", headers={"Host": "asks.example"}, timeout=10)
+        assert (answer.status_code, answer.headers["x-status"]) == (200, "503"), path
+    assert httpx.get(f"http://{running.block.address(1)}:19001/stats/prometheus", timeout=10).status_code == 200
+    for name in OWN:
+        assert get(running, f"{name}.example").status_code == 500, name
+    found = [one for one in running.api("diagnostics")["items"] if "where no backend may lead" in str(one)]
+    assert len(found) == len(OWN)
     (envoy,) = running.api("proxies")["items"]
     assert envoy["gateway"] == "default/edge"
     assert stat.S_IMODE(Path(envoy["admin"]).stat().st_mode) == 0o600

@@ -27,6 +27,7 @@ from xds_server.attach.placing import Around, Placing
 from xds_server.attach.policies import Policies
 from xds_server.attach.protocols import DNS, family_of, transport_of
 from xds_server.attach.quic import with_quic
+from xds_server.attach.reach import Reach
 from xds_server.attach.shading import shading_problems
 from xds_server.attach.sockets import shared_sockets
 from xds_server.attach.streams import Known, Streams, attach_streams, stream_chains
@@ -67,7 +68,7 @@ class Given:
 
     `one_machine`: the Envoys of all Gateways run there. `log_folders`: where access logs may be written. `extenders`:
     namespaces that may extend Envoys. `module_folders`: where native modules may be. `code_files`: modules beside
-    policies, by name.
+    policies, by name. `reach`: where backends may lead.
     """
 
     controllers: tuple[str, ...]
@@ -79,6 +80,7 @@ class Given:
     extenders: tuple[str, ...] = ()
     module_folders: tuple[str, ...] = ()
     code_files: Mapping[str, CodeFile] = field(default_factory=dict)
+    reach: Reach = field(default_factory=Reach)
 
 
 @dataclass(slots=True)
@@ -124,6 +126,7 @@ def attach_objects(
             given.extenders,
             given.module_folders,
             given.code_files,
+            given.reach,
         ),
     )
     index = known.index
@@ -173,7 +176,7 @@ def attach_objects(
 
 def _begin(memory: Memory, features: Sequence[AnyFeature], given: Given) -> None:
     """Nothing is known any more where something else is given than documents."""
-    folders = (given.log_folders, given.module_folders)
+    folders = (given.log_folders, given.module_folders, given.reach)
     now = (features, given.controllers, given.pool, given.one_machine, folders, given.extenders)
     if memory.given != now:
         empty = Memory()

@@ -42,9 +42,17 @@ def resolve_backend(ref: Reference, source: Key, index: Index, use: Use = "http"
     if item is None:
         return Unresolved("BackendNotFound", f"there is no {target}", ("name",), _near(target, index))
     if isinstance(item.spec, ServiceSpec):
-        return of_service(item, item.spec, ref.port, index, use)
+        return _within_reach(of_service(item, item.spec, ref.port, index, use), item, index)
     assert isinstance(item.spec, BackendSpec)
-    return _of_backend(item, item.spec, index, use)
+    return _within_reach(_of_backend(item, item.spec, index, use), item, index)
+
+
+def _within_reach(found: Backend | Unresolved, item: Object, index: Index) -> Backend | Unresolved:
+    """The backend, if all of it is where a backend may lead."""
+    if isinstance(found, Unresolved):
+        return found
+    reason = index.reach.refusal(found.endpoints) or index.reach.refusal_of_lookups(found.lookups or ())
+    return Unresolved("UnsupportedValue", f"{item.key}: {reason}") if reason else found
 
 
 def _near(target: Key, index: Index) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from xds_server.attach.reach import Reach
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.memory import EVERY, Ranking, Read, Watched, changes, difference
 from xds_server.model.namespaces import LabelSelector, ReferenceGrantSpec
@@ -95,6 +96,7 @@ class Outside:
     extenders: tuple[str, ...] = ()
     module_folders: tuple[str, ...] = ()
     code_files: Mapping[str, CodeFile] = field(default_factory=dict)
+    reach: Reach = field(default_factory=Reach)
 
 
 class Namespaces(Protocol):
@@ -128,6 +130,8 @@ class Index:
     """Folders right in which native modules may be."""
     code_files: Mapping[str, CodeFile] = field(default_factory=dict)
     """Modules of WebAssembly beside policies, by name."""
+    reach: Reach = field(default_factory=Reach)
+    """Where backends may lead."""
     wanted: set[str] = field(default_factory=set)
     """The URLs of those that were looked for, known or not: filled while features read their specs."""
 
@@ -201,7 +205,9 @@ class Indexed:
         folders = given.log_folders if given else ()
         extenders, modules = (given.extenders, given.module_folders) if given else ((), ())
         code = given.code_files if given else {}
-        self.index = Index(by_key, by_kind, slices, tls_policies, fetched, databases, folders, extenders, modules, code)
+        reach = given.reach if given else Reach()
+        beside = fetched, databases, folders, extenders, modules, code, reach
+        self.index = Index(by_key, by_kind, slices, tls_policies, *beside)
         found: set[Read] = {(_OBJECTS, item.key) for item in (*now.gone, *now.came)}
         found |= {(_OBJECTS, EVERY)} if found else set()
         found |= {(_KINDS, kind) for kind in changed}
@@ -230,6 +236,7 @@ def watched(index: Index, reads: set[Read]) -> Index:
         index.extenders,
         index.module_folders,
         Watched(_CODE, index.code_files, reads),
+        index.reach,
     )
 
 

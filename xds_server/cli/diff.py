@@ -17,6 +17,7 @@ from xds_server.cli.options import (
     Geoip,
     LogFolders,
     ModuleFolders,
+    SocketFolders,
 )
 from xds_server.cli.output import FOUND, trouble
 
@@ -54,6 +55,7 @@ def diff(  # noqa: PLR0913, PLR0917 (options of a command)
     geoip: Geoip = None,
     log_folder: LogFolders = None,
     module_folder: ModuleFolders = None,
+    socket_folder: SocketFolders = None,
     allow_extensions: Extenders = None,
     controller_name: Controllers = None,
 ) -> None:
@@ -69,7 +71,9 @@ def diff(  # noqa: PLR0913, PLR0917 (options of a command)
     if len(given) > (1 if shadow else 2) or not (given or shadow):
         trouble("give two folders or files, or one to compare with the running server; --shadow takes one or none")
     if shadow or len(given) == 2:
-        options = options_of(controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder)
+        options = options_of(
+            controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder, socket_folder
+        )
     if len(given) == 2:
         answer: Json = _between(given[0], given[1], options, xds=xds)
     elif shadow and given:

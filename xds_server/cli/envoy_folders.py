@@ -1,4 +1,5 @@
-"""Folders on Envoys' machines: of access logs, `--log-folder /var/log/envoy`, and of native modules, `--module-folder`.
+"""Folders on Envoys' machines: of access logs, `--log-folder /var/log/envoy`, of native modules, `--module-folder`, and of Unix
+sockets of services, `--socket-folder`.
 
 In: words of the command line. Out: absolute paths without a slash at their end. Whether they are there is seen on the
 Envoys' machines only.
@@ -20,6 +21,11 @@ def parse_log_folders(words: Sequence[str] | None) -> tuple[str, ...]:
 def parse_module_folders(words: Sequence[str] | None) -> tuple[str, ...]:
     """Folders of native modules in the order given, each once. ValueError says which word is wrong."""
     return _folders("--module-folder", words, "/usr/lib/envoy")
+
+
+def parse_socket_folders(words: Sequence[str] | None) -> tuple[str, ...]:
+    """Folders of Unix sockets in the order given, each once. ValueError says which word is wrong."""
+    return _folders("--socket-folder", words, "/run/services")
 
 
 def _folders(option: str, words: Sequence[str] | None, example: str) -> tuple[str, ...]:

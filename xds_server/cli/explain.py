@@ -17,6 +17,7 @@ from xds_server.cli.options import (
     Geoip,
     LogFolders,
     ModuleFolders,
+    SocketFolders,
 )
 from xds_server.cli.output import FOUND, console, trouble
 
@@ -56,6 +57,7 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
     geoip: Geoip = None,
     log_folder: LogFolders = None,
     module_folder: ModuleFolders = None,
+    socket_folder: SocketFolders = None,
     allow_extensions: Extenders = None,
     controller_name: Controllers = None,
 ) -> None:
@@ -81,7 +83,9 @@ def explain(  # noqa: PLR0913, PLR0917 (options of a command)
         answers: list[Json] = _from_files(
             paths,
             question,
-            options_of(controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder),
+            options_of(
+                controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder, socket_folder
+            ),
         )
     else:
         query = [("method", method.upper()), ("url", url), *(("header", f"{name}:{value}") for name, value in pairs)]

@@ -91,6 +91,16 @@ ModuleFolders = Annotated[
         show_default=False,
     ),
 ]
+SocketFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--socket-folder",
+        envvar="CELLWAY_SOCKET_FOLDER",
+        metavar="/PATH",
+        help="A folder on Envoys' machines below which Backends may name Unix sockets; may be given more than once.",
+        show_default=False,
+    ),
+]
 Extenders = Annotated[
     list[str] | None,
     typer.Option(

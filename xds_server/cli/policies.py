@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import DEFAULT_ADMIN, AddressPool, Admin, Controllers, Geoip, LogFolders, ModuleFolders
+from xds_server.cli.options import (
+    DEFAULT_ADMIN,
+    AddressPool,
+    Admin,
+    Controllers,
+    Geoip,
+    LogFolders,
+    ModuleFolders,
+    SocketFolders,
+)
 from xds_server.cli.output import console, trouble
 
 Json = Mapping[str, Any]
@@ -33,6 +42,7 @@ def policies(  # noqa: PLR0913, PLR0917 (options of a command)
     geoip: Geoip = None,
     log_folder: LogFolders = None,
     module_folder: ModuleFolders = None,
+    socket_folder: SocketFolders = None,
     controller_name: Controllers = None,
 ) -> None:
     """Show every field that policies set at an object, the policy that counts and those that are passed over.
@@ -53,7 +63,15 @@ def policies(  # noqa: PLR0913, PLR0917 (options of a command)
         except ValueError as error:
             trouble(str(error))
         compiled = read(
-            paths, options_of(controller_name, address_pool, geoip, log_folder, module_folders=module_folder)
+            paths,
+            options_of(
+                controller_name,
+                address_pool,
+                geoip,
+                log_folder,
+                module_folders=module_folder,
+                socket_folders=socket_folder,
+            ),
         ).compiled
         answer = policies_view(compiled, asked)
         if answer is None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xds_server.cli.envoy_folders import parse_log_folders, parse_module_folders
+from xds_server.attach.reach import Reach
+from xds_server.cli.envoy_folders import parse_log_folders, parse_module_folders, parse_socket_folders
 from xds_server.cli.extenders import parse_extenders
 from xds_server.cli.geoip import parse_databases
 from xds_server.cli.output import trouble
@@ -45,13 +46,14 @@ class Reading:
             return None
 
 
-def options_of(
+def options_of(  # noqa: PLR0913, PLR0917 (options of a command)
     controllers: Sequence[str] | None,
     address_pool: str | None,
     geoip: Sequence[str] | None = None,
     log_folders: Sequence[str] | None = None,
     extenders: Sequence[str] | None = None,
     module_folders: Sequence[str] | None = None,
+    socket_folders: Sequence[str] | None = None,
 ) -> Options:
     """Compile options from the command line."""
     import ipaddress
@@ -66,6 +68,7 @@ def options_of(
         folders = parse_log_folders(log_folders)
         extending = parse_extenders(extenders)
         modules = parse_module_folders(module_folders)
+        sockets = parse_socket_folders(socket_folders)
     except ValueError as error:
         trouble(str(error))
     chosen = tuple(controllers or DEFAULT_CONTROLLERS)
@@ -76,6 +79,7 @@ def options_of(
         log_folders=folders,
         extenders=extending,
         module_folders=modules,
+        reach=Reach(socket_folders=sockets),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xds_server.cli.options import AddressPool, Controllers, Extenders, Geoip, LogFolders, ModuleFolders
+from xds_server.cli.options import AddressPool, Controllers, Extenders, Geoip, LogFolders, ModuleFolders, SocketFolders
 from xds_server.cli.output import FOUND, trouble
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
     geoip: Geoip = None,
     log_folder: LogFolders = None,
     module_folder: ModuleFolders = None,
+    socket_folder: SocketFolders = None,
     allow_extensions: Extenders = None,
     controller_name: Controllers = None,
 ) -> None:
@@ -56,7 +57,9 @@ def render(  # noqa: PLR0913, PLR0917 (options of a command)
     from xds_server.observe.diagnostics_view import has_errors
     from xds_server.observe.resources_view import to_json, to_yaml
 
-    options = options_of(controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder)
+    options = options_of(
+        controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder, socket_folder
+    )
     reading = read(paths, options)
     _check_options(form, cell, stage, output)
     if gateway is not None and gateway not in reading.compiled.snapshots:

@@ -17,6 +17,7 @@ from xds_server.cli.options import (
     LogFolders,
     ModuleFolders,
     OneGateway,
+    SocketFolders,
 )
 from xds_server.cli.output import console, print_table, trouble
 
@@ -37,6 +38,7 @@ def routes(  # noqa: PLR0913, PLR0917 (options of a command)
     geoip: Geoip = None,
     log_folder: LogFolders = None,
     module_folder: ModuleFolders = None,
+    socket_folder: SocketFolders = None,
     controller_name: Controllers = None,
 ) -> None:
     """List the routes of all gateways in the order in which they are tried: host, match, where to, file and line.
@@ -54,7 +56,15 @@ def routes(  # noqa: PLR0913, PLR0917 (options of a command)
         from xds_server.observe.routes_view import routes_view
 
         compiled = read(
-            paths, options_of(controller_name, address_pool, geoip, log_folder, module_folders=module_folder)
+            paths,
+            options_of(
+                controller_name,
+                address_pool,
+                geoip,
+                log_folder,
+                module_folders=module_folder,
+                socket_folders=socket_folder,
+            ),
         ).compiled
         if gateway is not None and gateway not in {one.name for one in compiled.gateways}:
             trouble(no_gateway(compiled, gateway))

@@ -17,11 +17,12 @@ from itertools import groupby
 from pathlib import Path
 
 from xds_server.app import Clocks, Server, Settings, Told
+from xds_server.attach.reach import Reach
 from xds_server.automation.authority import LONGEST, SHORTEST
 from xds_server.automation.certificates import Keeping
 from xds_server.cli.demo import demo_endpoints, things_to_try
 from xds_server.cli.echo import Echo
-from xds_server.cli.envoy_folders import parse_log_folders, parse_module_folders
+from xds_server.cli.envoy_folders import parse_log_folders, parse_module_folders, parse_socket_folders
 from xds_server.cli.extenders import parse_extenders
 from xds_server.cli.geoip import parse_databases
 from xds_server.cli.identities import read_identities
@@ -109,6 +110,7 @@ class Choices:
     geoip: tuple[str, ...]
     log_folders: tuple[str, ...]
     module_folders: tuple[str, ...]
+    socket_folders: tuple[str, ...]
     extenders: tuple[str, ...]
     controllers: tuple[str, ...]
     state: Path | None
@@ -159,6 +161,7 @@ def _settings(choices: Choices, envoy: Path | None, stages: tuple[str, ...]) -> 
         log_folders=parse_log_folders(choices.log_folders),
         extenders=parse_extenders(choices.extenders),
         module_folders=parse_module_folders(choices.module_folders),
+        reach=Reach(socket_folders=parse_socket_folders(choices.socket_folders)),
     )
     return Settings(
         choices.folders,

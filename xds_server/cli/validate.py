@@ -17,6 +17,7 @@ from xds_server.cli.options import (
     Geoip,
     LogFolders,
     ModuleFolders,
+    SocketFolders,
 )
 from xds_server.cli.output import FOUND, console, print_diagnostics, trouble
 
@@ -52,6 +53,7 @@ def validate(  # noqa: PLR0913, PLR0917 (options of a command)
     geoip: Geoip = None,
     log_folder: LogFolders = None,
     module_folder: ModuleFolders = None,
+    socket_folder: SocketFolders = None,
     allow_extensions: Extenders = None,
     controller_name: Controllers = None,
 ) -> None:
@@ -69,7 +71,8 @@ def validate(  # noqa: PLR0913, PLR0917 (options of a command)
     if reason := why_not_ignored(ignored):
         trouble(f"--ignore: {reason}")
     reading = read(
-        paths or [Path()], options_of(controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder)
+        paths or [Path()],
+        options_of(controller_name, address_pool, geoip, log_folder, allow_extensions, module_folder, socket_folder),
     )
     if with_envoy:
         reading = replace(reading, diagnostics=(*reading.diagnostics, *_tried(reading, envoy)))

@@ -29,3 +29,16 @@ def log_published(before: Policies, now: Policies) -> None:
     for diagnostic in now.diagnostics:
         if diagnostic.severity != Severity.INFO and diagnostic not in known:
             _LOG.warning(str(diagnostic))
+
+
+def log_not_kept(problem: str) -> None:
+    """Why what is in force cannot be kept for the next start; empty: it can again."""
+    if problem:
+        _LOG.error("what is in force cannot be kept for the next start", reason=problem)
+    else:
+        _LOG.info("what is in force is kept for the next start again")
+
+
+def log_not_fetched(url: str, problem: str) -> None:
+    """Why a document of the web is not as new as it could be."""
+    _LOG.error("a document cannot be fetched; what is known of it stays", url=url, reason=problem)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -120,7 +119,7 @@ class Bootstrap:
         clusters = more.pop("static_resources", {}).get("clusters", ())
         for one in clusters:
             if one["name"] == ADMIN:
-                _lead_to(one, self.admin)
+                _lead_to(one, self._admin())
         whole = template("gateway.yaml").substitute(
             node_id=json.dumps(self.node_id),
             cluster=json.dumps(self.gateway),
@@ -133,7 +132,7 @@ class Bootstrap:
             more_clusters="".join(f"  - {json.dumps(one)}\n" for one in clusters),
             local_cluster=_LOCAL_CLUSTER.replace("ZONE", json.dumps(self.zone)) if self.zone else "",
             cluster_manager=self._cluster_manager(),
-            admin=self._admin(),
+            admin=json.dumps(self._admin()),
             heap=self.heap,
         )
         return whole + "".join(f"\n{name}: {json.dumps(part)}\n" for name, part in sorted(more.items()))
@@ -142,38 +141,19 @@ class Bootstrap:
         parts = (_LOCAL_CLUSTER_NAME if self.zone else "") + (_LOADS + self._token() if self.reports else "")
         return f"\ncluster_manager:\n{parts}" if parts else ""
 
-    def _admin(self) -> str:
+    def _admin(self) -> dict[str, Any]:
         if isinstance(self.admin, Path):
-            return json.dumps({"pipe": {"path": str(self.admin), "mode": 0o600}})
-        return json.dumps({"socket_address": {"address": self.admin.host, "port_value": self.admin.port}})
+            return {"pipe": {"path": str(self.admin), "mode": 0o600}}
+        return {"socket_address": {"address": self.admin.host, "port_value": self.admin.port}}
 
     def _token(self) -> str:
         return _SHOWN.replace("WORD", json.dumps(f"Bearer {self.token}")) if self.token else ""
 
 
-def with_admin_port(text: str) -> str:
-    """A bootstrap whose admin interface has a port that is free now, if something in it has to know the port before it starts."""
-    if ADMIN not in text:
-        return text
-    whole = yaml.safe_load(text)
-    admin = whole["admin"]["address"]["socket_address"]
-    if not admin["port_value"]:
-        with socket.create_server((admin["address"], 0), family=_family(admin["address"])) as free:
-            admin["port_value"] = free.getsockname()[1]
-    for one in whole["static_resources"]["clusters"]:
-        if one["name"] == ADMIN:
-            _lead_to(one, Address(admin["address"], admin["port_value"]))
-    return json.dumps(whole, indent=1) + "\n"
-
-
-def _lead_to(cluster: dict[str, Any], admin: Address) -> None:
+def _lead_to(cluster: dict[str, Any], admin: dict[str, Any]) -> None:
     """Make a cluster that of an admin interface."""
     (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
-    endpoint["endpoint"]["address"]["socket_address"] = {"address": admin.host, "port_value": admin.port}
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+    endpoint["endpoint"]["address"] = admin
 
 
 def is_ip_address(host: str) -> bool:

@@ -24,7 +24,6 @@ import structlog
 from xds_server.files import write_file
 from xds_server.graph import Process
 from xds_server.serve.tokens import without_words
-from xds_server.supervise.bootstrap import with_admin_port
 from xds_server.supervise.command import SHELL, Launch, Seat, command_of, handover_version
 from xds_server.supervise.records import Record, start_time
 
@@ -101,7 +100,7 @@ def start_envoy(binary: Path, home: Path, seat: Seat, launch: Launch) -> Envoy:
     """Start an Envoy. OSError if the binary cannot be run; a bootstrap that it refuses shows in how it ends."""
     folder = home / seat.run
     folder.mkdir(mode=0o700, exist_ok=True)
-    write_file(folder / "bootstrap.yaml", with_admin_port(launch.bootstrap), lasting=False)
+    write_file(folder / "bootstrap.yaml", launch.bootstrap, lasting=False)
     (folder / "admin-address").unlink(missing_ok=True)
     command = command_of(binary, home, seat, launch)
     log = os.open(folder / "envoy.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)

@@ -2,7 +2,7 @@
 
 In: nothing. Out: a filter chain that knows one path and one method, without a query, and a cluster that an Envoy starts with.
 Whoever reaches an admin interface controls the Envoy, so nothing else leads there: no other path in any spelling, no body, no
-change of a path on its way. The port of the admin interface is that of the process: whoever starts it fills it in.
+change of a path on its way. Where the admin interface is depends on the process: whoever starts it fills it in.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ ADMIN = "cellway_admin"
 PATH = "/stats/prometheus"
 _SCRAPE, _IDLE, _HEADERS = 30.0, 60.0, 5.0
 _AT_ONCE = 4
+_METADATA, _MARK = "envoy.lb", "cellway-metrics"
+_MARKED = {_MARK: "yes"}
+"""What requests of this listener alone have. A script in the Envoy may name any cluster, and finds no endpoint in this one."""
 
 
 def metrics_chain() -> FilterChain:
@@ -41,6 +44,7 @@ def metrics_chain() -> FilterChain:
     for name in ("content-length", "transfer-encoding"):
         route.match.headers.add(name=name, present_match=True, invert_match=True)
     route.route.cluster = ADMIN
+    route.route.metadata_match.filter_metadata[_METADATA].update(_MARKED)
     route.route.timeout.CopyFrom(duration(_SCRAPE))
     manager.http_filters.add(name="envoy.filters.http.router", typed_config=pack(Router()))
     chain = FilterChain(name="metrics")
@@ -56,6 +60,8 @@ def admin_cluster() -> Cluster:
     for limit in (limits.max_connections, limits.max_pending_requests, limits.max_requests):
         limit.CopyFrom(uint32(_AT_ONCE))
     cluster.load_assignment.cluster_name = ADMIN
-    address = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint.address.socket_address
-    address.address, address.port_value = "127.0.0.1", 0
+    cluster.lb_subset_config.subset_selectors.add(keys=[_MARK])
+    only = cluster.load_assignment.endpoints.add().lb_endpoints.add()
+    only.metadata.filter_metadata[_METADATA].update(_MARKED)
+    only.endpoint.address.socket_address.address, only.endpoint.address.socket_address.port_value = "127.0.0.1", 0
     return cluster

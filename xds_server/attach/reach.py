@@ -1,0 +1,106 @@
+"""Where no backend may lead: to what the server itself listens on, and to sockets that the operator has not permitted.
+
+In: endpoints of a backend. Out: why one of them may not be there, or an empty text. Whoever writes a Backend says where the
+Envoy connects to, from the Envoy's machine: what trusts whoever connects from there must not be among it. A name may lead
+anywhere: where Envoys are on the server's machine it must not have a port of the server.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xds_server.graph import Endpoint
+
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPlace:
+    """Something that the server listens on. `addresses` lead there; `everywhere`: so does all of loopback."""
+
+    what: str
+    addresses: frozenset[str]
+    port: int
+    everywhere: bool = False
+
+    def is_at(self, address: Ip) -> bool:
+        """Whether an address leads there."""
+        return str(address) in self.addresses or (self.everywhere and address.is_loopback)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """`own`: what the server listens on, on a machine of these `names`; `names_lead_here`: Envoys are there, too.
+
+    `socket_folders`: below them Unix sockets may be; `closed_folders`: but not below these.
+    """
+
+    own: tuple[OwnPlace, ...] = ()
+    names: frozenset[str] = frozenset()
+    names_lead_here: bool = False
+    socket_folders: tuple[str, ...] = ()
+    closed_folders: tuple[str, ...] = ()
+
+    def refusal(self, endpoints: Iterable[Endpoint]) -> str:
+        """Why these endpoints cannot be."""
+        return next((reason for one in endpoints if (reason := self._of_endpoint(one))), "")
+
+    def refusal_of_lookups(self, ranges: Iterable[str]) -> str:
+        """Why names that clients choose must not lead into these ranges."""
+        networks = [ipaddress.ip_network(one, strict=False) for one in ranges]
+        for place in self.own:
+            for text in sorted(place.addresses):
+                found = next((one for one in networks if ipaddress.ip_address(text) in one), None)
+                if found is not None:
+                    return f"{place.what} is in {found}; allow ranges that it is not in"
+        return ""
+
+    def _of_endpoint(self, one: Endpoint) -> str:
+        if one.address.startswith("/"):
+            return self._of_socket(one.address)
+        place = next((place for place in self.own if place.port == one.port and self._leads(one.address, place)), None)
+        if place is None:
+            return ""
+        return f"{one.address}:{one.port} leads to {place.what}, where no backend may lead; use another port"
+
+    def _of_socket(self, path: str) -> str:
+        if _below(path, self.closed_folders):
+            return f"{path} is among the server's own files, where no backend may lead"
+        if _below(path, self.socket_folders):
+            return ""
+        known = ", ".join(self.socket_folders) or "none"
+        return f"{path} is in no folder that the operator permits with --socket-folder (permitted: {known})"
+
+    def _leads(self, address: str, place: OwnPlace) -> bool:
+        found = _ip(address)
+        if found is not None:
+            return place.is_at(found)
+        name = address.rstrip(".").lower()
+        return self.names_lead_here or name in self.names or name.rpartition(".")[2] == "localhost"
+
+
+def own_place(what: str, host: str, port: int, machine: Iterable[str]) -> OwnPlace:
+    """The place of a server that listens on `host`, on a machine with these addresses."""
+    bound = _ip(host)
+    everywhere = bound is not None and bound.is_unspecified
+    found = {str(bound)} if bound is not None and not everywhere else {"127.0.0.1", "::1"}
+    if everywhere:
+        found |= {str(one) for text in machine if (one := _ip(text)) is not None}
+    if found & {"127.0.0.1", "::1"}:  # names mean both, and the kernel takes the others for them
+        found |= {"127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104
+    return OwnPlace(what, frozenset(found), port, everywhere)
+
+
+def _ip(text: str) -> Ip | None:
+    """An address; of one of IPv6 that stands for one of IPv4 that one."""
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
+
+
+def _below(path: str, folders: Iterable[str]) -> bool:
+    return any(path.startswith(f"{folder}/") for folder in folders)
