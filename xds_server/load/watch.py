@@ -43,7 +43,7 @@ class Rhythm:
     `recheck` is how often all files are looked at in case events were lost, `poll` the same where there are no events.
     """
 
-    quiet: float = 0.05
+    quiet: float = 0.03
     longest: float = 0.5
     grace: float = 0.5
     tick: float = 0.1
