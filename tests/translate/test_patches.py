@@ -177,6 +177,70 @@ def test_what_is_secret_stays_in_its_place_and_is_not_asked_about(operation: dic
     assert bodies(found) == bodies(compiled(WORLD))
 
 
+KEYS = """---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {ann: hidden-key, bob: other-key}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: keys}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
+  apiKeyAuth: {extractFrom: [{headers: [x-key]}], credentialRefs: [{name: keys}]}
+"""
+
+
+def table(text: str) -> dict[str, Any]:
+    """The route table, as it is served."""
+    message = RouteConfiguration.FromString(bodies(compiled(text, ALLOWED))[ROUTES, NAMES[ROUTES]])
+    return json_format.MessageToDict(message, preserving_proto_field_name=True)
+
+
+def key_path() -> str:
+    """Where the first key is in the route table."""
+    path, host = "", table(WORLD + KEYS)["virtual_hosts"][0]
+    for number, one in enumerate(host["routes"]):
+        for name, config in one.get("typed_per_filter_config", {}).items():
+            if "credentials" in config:
+                path = f"/virtual_hosts/0/routes/{number}/typed_per_filter_config/{name}/credentials/0/key"
+    assert path
+    return path
+
+
+@pytest.mark.parametrize("op", ["test", "copy", "move", "above", "filter", "signs", "sign"])
+def test_what_is_secret_elsewhere_is_not_asked_about_either(op: str) -> None:
+    path, to = key_path(), "/virtual_hosts/0/response_headers_to_add/-"
+    value: Any = {"header": {"key": "x-a", "value": "cellway:hidden:0"}}
+    operation: dict[str, Any] = {
+        "test": {"op": "test", "path": path, "value": "hidden-key"},
+        "copy": {"op": "copy", "from": path, "path": "/virtual_hosts/0/name"},
+        "move": {"op": "move", "from": path, "path": "/virtual_hosts/0/name"},
+        "above": {"op": "copy", "from": path.rpartition("/credentials")[0], "path": "/virtual_hosts/0/metadata"},
+        "filter": {"op": "remove", "jsonPath": "$.virtual_hosts[0].routes[*].*.*.credentials[?@.key == 'hidden-key']"},
+        "signs": {"op": "add", "path": to, "value": value},
+        "sign": {"op": "replace", "path": path, "value": "cellway:hidden:1"},
+    }[op]
+    found = compiled(WORLD + KEYS + policy((ROUTES, operation)), ALLOWED)
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert bodies(found) == bodies(compiled(WORLD + KEYS, ALLOWED))
+
+
+def test_a_patch_of_something_else_leaves_what_is_secret_as_it_is() -> None:
+    before = table(WORLD + KEYS)
+    other = {"op": "replace", "path": "/virtual_hosts/0/name", "value": "other"}
+    key = {"op": "replace", "path": key_path(), "value": "new"}
+    after = table(WORLD + KEYS + policy((ROUTES, other), (ROUTES, key)))
+    text = json.dumps(after)
+    assert (text.count("hidden-key"), text.count("other-key")) == (
+        json.dumps(before).count("hidden-key") - 1,
+        json.dumps(before).count("other-key"),
+    )
+    assert "cellway:hidden" not in text
+    assert after["virtual_hosts"][0]["name"] == "other"
+
+
 def test_what_is_secret_can_be_replaced() -> None:
     value = {"name": "cert", "generic_secret": {"secret": {"inline_string": "hidden"}}}
     path = "/generic_secret/secret/inline_string"

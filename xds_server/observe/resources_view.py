@@ -20,7 +20,7 @@ from xds_server.envoy_api.envoy.config.endpoint.v3 import endpoint_pb2
 from xds_server.envoy_api.envoy.config.listener.v3 import listener_pb2
 from xds_server.envoy_api.envoy.config.route.v3 import route_pb2
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
-from xds_server.observe.redact import REDACTED, Word, redacted
+from xds_server.features.parts.redact import REDACTED, Word, redacted
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, TYPES, Resource, Snapshot
 from xds_server.supervise.bootstrap import Address, Bootstrap
 

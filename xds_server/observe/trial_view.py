@@ -14,8 +14,8 @@ from typing import Any
 from xds_server.compile import Compiled
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.features import FEATURES
+from xds_server.features.parts.redact import REDACTED
 from xds_server.graph import Gateway
-from xds_server.observe.redact import REDACTED
 from xds_server.observe.resources_view import resource_view, static_bootstrap
 from xds_server.snapshot.resource import CLUSTER, LISTENER, TYPES, Snapshot
 from xds_server.translate.routes import chain_values

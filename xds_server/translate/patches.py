@@ -20,6 +20,7 @@ from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.features.parts.api_types import load_types
 from xds_server.graph import Gateway, Patch, PatchSet
 from xds_server.translate.documents import PatchError, patched
+from xds_server.translate.hidden import Hidden
 from xds_server.translate.message import Translated
 from xds_server.translate.payloads import Contents, message_type, settle
 from xds_server.types import Condition, Key, Origin
@@ -53,6 +54,7 @@ class _Draft:
     known: dict[Name, Translated]
     documents: dict[Name, Any] = field(default_factory=dict)
     by: dict[Name, list[Origin]] = field(default_factory=dict)
+    hidden: Hidden = field(default_factory=Hidden)
 
     def apply(self, patch: Patch) -> None:
         """One patch. PatchError if it cannot be made."""
@@ -64,12 +66,13 @@ class _Draft:
             raise PatchError("what is secret stays in its place and is not asked about: add or replace it, by a path")
         if name not in self.documents:
             if name in self.known:
-                message = self.known[name].whole
+                message = self.hidden.hide(self.known[name].whole)
                 self.documents[name] = json_format.MessageToDict(message, preserving_proto_field_name=True)
             elif not (whole and operation["op"] == "add"):
                 raise _NotFoundError(f"the gateway has no {_word(name)}")
             elif patch.type_url == _LISTENER:
                 raise PatchError("a listener cannot be added: it would take an address")
+        self.hidden.check(self.documents.get(name), operation)
         self.documents[name] = patched(self.documents.get(name), operation)
         self.by.setdefault(name, []).append(patch.origin)
 
@@ -88,7 +91,7 @@ class _Draft:
         kind = message_type(name[0])
         try:
             load_types(document)
-            message = json_format.ParseDict(document, kind())
+            message = self.hidden.show(json_format.ParseDict(document, kind()))
         except (json_format.ParseError, TypeError, ValueError, RecursionError) as error:
             reason = "" if name[0] == _SECRET else f": {_words(error)}"
             raise PatchError(f"what comes out is no {_word(name)}{reason}") from None

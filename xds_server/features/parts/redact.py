@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from google.protobuf import symbol_database
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -26,9 +26,11 @@ M = TypeVar("M", bound=Message)
 
 Word = Callable[[bytes], str]
 """What stands in place of a value."""
+Value = Callable[[bytes], str | bytes]
+"""The same where it may be a value, too."""
 
 
-def redacted(message: M, word: Word = lambda _: REDACTED) -> M:
+def redacted(message: M, word: Value = lambda _: REDACTED) -> M:
     """A copy without sensitive values."""
     copy = type(message)()
     copy.CopyFrom(message)
@@ -36,7 +38,7 @@ def redacted(message: M, word: Word = lambda _: REDACTED) -> M:
     return copy
 
 
-def _redact(message: Message, word: Word, *, hide: bool) -> None:
+def _redact(message: Message, word: Value, *, hide: bool) -> None:
     if isinstance(message, AnyMessage):
         _redact_any(message, word, hide=hide)
         return
@@ -56,16 +58,17 @@ def _redact(message: Message, word: Word, *, hide: bool) -> None:
                 _redact(item, word, hide=sensitive)
 
 
-def _redact_any(message: AnyMessage, word: Word, *, hide: bool) -> None:
+def _redact_any(message: AnyMessage, word: Value, *, hide: bool) -> None:
     if not message.type_url:  # a filter that a route switches on as it is
         return
-    inner = symbol_database.Default().GetSymbol(message.TypeName())()
+    kind = descriptor_pool.Default().FindMessageTypeByName(message.TypeName())
+    inner = message_factory.GetMessageClass(kind)()
     message.Unpack(inner)
     _redact(inner, word, hide=hide)
     message.value = inner.SerializeToString(deterministic=True)
 
 
-def _redact_map(field: FieldDescriptor, entries: Any, word: Word, *, hide: bool) -> None:
+def _redact_map(field: FieldDescriptor, entries: Any, word: Value, *, hide: bool) -> None:
     assert field.message_type is not None
     kind = field.message_type.fields_by_name["value"]
     for key in list(entries):
@@ -75,13 +78,15 @@ def _redact_map(field: FieldDescriptor, entries: Any, word: Word, *, hide: bool)
             entries[key] = _text(kind, entries[key], word)
 
 
-def _hide(message: Message, field: FieldDescriptor, value: Any, word: Word) -> None:
+def _hide(message: Message, field: FieldDescriptor, value: Any, word: Value) -> None:
     if field.is_repeated:
         value[:] = [_text(field, one, word) for one in value]
     else:
         setattr(message, field.name, _text(field, value, word))
 
 
-def _text(field: FieldDescriptor, value: str | bytes, word: Word) -> str | bytes:
+def _text(field: FieldDescriptor, value: str | bytes, word: Value) -> str | bytes:
     said = word(value.encode() if isinstance(value, str) else value)
-    return said if field.type == FieldDescriptor.TYPE_STRING else said.encode()
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return said if isinstance(said, str) else said.decode()
+    return said.encode() if isinstance(said, str) else said
