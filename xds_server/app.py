@@ -24,7 +24,7 @@ import structlog
 from xds_server import __version__
 from xds_server.automation.certificates import Certificates, Keeping
 from xds_server.cells.authority import Authorities
-from xds_server.cells.identities import wanted_identities
+from xds_server.cells.identities import Identities
 from xds_server.changes.office import Engine, Office
 from xds_server.compile import Compiled, Options
 from xds_server.fetch.loop import Fetcher, Web
@@ -118,7 +118,7 @@ class Server:
 
     def __init__(self, settings: Settings, clocks: Clocks, told: Told) -> None:
         self._settings, self._clocks, self._told = settings, clocks, told
-        self._certificates = Certificates(settings.certificates)
+        self._certificates, self._identities = Certificates(settings.certificates), Identities()
         self._source = Source(settings.folders, settings.options, clocks.steady, self._vouch)
         self._policies = Policies()
         self._metrics = Metrics(__version__, ENVOY_VERSION, self._state_of_things)
@@ -254,7 +254,7 @@ class Server:
 
     def _vouch(self, objects: Iterable[Object]) -> Authorities:
         """The certificates that gateways of these objects need now."""
-        return self._certificates.renew(wanted_identities(objects), self._clocks.wall())
+        return self._certificates.renew(self._identities.update(objects), self._clocks.wall())
 
     async def _renew(self) -> None:
         """Bring new certificates into force before the old ones are over."""

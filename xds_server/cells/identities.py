@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import datetime
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -27,8 +27,10 @@ from xds_server.cells.bindings import Bound
 from xds_server.cells.derive import Output, origins_of
 from xds_server.cells.plan import Plan
 from xds_server.diagnostics import Positions
+from xds_server.memory import difference
 from xds_server.model.cell_kinds import CellBindingSpec, OrganizationSpec
 from xds_server.model.object import Object
+from xds_server.parts import in_parts
 from xds_server.types import CORE_GROUP, ENVOY_GATEWAY_GROUP, Key, Secret
 
 AUTHORITY = "cell-authority"
@@ -57,6 +59,27 @@ _CELL = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 def operator_identity(trust_domain: str, name: str) -> str:
     """The name of somebody who operates a stage."""
     return f"spiffe://{trust_domain}/operator/{name}"
+
+
+class Identities:
+    """The names that certificates are needed for, kept from call to call."""
+
+    def __init__(self) -> None:
+        self._objects: Sequence[Object] = ()
+        self._concerned: dict[int, Object] = {}
+        self._wanted: dict[str, tuple[str, ...]] = {}
+
+    def update(self, objects: Iterable[Object]) -> dict[str, tuple[str, ...]]:
+        """By trust domain: those of all cells that are bound in its stage."""
+        given = in_parts(objects)
+        now = difference(self._objects, given)
+        self._objects = given
+        gone = [self._concerned.pop(id(item), None) for item in now.gone]
+        came = {id(item): item for item in now.came if isinstance(item.spec, OrganizationSpec | CellBindingSpec)}
+        if came or any(gone):
+            self._concerned |= came
+            self._wanted = wanted_identities(self._concerned.values())
+        return self._wanted
 
 
 def wanted_identities(objects: Iterable[Object]) -> dict[str, tuple[str, ...]]:

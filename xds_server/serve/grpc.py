@@ -83,6 +83,8 @@ _TICK = 0.01
 """Seconds between streams that end because the server stops, or between as many as must end together."""
 _WARNINGS = 1000
 """So many clients that ask for what is not served are told of."""
+_SPARE = 1000
+"""The bytes of so many resources may be kept beside those of all that is wanted."""
 
 
 @dataclass(slots=True)
@@ -180,13 +182,10 @@ class XdsServer:
     async def publish(self, snapshots: Mapping[str, Snapshot]) -> None:
         """These snapshots are wanted from now on. A gateway that is not among them keeps its last one."""
         self._differences.turn()
-        self._sessions.publish(snapshots)
-        self._envelope.keep(
-            one
-            for snapshot in self._sessions.snapshots()
-            for named in snapshot.resources.values()
-            for one in named.values()
-        )
+        self._envelope.drop(self._sessions.publish(snapshots))
+        wanted = [named for snapshot in self._sessions.snapshots() for named in snapshot.resources.values()]
+        if self._envelope.prepared > 2 * sum(map(len, wanted)) + _SPARE:
+            self._envelope.keep(one for named in wanted for one in named.values())
         self._published.set()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 

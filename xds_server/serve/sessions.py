@@ -13,7 +13,7 @@ from xds_server.serve.records import ProxyRecord, type_record
 from xds_server.serve.requests import Node, Request
 from xds_server.serve.stream import Event, Stream
 from xds_server.serve.verdicts import Name, Verdict, Verdicts
-from xds_server.snapshot.resource import Snapshot
+from xds_server.snapshot.resource import Resource, Snapshot
 
 _VERDICTS = 1000
 """Of so many resources of one type a record shows the verdicts."""
@@ -62,16 +62,21 @@ class Sessions:
         """What is wanted of each gateway."""
         return [verdicts.wanted for verdicts in self._verdicts.values()]
 
-    def publish(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """These are wanted from now on. A gateway that is not among them keeps its last one."""
+    def publish(self, snapshots: Mapping[str, Snapshot]) -> list[Resource]:
+        """These are wanted from now on. A gateway that is not among them keeps its last one.
+
+        The answer is what some gateway wants no more.
+        """
+        gone: list[Resource] = []
         for gateway, snapshot in snapshots.items():
             verdicts = self._verdicts.get(gateway)
             if verdicts is None:
                 self._verdicts[gateway] = Verdicts(snapshot)
             elif verdicts.wanted is not snapshot:
-                verdicts.replace(snapshot)
+                gone += verdicts.replace(snapshot)
         for session in self._open:
             self._serve(session)
+        return gone
 
     def forget(self, gateway: str) -> None:
         """A gateway no longer exists: its streams go on with what they have, and there are no new ones."""

@@ -57,16 +57,16 @@ class Verdicts:
     """What was accepted last, if everybody may accept the same again without any effect."""
     _served: dict[frozenset[Name], Snapshot] = field(default_factory=dict)
 
-    def replace(self, wanted: Snapshot) -> None:
-        """Something else is wanted. What was said of other versions is over, and may be tried again one day."""
-        for type_url, named in self.wanted.resources.items():
-            later = wanted.get(type_url)
-            for one in named.values():
-                if one.name not in later or later[one.name].version != one.version:
-                    past = self._past.get((type_url, one.name), ())
-                    self._past[type_url, one.name] = (*(old for old in past if old != one.version), one.version)[
-                        -_PAST:
-                    ]
+    def replace(self, wanted: Snapshot) -> list[Resource]:
+        """Something else is wanted. What was said of other versions is over, and may be tried again one day.
+
+        The answer is what is not wanted any more.
+        """
+        before, changed = self.wanted, _changed(self.wanted, wanted)
+        gone = [one for type_url, name in changed if (one := before.get(type_url).get(name)) is not None]
+        for one in gone:
+            past = self._past.get((one.type_url, one.name), ())
+            self._past[one.type_url, one.name] = (*(old for old in past if old != one.version), one.version)[-_PAST:]
         self.wanted = wanted
         self._last = None
         self._served.clear()
@@ -77,9 +77,15 @@ class Verdicts:
                 self._refusals[name] = kept
             else:
                 del self._refusals[name]
-        accepted = [*self._taken.items(), *self._before.items()]
-        self._approved = {name for name, one in accepted if one.version == self._version(name)}
-        self._forget()
+        for name in changed:
+            accepted = (self._taken.get(name), self._before.get(name))
+            if any(one is not None and one.version == self._version(name) for one in accepted):
+                self._approved.add(name)
+            else:
+                self._approved.discard(name)
+        if len(self._past) > len(self._taken) + _UNWANTED or any(not self._version(name) for name in changed):
+            self._forget()
+        return gone
 
     def accept(self, node: str, resources: Iterable[Resource]) -> bool:
         """An Envoy took these. True if somebody may be served something else now."""
@@ -213,3 +219,19 @@ class Verdicts:
         self._taken = {name: one for name, one in self._taken.items() if name in kept}
         self._before = {name: one for name, one in self._before.items() if name in kept}
         self._past = {name: past for name, past in self._past.items() if name in kept}
+
+
+def _changed(before: Snapshot, after: Snapshot) -> list[Name]:
+    """The names that have another version in one of two snapshots, or are in one only."""
+    found = []
+    for type_url in before.resources.keys() | after.resources.keys():
+        was, new = before.get(type_url), after.get(type_url)
+        if was is new:
+            continue
+        found += [(type_url, name) for name, one in was.items() if _is_other(one, new.get(name))]
+        found += [(type_url, name) for name in new if name not in was]
+    return found
+
+
+def _is_other(one: Resource, other: Resource | None) -> bool:
+    return one is not other and (other is None or one.version != other.version)

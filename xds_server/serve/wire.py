@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from google.protobuf.any_pb2 import Any as AnyMessage
+
 from xds_server.envoy_api.envoy.service.cluster.v3 import cds_pb2
 from xds_server.envoy_api.envoy.service.discovery.v3 import ads_pb2
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
@@ -149,6 +151,18 @@ class Envelope:
     _shared: dict[tuple[object, ...], _Kept] = field(default_factory=dict)
     _number: int = 0
 
+    @property
+    def prepared(self) -> int:
+        """How much is prepared."""
+        return len(self._delta) + len(self._full)
+
+    def drop(self, resources: Iterable[Resource]) -> None:
+        """Forget the prepared bytes of these. Whoever still wants one has it prepared again."""
+        for one in resources:
+            key = (one.type_url, one.name, one.version)
+            self._delta.pop(key, None)
+            self._full.pop(key, None)
+
     def keep(self, resources: Iterable[Resource]) -> None:
         """Forget the prepared bytes of all other resources."""
         self._shared.clear()
@@ -214,9 +228,7 @@ class Envelope:
             return wrapped.SerializeToString()
         key = (resource.type_url, resource.name, resource.version)
         if (entry := self._full.get(key)) is None:
-            message = DiscoveryResponse()
-            message.resources.add(type_url=resource.type_url, value=resource.body)
-            entry = self._full[key] = message.SerializeToString()
+            entry = self._full[key] = b"".join(_framed(DiscoveryResponse.RESOURCES_FIELD_NUMBER, _packed(resource)))
         return entry
 
 
@@ -236,9 +248,29 @@ def _whole(resource: Resource, version: str) -> ResourceMessage:
 
 def _aliased(resource: Resource, names: Iterable[str]) -> bytes:
     """A delta response that holds one resource; `names` are those by which the client asked for it."""
-    message = _whole(resource, resource.version)
+    message = _beat(resource, resource.version)
     message.aliases.extend(names)
-    return DeltaDiscoveryResponse(resources=[message]).SerializeToString()
+    parts = (message.SerializeToString(), *_framed(ResourceMessage.RESOURCE_FIELD_NUMBER, _packed(resource)))
+    return b"".join(_framed(DeltaDiscoveryResponse.RESOURCES_FIELD_NUMBER, parts))
+
+
+def _packed(resource: Resource) -> tuple[bytes, ...]:
+    """The Any of a resource, in pieces: its body may be large, and is copied once where these are joined."""
+    head = AnyMessage(type_url=resource.type_url).SerializeToString()
+    return (head, *_framed(AnyMessage.VALUE_FIELD_NUMBER, (resource.body,)))
+
+
+def _framed(number: int, parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """A field of a message or of bytes, as protobuf's encoding has it."""
+    return (_varint(number << 3 | 2) + _varint(sum(map(len, parts))), *parts)
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*found, value))
 
 
 def _absent(name: str) -> ResourceMessage:
