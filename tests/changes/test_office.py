@@ -127,10 +127,9 @@ async def test_what_the_server_does_not_take_is_not_told_as_live(server: Server,
     assert not pending(server)
 
 
-async def test_what_cannot_be_put_back_is_put_back_by_the_next_start(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, real = held(server), Path.replace
+async def half_changed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that ends midway, as if the server were killed."""
+    real = Path.replace
 
     def renamed(path: Path, to: str | Path) -> Path:
         if Path(to).parent == server.folders[0] and held(server)["edge.yaml"] != EDGE:
@@ -141,9 +140,42 @@ async def test_what_cannot_be_put_back_is_put_back_by_the_next_start(
         patched.setattr(Path, "replace", renamed)
         status, answer = await server.apply(files={"edge.yaml": EDGE + "# new\n", "web.yaml": LATER})
     assert (status, "half changed" in answer["message"]) == (409, True)
-    assert (held(server) != before, pending(server)) == (True, True)
+    assert pending(server)
+
+
+async def test_what_cannot_be_put_back_is_put_back_by_the_next_start(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = held(server)
+    await half_changed(server, monkeypatch)
+    assert held(server) != before
     Server(server.state, *server.folders)
     assert (held(server), pending(server)) == (before, False)
+
+
+async def test_a_server_with_other_folders_starts_and_leaves_it_to_one_that_has_them_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = held(server)
+    await half_changed(server, monkeypatch)
+    halfway, folder, gone = held(server), tmp_path / "other", tmp_path / "away"
+    folder.mkdir()
+    (folder / "edge.yaml").write_text(EDGE, encoding="utf-8")
+    for _ in range(2):
+        other = Server(server.state, folder)
+        await other.reload()
+    assert (held(server), pending(server)) == (halfway, False)
+    status, _ = await other.apply(files={"edge.yaml": EDGE, "web.yaml": LATER})
+    assert (status, sorted(held(other))) == (200, ["edge.yaml", "web.yaml"])
+    server.folders[0].rename(gone)
+    Server(server.state, *server.folders)
+    assert not server.folders[0].exists(), "nothing is made in a folder that is not there"
+    gone.rename(server.folders[0])
+    Server(server.state, folder, *server.folders)
+    assert (held(server), sorted(held(other))) == (before, ["edge.yaml", "web.yaml"])
+    (folder / "web.yaml").unlink()
+    Server(server.state, folder, *server.folders)
+    assert sorted(held(other)) == ["edge.yaml"], "it is done once"
 
 
 async def test_any_other_failure_puts_the_files_back(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,11 @@ class HalfReplacedError(Exception):
     """Some files were changed and could not be put back, and why."""
 
 
+def is_in_folders(path: Path, folders: Collection[Path]) -> bool:
+    """Whether a file is in one of these folders, and that is there."""
+    return any(one in folders and one.exists() for one in (path, *path.parents))
+
+
 def digests_now(names: Iterable[str]) -> dict[str, str | None]:
     """Hashes of files as they are on disk. OSError for one that cannot be read."""
     found: dict[str, str | None] = {}

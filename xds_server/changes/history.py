@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ MOST_FILES = 200_000
 """Files of all states together, each counted in every state."""
 _INDEX = "history.json"
 _PENDING = "pending.json"
+_LEFT = "left.json"
 _DIGITS = 12
 Digests = Mapping[str, str | None]
 """Hashes of files by name; None for one that is not there."""
@@ -43,6 +44,11 @@ class Pending:
 
     before: Digests
     after: Digests
+
+    def of(self, names: Collection[str]) -> Pending:
+        """The same for these files alone."""
+        before, after = ({name: one[name] for name in one if name in names} for one in (self.before, self.after))
+        return Pending(before, after)
 
 
 def digest_of(data: bytes) -> str:
@@ -120,6 +126,21 @@ class History:
         except (ValueError, TypeError) as error:
             raise OSError(f"{self._folder / _PENDING} cannot be read: {error}") from None
 
+    def left(self) -> Sequence[Pending]:
+        """Those of folders that servers since then did not have."""
+        try:
+            return [Pending(**one) for one in json.loads((self._folder / _LEFT).read_text(encoding="utf-8"))]
+        except FileNotFoundError:
+            return ()
+        except (ValueError, TypeError) as error:
+            raise OSError(f"{self._folder / _LEFT} cannot be read: {error}") from None
+
+    def leave(self, left: Sequence[Pending]) -> None:
+        """These are for a server that has their folders again, and nothing else is pending. OSError: it still is."""
+        if left or (self._folder / _LEFT).exists():
+            write_file(self._folder / _LEFT, json.dumps([asdict(one) for one in left]))
+        self.end()
+
     def begin(self, pending: Pending) -> None:
         """A replacement begins. OSError if that cannot be written."""
         write_file(self._folder / _PENDING, json.dumps(asdict(pending)))
@@ -142,7 +163,7 @@ class History:
         write_file(self._folder / _INDEX, json.dumps(heads, indent=1) + "\n")
         self._states = kept
         wanted = {digest for one in kept for digest in one.files.values()}
-        if (pending := self.pending()) is not None:
+        for pending in (*self.left(), *filter(None, (self.pending(),))):
             wanted |= {one for one in (*pending.before.values(), *pending.after.values()) if one is not None}
         names = {one.name for one in kept}
         for inner, needed in (("contents", wanted), ("states", names)):

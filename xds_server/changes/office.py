@@ -18,7 +18,14 @@ import structlog
 
 from xds_server.changes.candidate import Candidate, Files, candidate, in_force
 from xds_server.changes.comparison import compared, shadowed
-from xds_server.changes.folder import Contents, HalfReplacedError, NotReplacedError, digests_now, replace_files
+from xds_server.changes.folder import (
+    Contents,
+    HalfReplacedError,
+    NotReplacedError,
+    digests_now,
+    is_in_folders,
+    replace_files,
+)
 from xds_server.changes.history import History, Pending, State, digest_of, state_name
 from xds_server.changes.requests import ApplyRequest, DiffRequest, RequestError, UndoRequest, files_of, read_request
 from xds_server.changes.secrets import Hasher
@@ -82,15 +89,27 @@ class Office:
     def open(self, folder: Path) -> None:
         """Keep what is live in this folder, and take back what the last server did not end. OSError if that cannot be done."""
         self._history = History(folder)
-        pending = self._history.pending()
-        if pending is None:
+        begun, last = self._history.left(), self._history.pending()
+        if not begun and last is None:
             return
-        try:
-            undone = self._put_back(pending)
-        except (NotReplacedError, HalfReplacedError) as error:
-            raise OSError(f"a change that the last server began cannot be taken back: {error}") from None
-        self._history.end()
-        _LOG.warning("a change that was not confirmed when the last server ended is taken back", files=undone)
+        left, undone = [], list[str]()
+        for pending in (*begun, *((last,) if last is not None else ())):
+            ours = {name for name in pending.after if is_in_folders(Path(name), self._engine.folders)}
+            try:
+                undone += self._put_back(pending.of(ours))
+            except (NotReplacedError, HalfReplacedError) as error:
+                raise OSError(f"a change that the last server began cannot be taken back: {error}") from None
+            if others := pending.after.keys() - ours:
+                left.append(pending.of(others))
+        self._history.leave(left)
+        if undone or (last is not None and not left):
+            _LOG.warning("a change that was not confirmed when the last server ended is taken back", files=undone)
+        if left:
+            _LOG.error(
+                "a change that was not confirmed when a server ended is in folders that this one does not have: "
+                "the next start with them takes it back",
+                files=sorted(name for one in left for name in one.after),
+            )
 
     def _put_back(self, pending: Pending) -> list[str]:
         """The files of a change that are as it made them, as they were; which those are. What else is there stays."""
