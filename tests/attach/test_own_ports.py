@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.documents import compiled
-from xds_server.compile import Compiled
+from xds_server.compile import Compiled, Options
 from xds_server.supervise.bootstrap import Address, Bootstrap
 
 WORLD = """
@@ -91,3 +91,35 @@ def test_an_envoy_knows_its_own_admin_interface(admin: Address | Path) -> None:
     own, led_to = places(Bootstrap("default/edge", "a", xds, admin, more=start).text())
     assert own == led_to
     assert str(admin.port if isinstance(admin, Address) else admin) in str(own)
+
+
+PATCH = """---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyPatchPolicy
+metadata: {name: wider}
+spec:
+  type: JSONPatch
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
+  jsonPatches:
+  - type: type.googleapis.com/envoy.config.listener.v3.Listener
+    name: default/edge/metrics-19001
+    operation: OPERATION
+"""
+ROUTES = "/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0"
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "replace", "path": f"{ROUTES}/match", "value": {"prefix": "/"}},
+        {"op": "remove", "path": f"{ROUTES}/match/headers/1"},
+        {"op": "add", "path": f"{ROUTES}/route/prefix_rewrite", "value": "/quitquitquit"},
+        {"op": "add", "path": "/per_connection_buffer_limit_bytes", "value": 1024},
+    ],
+)
+def test_no_patch_makes_the_way_to_the_admin_interface_wider(operation: dict[str, object]) -> None:
+    text = WORLD.replace("ADDRESS", "127.0.0.2").replace("PROMETHEUS", '{"address": "127.0.0.3"}')
+    before = compiled(text)
+    after = compiled(text + PATCH.replace("OPERATION", json.dumps(operation)), Options(extenders=("*",)))
+    assert [(one.code, "nobody changes it" in one.message) for one in after.diagnostics] == [("T131", True)]
+    assert after.snapshots["default/edge"].versions == before.snapshots["default/edge"].versions

@@ -285,7 +285,12 @@ def test_a_bootstrap_says_who_gets_metrics(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "policies" / "metrics.md").read_text(encoding="utf-8")
     folder = tmp_path / "policies"
     folder.mkdir()
-    (folder / "edge.yaml").write_text(page.split("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    _, _, told, sent = (part.partition("```")[0] for part in page.split("```yaml\n"))
+    (folder / "edge.yaml").write_text(told, encoding="utf-8")
+    done = cellway("bootstrap", "default/edge", str(folder), "--admin", "127.0.0.1:19009")
+    (admin,) = (one for one in yaml.safe_load(done.stdout)["static_resources"]["clusters"] if "admin" in one["name"])
+    assert "19009" in str(admin["load_assignment"])
+    (folder / "edge.yaml").write_text(sent, encoding="utf-8")
     done = cellway("bootstrap", "default/edge", str(folder))
     assert [one["name"] for one in yaml.safe_load(done.stdout)["stats_sinks"]] == ["envoy.stat_sinks.open_telemetry"]
     assert envoy_accepts(done.stdout, tmp_path) == ""

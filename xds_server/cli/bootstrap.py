@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xds_server.cli.options import DEFAULT_XDS, Extenders, Xds
+from xds_server.cli.options import DEFAULT_XDS, Extenders, LogFolders, ModuleFolders, Xds
 from xds_server.cli.output import trouble
 
 if TYPE_CHECKING:
+    from xds_server.compile import Options
     from xds_server.supervise.bootstrap import Bootstrap
 
 
@@ -38,6 +39,8 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
             metavar="[DIR...]", help="Policy folders: what an EnvoyProxy says of the Envoy.", show_default=False
         ),
     ] = None,
+    log_folder: LogFolders = None,
+    module_folder: ModuleFolders = None,
     allow_extensions: Extenders = None,
     xds: Xds = DEFAULT_XDS,
     node_id: Annotated[
@@ -76,6 +79,7 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     """
     import socket
 
+    from xds_server.cli.reading import options_of
     from xds_server.supervise.bootstrap import Bootstrap, ClientTls, parse_address
 
     if not is_gateway(gateway):
@@ -93,7 +97,8 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     who = node_id or f"{socket.gethostname()}/{gateway}"
     token = _token(gateway, state_dir, policies) if tls is None else ""
     plain = Bootstrap(gateway, who, *addresses, tls, zone, report_load, token=token)
-    print(_as_policies_say(plain, policies, allow_extensions) if policies else plain.text(), end="")
+    options = options_of(None, None, log_folders=log_folder, extenders=allow_extensions, module_folders=module_folder)
+    print(_as_policies_say(plain, policies, options) if policies else plain.text(), end="")
 
 
 def _token(gateway: str, state: Path | None, policies: list[Path] | None) -> str:
@@ -119,14 +124,14 @@ def _token(gateway: str, state: Path | None, policies: list[Path] | None) -> str
     return ""
 
 
-def _as_policies_say(plain: Bootstrap, policies: list[Path], extenders: list[str] | None) -> str:
+def _as_policies_say(plain: Bootstrap, policies: list[Path], options: Options) -> str:
     """The bootstrap with what the EnvoyProxy of the gateway changes, and the words of its command line above it."""
-    from xds_server.cli.reading import options_of, read
+    from xds_server.cli.reading import read
     from xds_server.supervise.bootstrap import changed_text
     from xds_server.supervise.command import Launch, options_of_process
 
     gateway = plain.gateway
-    compiled = read(policies, options_of(None, None, extenders=extenders)).compiled
+    compiled = read(policies, options).compiled
     process = next((one.process for one in compiled.gateways if gateway in (one.name, *one.groups)), None)
     if process is None:
         names = ", ".join(sorted(one.name for one in compiled.gateways if one.process is not None))

@@ -66,6 +66,8 @@ class _Draft:
             raise PatchError("what is secret stays in its place and is not asked about: add or replace it, by a path")
         if name not in self.documents:
             if name in self.known:
+                if settle(self.known[name].whole).own:  # whatever becomes of it, it goes on leading there
+                    raise PatchError(f"the {_word(name)} leads to what is the Envoy's own, so nobody changes it")
                 message = self.hidden.hide(self.known[name].whole)
                 self.documents[name] = json_format.MessageToDict(message, preserving_proto_field_name=True)
             elif not (whole and operation["op"] == "add"):

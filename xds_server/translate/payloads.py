@@ -71,11 +71,12 @@ _NAMES = {
 
 @dataclass(slots=True)
 class Contents:
-    """Names of secrets and of route tables, and words for what leads outside."""
+    """Names of secrets and of route tables, and words for what leads outside; `own`: to clusters of the Envoy's own."""
 
     secrets: set[str] = field(default_factory=set)
     tables: set[str] = field(default_factory=set)
     outside: set[str] = field(default_factory=set)
+    own: bool = False
 
 
 def message_type(url: str) -> type[Message]:
@@ -107,16 +108,21 @@ def _settle(message: Any, contents: Contents) -> None:
                 _settle(one, contents)
             elif isinstance(one, str | bytes):
                 contents.outside.update(_said(f"{name.rpartition('.')[2]}.{descriptor.name}", one))
+                contents.own = contents.own or _own(one)
 
 
 def _said(place: str, value: str | bytes) -> Iterator[str]:
     """Words for what a text leads to, without the text: it may be secret."""
     text = value if isinstance(value, str) else value.decode("utf-8", "replace")
     yield from (f"{operator}...)%" for operator in _OPERATORS if operator in text)
-    if text.startswith(_OWN):
+    if _own(text):
         yield f"{place} {_OWN}..."
     if _CHOICE in text:
         yield f"{place} {_CHOICE}"
+
+
+def _own(value: str | bytes) -> bool:
+    return value.startswith(_OWN) if isinstance(value, str) else value.startswith(_OWN.encode())
 
 
 def _shown(value: Any) -> str:
