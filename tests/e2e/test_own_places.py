@@ -12,7 +12,9 @@ import pytest
 from tests.e2e.running import Cellway
 from tests.e2e.test_live import GATEWAY, get, route
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+from xds_server.serve.tokens import Tokens
 from xds_server.snapshot.resource import SECRET
+from xds_server.supervise.records import read_xds_key
 
 PARAMETERS = """  infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: tells}}
   listeners:"""
@@ -89,8 +91,8 @@ def running(cellway: Cellway) -> Cellway:
 
 def test_neither_scripts_nor_routes_get_to_the_server(running: Cellway) -> None:
     assert get(running, "web.example").status_code == 200
-    told = get(running, "asks.example")
-    assert (told.status_code, told.headers["x-status"], told.content) == (200, "16", b""), told.headers
+    refused = get(running, "asks.example")
+    assert (refused.status_code, refused.headers["x-status"], refused.content) == (200, "16", b""), refused.headers
     metrics = httpx.get(f"{running.admin}/metrics", timeout=30).text
     assert 'cellway_refused_streams_total{code="UNAUTHENTICATED"} 1.0' in metrics
     assert "it has no token of this server" in running.log()
@@ -103,6 +105,11 @@ def test_neither_scripts_nor_routes_get_to_the_server(running: Cellway) -> None:
         assert get(running, f"{name}.example").status_code == 500, name
     found = [one for one in running.api("diagnostics")["items"] if "where no backend may lead" in str(one)]
     assert len(found) == len(OWN)
+    key = read_xds_key(running.state)
+    assert key is not None
+    *_, proof = Tokens(key).word("default/edge").rpartition(".")
+    told = [running.log(), metrics, *(str(running.api(path)) for path in ("dump", "proxies", "traffic", "objects"))]
+    assert [text for text in told if proof in text or key.hex() in text] == []
     (envoy,) = running.api("proxies")["items"]
     assert envoy["gateway"] == "default/edge"
     assert stat.S_IMODE(Path(envoy["admin"]).stat().st_mode) == 0o600

@@ -270,6 +270,25 @@ async def test_loopback_is_served(host: str) -> None:
     assert (await ask(Fake(), "/api/v1/objects", host)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [
+        ("/api/v1/objects", "localhost"),
+        ("/api/v1/cells/%3Cscript%3E/effective", "localhost"),
+        ("/api/v1/explain?url=%3Cscript%3E", "localhost"),
+        ("/%3Cscript%3E", "localhost"),
+        ("/metrics", "localhost"),
+        ("/readyz", "localhost"),
+        ("/api/v1/objects", "evil.example"),
+    ],
+)
+async def test_no_answer_is_a_page(path: str, host: str) -> None:
+    answer = await ask(Fake("<script>"), path, host)
+    assert answer.headers["content-type"].partition(";")[0] in ("application/json", "text/plain")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
 def test_beyond_loopback_every_address_is_right_and_no_name() -> None:
     assert is_own_host("10.0.0.1:19001", loopback=False)
     assert not is_own_host("evil.example", loopback=False)

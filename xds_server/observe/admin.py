@@ -20,7 +20,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xds_server.explain.request import NotARequestError, read_request
 from xds_server.observe.cells_api import Cells, cell_routes
@@ -127,7 +127,7 @@ def admin_application(watched: Watched, guard: Guard) -> Starlette:
             Route("/livez", _livez),
             Route("/readyz", _readyz(watched)),
         ],
-        middleware=[Middleware(_OwnHost, loopback=guard.loopback)],
+        middleware=[Middleware(_NoPage), Middleware(_OwnHost, loopback=guard.loopback)],
     )
 
 
@@ -216,6 +216,29 @@ def _readyz(watched: Watched) -> Handler:
         return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
 
     return handle
+
+
+class _NoPage:
+    """Says with every answer that it is none that a browser may take for a page, whatever names of users are in it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_NO_PAGE]
+            await send(message)
+
+        await self._app(scope, receive, guarded)
+
+
+_NO_PAGE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
 
 
 class _OwnHost:
