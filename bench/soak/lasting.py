@@ -17,6 +17,8 @@ from tests.e2e.test_live import load, prepare, route
 _SHORT = 200_000
 _FLEET = 500
 _AGAIN = 5
+_AT_WORK = 5
+"""Descriptors and tasks that the server may just have for something else, such as the question how many there are."""
 _ROUTES = 20
 _HOUR = 3600.0
 _ENOUGH = 600.0
@@ -37,7 +39,7 @@ def cancels(seconds: float) -> Row:
                 opened += raw.ask("cancel", 2000)["opened"]
         after = _settled(cellway)
         grown = memory(pid) - before
-    back = all(now <= then for now, then in zip(after, open_before, strict=True))
+    back = all(now <= then + _AT_WORK for now, then in zip(after, open_before, strict=True))
     measured = (
         f"{opened:,} streams: {grown:.1f} MiB more; descriptors {open_before[0]:.0f} and then {after[0]:.0f}, "
         f"tasks {open_before[1]:.0f} and then {after[1]:.0f}"

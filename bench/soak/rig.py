@@ -83,12 +83,12 @@ def broken_rules(cellway: Cellway, *expected: str, elsewhere: Iterable[str] = ()
 
 
 def _differences(proxies: list[dict[str, Any]]) -> list[str]:
-    """Where the version that an Envoy has taken is not the version that it should have."""
+    """Where what an Envoy has taken is not what it should have. Who came back with all of it was sent nothing to take."""
     return [
         f"{proxy['node']} has {kind} {one['acknowledged']} and not {one['wanted']}"
         for proxy in proxies
         for kind, one in proxy["types"].items()
-        if one["acknowledged"] != one["wanted"]
+        if one["state"] != "synced" or one["acknowledged"] not in {"", one["wanted"]}
     ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xds_server.serve.pressure import Use, groups_of, use_of_group
+from xds_server.serve.pressure import Pressure, Use, groups_of, resident, use_of_group
 
 _MIB = 1024 * 1024
 NEW = {"memory.max": 300 * _MIB, "memory.current": 290 * _MIB, "memory.stat": f"anon 5\ninactive_file {40 * _MIB}"}
@@ -50,3 +50,15 @@ def test_nine_tenths_are_near_the_end(used: int, near: bool) -> None:
     use = Use("memory", used * _MIB, 300 * _MIB)
     assert use.near is near
     assert str(use) == f"memory: {used} of 300 MiB"
+
+
+def test_memory_that_nobody_uses_is_given_back() -> None:
+    seconds = [0.0]
+    pressure = Pressure(lambda: seconds[0])
+    assert not pressure.problem()
+    held = [bytes((number % 256,)) * 600 for number in range(200_000)]
+    filled = resident()
+    del held[:-1]  # the last one keeps the allocator from shrinking by itself
+    seconds[0] = 61.0
+    assert not pressure.problem()
+    assert resident() < filled - 60 * _MIB

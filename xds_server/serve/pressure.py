@@ -2,7 +2,7 @@
 
 In: a limit as operators write it, the limits of the control groups that the process is in, the limit of its addresses. Out: a
 sentence, while one of them is nearly reached. What the allocator holds and nobody uses is given back before anybody is
-refused.
+refused, and now and then: streams that come and go leave holes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 _NEAR = 0.9
 _AGAIN = 0.05
 """Seconds for which what was read counts."""
-_TRIM = 5.0
+_TRIM, _TIDY = 5.0, 60.0
+"""Seconds between two times that memory is given back, when it is needed and when it is not."""
 _MIB = 1024 * 1024
 
 
@@ -50,7 +51,7 @@ class Pressure:
         now = self._clock()
         if now - self._looked >= _AGAIN:
             self._looked, self._problem = now, self._look()
-            if self._problem and now - self._trimmed >= _TRIM:
+            if now - self._trimmed >= (_TRIM if self._problem else _TIDY):
                 self._trimmed = now
                 _give_back()
                 self._problem = self._look()
