@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import select
 import socket
@@ -25,6 +26,8 @@ _FRAME = 16_384
 _WIDE = 2**31 - 1
 _REFILL = 2**28
 _READ = 1 << 18
+_EDIT = re.compile(rb"edit-(\d+)-")
+_SEARCHED = 4096
 
 
 def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
@@ -105,7 +108,10 @@ class Stream:
     brought: int = 0
     removed: int = 0
     last: float = 0.0
-    size: int = 0
+    end: str = ""
+    """The last words of the server."""
+    marks: list[tuple[int, float]] = field(default_factory=list)
+    """The edits that responses showed, and when."""
     _unread: bytearray = field(default_factory=bytearray)
     _message: bytearray = field(default_factory=bytearray)
     _taken: int = 0
@@ -144,7 +150,9 @@ class Stream:
             self.peer.sendall(frame(_SETTINGS, 1, 0, b""))
         elif kind == _PING and not flags:
             self.peer.sendall(frame(_PING, 1, 0, bytes(unread[start : start + size])))
-        return kind not in (_RESET, _GOAWAY) and not (kind == _HEADERS and flags & 1)
+        if kind in (_RESET, _GOAWAY) or (kind == _HEADERS and flags & 1):
+            self.end = f"frame {kind}: {bytes(unread[start : start + size])!r}"
+        return not self.end
 
     def _messages(self) -> None:
         message = self._message
@@ -152,13 +160,15 @@ class Stream:
             size = int.from_bytes(message[1:5], "big")
             if len(message) < 5 + size:
                 return
-            ack, brought, removed = acknowledgement(bytes(message[5 : 5 + size]))
+            data = bytes(message[5 : 5 + size])
+            ack, brought, removed = acknowledgement(data)
             self.last = time.monotonic()
             self.peer.sendall(ack)
+            if edit := _EDIT.search(data, 0, _SEARCHED):
+                self.marks.append((int(edit[1]), self.last))
             self.responses += 1
             self.brought += brought
             self.removed += removed
-            self.size += size
             del message[: 5 + size]
         if self._taken > _REFILL:
             more = self._taken.to_bytes(4, "big")
@@ -173,7 +183,7 @@ class Clients:
     address: tuple[str, int]
     poller: select.epoll = field(default_factory=select.epoll)
     streams: dict[int, Stream] = field(default_factory=dict)
-    ended: int = 0
+    ended: list[str] = field(default_factory=list)
 
     def connect(self, count: int, first: Iterable[bytes], gateway: str, name: str) -> None:
         """Open so many streams, which ask for this."""
@@ -197,7 +207,7 @@ class Clients:
             if stream is not None and not stream.readable():
                 self.poller.unregister(number)
                 stream.peer.close()
-                self.ended += 1
+                self.ended.append(stream.end or "the connection ended")
                 del self.streams[number]
         return bool(events)
 
@@ -209,14 +219,16 @@ class Clients:
         self.streams.clear()
 
 
-def until(clients: Clients, responses: int) -> float:
-    """Serve until every stream has so many responses: when the last came."""
+def until(clients: Clients, responses: int, brought: int, removed: int) -> float:
+    """Serve until every stream has so many responses, with so many resources: when the last came."""
     waiting = set(clients.streams.values())
     while waiting:
         clients.turn(1)
-        waiting = {one for one in waiting if one.responses < responses}
         if clients.ended:
-            raise RuntimeError(f"{clients.ended} streams ended")
+            raise RuntimeError(f"{len(clients.ended)} streams ended: {clients.ended[0]}")
+        waiting = {
+            one for one in waiting if one.responses < responses or one.brought < brought or one.removed < removed
+        }
     return max((one.last for one in clients.streams.values()), default=0.0)
 
 
@@ -251,7 +263,10 @@ def main() -> None:
             connections += 1
             clients.connect(order["streams"], asked, order["gateway"], f"{order['name']}-{connections}")
         elif order["do"] == "until":
-            answer["last"] = until(clients, order["responses"])
+            wanted = (order.get(name, 0) for name in ("responses", "brought", "removed"))
+            answer["last"] = until(clients, *wanted)
+        elif order["do"] == "marks":
+            answer["marks"] = [one.marks for one in clients.streams.values()]
         elif order["do"] == "close":
             clients.close()
         streams = clients.streams.values()

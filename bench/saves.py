@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -110,9 +111,18 @@ def free_port() -> int:
     return port
 
 
+@dataclass(frozen=True)
+class Running:
+    """A server: its xDS port, its admin port and its process."""
+
+    port: int
+    admin: int
+    pid: int
+
+
 @contextmanager
-def server(folder: Path) -> Iterator[int]:
-    """`cellway serve` on a folder: its xDS port."""
+def server(folder: Path) -> Iterator[Running]:
+    """`cellway serve` on a folder."""
     port, admin = free_port(), free_port()
     command = [sys.executable, "-m", "xds_server.cli.main", "serve", str(folder)]
     command += ["--admin", f"127.0.0.1:{admin}", "--xds", f"127.0.0.1:{port}", "--xds-insecure"]
@@ -123,7 +133,7 @@ def server(folder: Path) -> Iterator[int]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("cellway serve does not start")
             time.sleep(0.05)
-        yield port
+        yield Running(port, admin, process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -143,7 +153,7 @@ def saves(streams: int) -> Iterator[tuple[str, list[float]]]:
         (folder / "world.yaml").write_text(_WORLD, encoding="utf-8")
         for number in range(ROUTES_IN_ALL):
             save(folder, number, 0)
-        with server(folder) as port, crowd(f"127.0.0.1:{port}") as clients:
+        with server(folder) as served, crowd(f"127.0.0.1:{served.port}") as clients:
             asked = DeltaDiscoveryRequest(type_url=ROUTES, resource_names_subscribe=["*"])
             clients.connect(streams, [asked.SerializeToString()], "default/bench")
             clients.until(1)

@@ -18,10 +18,10 @@ CLIENTS = 2
 """Processes that hold streams together."""
 
 
-def memory(pid: int | str = "self") -> float:
-    """Resident memory of a process in KiB."""
+def memory(pid: int | str = "self", what: str = "VmRSS") -> float:
+    """Resident memory of a process in KiB, or what else its status says."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 @dataclass(slots=True)
@@ -82,15 +82,15 @@ class Crowd:
         for one in self.workers:
             one.answer()
 
-    def until(self, responses: int) -> list[dict[str, Any]]:
-        """Every stream has so many responses: what the processes say."""
-        self.expect(responses)
+    def until(self, responses: int = 0, *, brought: int = 0, removed: int = 0) -> list[dict[str, Any]]:
+        """Every stream has so many responses, with so many resources: what the processes say."""
+        self.expect(responses, brought=brought, removed=removed)
         return self.answers()
 
-    def expect(self, responses: int) -> None:
+    def expect(self, responses: int = 0, *, brought: int = 0, removed: int = 0) -> None:
         """Begin to take responses until every stream has so many."""
         for one in self.workers:
-            one.tell({"do": "until", "responses": responses})
+            one.tell({"do": "until", "responses": responses, "brought": brought, "removed": removed})
 
     def answers(self) -> list[dict[str, Any]]:
         """What the processes say when that is done."""
@@ -103,7 +103,7 @@ class Crowd:
 
 
 @contextmanager
-def crowd(address: str) -> Iterator[Crowd]:
+def crowd(address: str, processes: int = CLIENTS) -> Iterator[Crowd]:
     """Client processes."""
     with ExitStack() as held:
-        yield Crowd([held.enter_context(worker("bench.light", address)) for _ in range(CLIENTS)])
+        yield Crowd([held.enter_context(worker("bench.light", address)) for _ in range(processes)])

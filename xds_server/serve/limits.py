@@ -37,6 +37,9 @@ class Limits:
             ("grpc.max_receive_message_length", self.message),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", self.streams_per_peer),
+            # Without these two some of a thousand streams that come at once are cancelled without a word.
+            ("grpc.server.max_pending_requests", self.streams),
+            ("grpc.server.max_pending_requests_hard_limit", self.streams),
             ("grpc.keepalive_time_ms", self.keepalive * 1000),
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout * 1000),
             ("grpc.keepalive_permit_without_calls", 1),

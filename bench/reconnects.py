@@ -1,0 +1,236 @@
+"""A storm: thousands of clients connect at the same time. How long until all are served, and who suffers meanwhile?
+
+In: `--clients`. A real `cellway serve` has one gateway of 200 resources for them, and another for twenty streams that are told of
+an edit four times a second all the while. First the clients come with nothing and get everything; then they come again, with
+the versions of what they have, and get nothing: each asks for a name that does not exist, and the answer shows that it was
+served. Out: for each storm the time until all are served, the growth of the server's memory (its peak), and the time from
+saving a file until the others have it. Nothing is asserted but that clients who have everything are sent no resource.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import httpx
+
+from bench.light import METHOD
+from bench.saves import Running, server
+from bench.workers import Crowd, crowd, memory
+from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+)
+from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+
+BACKENDS = 99
+OTHERS = 20
+_TYPES = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+_EVERY = 0.25
+_GATEWAY = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata:
+  name: {name}
+spec:
+  gatewayClassName: cellway
+  listeners:
+    - name: http
+      protocol: HTTP
+      port: {port}
+---
+"""
+_CLASS = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata:
+  name: cellway
+spec:
+  controllerName: cellway.dev/gateway-controller
+---
+"""
+_ROUTE = """\
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata:
+  name: {gateway}-{number}
+spec:
+  endpoints:
+    - ip:
+        address: 127.0.0.1
+        port: {port}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: {gateway}-{number}
+spec:
+  parentRefs:
+    - name: {gateway}
+  hostnames:
+    - host-{number}.example.com
+  rules:
+    - filters:
+        - type: ResponseHeaderModifier
+          responseHeaderModifier:
+            set:
+              - name: x-edit
+                value: "edit-{edit}-"
+      backendRefs:
+        - group: gateway.envoyproxy.io
+          kind: Backend
+          name: {gateway}-{number}
+---
+"""
+
+
+def save(folder: Path, edit: int) -> float:
+    """Edit the route of the others by rename: when."""
+    fresh = folder / ".others.new"
+    fresh.write_text(_ROUTE.format(gateway="others", number=0, port=9, edit=edit), encoding="utf-8")
+    began = time.monotonic()
+    fresh.replace(folder / "others.yaml")
+    return began
+
+
+def write_world(folder: Path) -> None:
+    """Both gateways."""
+    gateways = _GATEWAY.format(name="storm", port=8081) + _GATEWAY.format(name="others", port=8082)
+    (folder / "gateways.yaml").write_text(_CLASS + gateways, encoding="utf-8")
+    routes = (_ROUTE.format(gateway="storm", number=one, port=1000 + one, edit=0) for one in range(BACKENDS))
+    (folder / "routes.yaml").write_text("".join(routes), encoding="utf-8")
+    save(folder, 0)
+
+
+def asked(initial: Mapping[str, Mapping[str, str]]) -> list[bytes]:
+    """The requests of a client that has this, by type; in the last it also asks for a name that does not exist."""
+    found = []
+    for type_url in _TYPES:
+        names = ["*", "nobody"] if type_url == _TYPES[-1] else ["*"]
+        request = DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names)
+        request.initial_resource_versions.update(initial.get(type_url, {}))
+        found.append(request.SerializeToString())
+    return found
+
+
+def everything(port: int) -> dict[str, dict[str, str]]:
+    """The names and versions of all that a client gets."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        words = [DeltaDiscoveryRequest.FromString(one) for one in asked({})]
+        words[0].node.id, words[0].node.cluster = "scout", "default/storm"
+        answered = threading.Semaphore(0)
+        nonces: list[tuple[str, str]] = []
+
+        def requests() -> Iterator[bytes]:
+            yield from (one.SerializeToString() for one in words)
+            for _ in _TYPES:
+                answered.acquire()
+                type_url, nonce = nonces.pop(0)
+                yield DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce).SerializeToString()
+
+        found: dict[str, dict[str, str]] = {}
+        for data in channel.stream_stream(METHOD)(requests()):
+            response = DeltaDiscoveryResponse.FromString(data)
+            found.setdefault(response.type_url, {}).update({one.name: one.version for one in response.resources})
+            nonces.append((response.type_url, response.nonce))
+            answered.release()
+            if len(found) == len(_TYPES):
+                return found
+    raise RuntimeError("the server ended the stream")
+
+
+@contextmanager
+def edits(folder: Path, saved: dict[int, float]) -> Iterator[None]:
+    """Edit again and again; when each was saved."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(_EVERY):
+            saved[len(saved) + 1] = save(folder, len(saved) + 1)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def delays(saved: Mapping[int, float], others: Crowd, first: int) -> list[float]:
+    """For each edit from the first on, and each of the others, the seconds until it had that or a later one."""
+    found, seen_by = [], others.workers[0].ask({"do": "marks"})["marks"]
+    while any(not marks or marks[-1][0] < max(saved) for marks in seen_by):
+        time.sleep(0.1)
+        seen_by = others.workers[0].ask({"do": "marks"})["marks"]
+    for marks in seen_by:
+        for edit, began in saved.items():
+            if edit >= first:
+                found.append(next(moment for seen, moment in marks if seen >= edit) - began)
+    return found
+
+
+def storm(running: Running, clients: Crowd, count: int, words: list[bytes], brought: int) -> tuple[float, float, int]:
+    """All connect: seconds until all are served, growth of memory in MiB at its peak, and resources that were sent."""
+    Path(f"/proc/{running.pid}/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
+    before, began = memory(running.pid), time.monotonic()
+    clients.connect(count, words, "default/storm")
+    said = clients.until(brought=brought, removed=1)
+    seconds = max(float(one["last"]) for one in said) - began
+    return seconds, (memory(running.pid, "VmHWM") - before) / 1024, sum(int(one["brought"]) for one in said)
+
+
+def until_alone(running: Running) -> None:
+    """Return when only the others are connected."""
+    while f'cellway_streams{{protocol="delta"}} {OTHERS:.1f}' not in _metrics(running):
+        time.sleep(0.2)
+
+
+def _metrics(running: Running) -> str:
+    return httpx.get(f"http://127.0.0.1:{running.admin}/metrics", timeout=60).text
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.reconnects", description=__doc__)
+    parser.add_argument("--clients", type=int, default=2_000)
+    count = parser.parse_args().clients
+    with tempfile.TemporaryDirectory(prefix="bench") as name:
+        folder = Path(name)
+        write_world(folder)
+        with (
+            server(folder) as running,
+            crowd(f"127.0.0.1:{running.port}") as clients,
+            crowd(f"127.0.0.1:{running.port}", 1) as others,
+        ):
+            others.connect(OTHERS, [asked({})[-1]], "default/others", "other")
+            others.until(1)
+            have = everything(running.port)
+            number = sum(map(len, have.values()))
+            print(f"{count:,} clients at the same time, {number} resources; the others are {OTHERS} streams")
+            print(f"{'they have':<12}{'sent':>10}{'all served, s':>16}{'memory, MiB':>14}{'others p50, ms':>17}{'p99':>8}")
+            saved: dict[int, float] = {}
+            for words, initial, brought in (("nothing", {}, number), ("everything", have, 0)):
+                until_alone(running)
+                first = len(saved) + 1
+                with edits(folder, saved):
+                    seconds, grown, sent = storm(running, clients, count, asked(initial), brought)
+                    time.sleep(1)
+                late = delays(saved, others, first)
+                p99 = statistics.quantiles(late, n=100, method="inclusive")[98] * 1e3
+                half = statistics.median(late) * 1e3
+                print(f"{words:<12}{sent:>10,}{seconds:>16.1f}{grown:>14.0f}{half:>17.0f}{p99:>8.0f}", flush=True)
+                if sent != brought * count:
+                    raise RuntimeError(f"{brought * count} resources were to be sent")
+                clients.close()
+
+
+if __name__ == "__main__":
+    main()
