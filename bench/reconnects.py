@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -23,7 +24,7 @@ import httpx
 
 from bench.light import METHOD
 from bench.saves import Running, server
-from bench.workers import Crowd, crowd, memory
+from bench.workers import Crowd, crowd, memory, processor
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
@@ -136,7 +137,8 @@ def everything(port: int) -> dict[str, dict[str, str]]:
                 yield DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce).SerializeToString()
 
         found: dict[str, dict[str, str]] = {}
-        for data in channel.stream_stream(METHOD)(requests()):
+        call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
+        for data in call(requests()):
             response = DeltaDiscoveryResponse.FromString(data)
             found.setdefault(response.type_url, {}).update({one.name: one.version for one in response.resources})
             nonces.append((response.type_url, response.nonce))
@@ -177,14 +179,25 @@ def delays(saved: Mapping[int, float], others: Crowd, first: int) -> list[float]
     return found
 
 
-def storm(running: Running, clients: Crowd, count: int, words: list[bytes], brought: int) -> tuple[float, float, int]:
-    """All connect: seconds until all are served, growth of memory in MiB at its peak, and resources that were sent."""
+@dataclass(frozen=True)
+class Storm:
+    """Seconds until all are served, and of the server's processor; growth of memory in MiB at its peak; what was sent."""
+
+    seconds: float
+    processor: float
+    memory: float
+    sent: int
+
+
+def storm(running: Running, clients: Crowd, count: int, words: list[bytes], brought: int) -> Storm:
+    """All connect."""
     Path(f"/proc/{running.pid}/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
-    before, began = memory(running.pid), time.monotonic()
+    before, used, began = memory(running.pid), processor(running.pid), time.monotonic()
     clients.connect(count, words, "default/storm")
     said = clients.until(brought=brought, removed=1)
     seconds = max(float(one["last"]) for one in said) - began
-    return seconds, (memory(running.pid, "VmHWM") - before) / 1024, sum(int(one["brought"]) for one in said)
+    used, grown = processor(running.pid) - used, (memory(running.pid, "VmHWM") - before) / 1024
+    return Storm(seconds, used, grown, sum(int(one["brought"]) for one in said))
 
 
 def until_alone(running: Running) -> None:
@@ -215,19 +228,24 @@ def main() -> None:
             have = everything(running.port)
             number = sum(map(len, have.values()))
             print(f"{count:,} clients at the same time, {number} resources; the others are {OTHERS} streams")
-            print(f"{'they have':<12}{'sent':>10}{'all served, s':>16}{'memory, MiB':>14}{'others p50, ms':>17}{'p99':>8}")
+            head = f"{'they have':<12}{'sent':>10}{'all served, s':>16}{'processor, s':>14}{'memory, MiB':>14}"
+            print(f"{head}{'others p50, ms':>17}{'p99':>8}")
             saved: dict[int, float] = {}
             for words, initial, brought in (("nothing", {}, number), ("everything", have, 0)):
                 until_alone(running)
                 first = len(saved) + 1
                 with edits(folder, saved):
-                    seconds, grown, sent = storm(running, clients, count, asked(initial), brought)
+                    found = storm(running, clients, count, asked(initial), brought)
                     time.sleep(1)
                 late = delays(saved, others, first)
                 p99 = statistics.quantiles(late, n=100, method="inclusive")[98] * 1e3
                 half = statistics.median(late) * 1e3
-                print(f"{words:<12}{sent:>10,}{seconds:>16.1f}{grown:>14.0f}{half:>17.0f}{p99:>8.0f}", flush=True)
-                if sent != brought * count:
+                print(
+                    f"{words:<12}{found.sent:>10,}{found.seconds:>16.1f}{found.processor:>14.1f}{found.memory:>14.0f}"
+                    f"{half:>17.0f}{p99:>8.0f}",
+                    flush=True,
+                )
+                if found.sent != brought * count:
                     raise RuntimeError(f"{brought * count} resources were to be sent")
                 clients.close()
 

@@ -75,6 +75,7 @@ _TICK = 0.003
 _RESCAN = 0.2
 _LOOK = 5.0
 _TOGETHER = 0.1
+_REST = 10  # times as long as a look at all Envoys takes, which others wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +293,6 @@ class Server:
             await self._publish(before)
         if now.gone:
             self._spawn(self._reload_later())
-
         self.changes.note(now)
 
     def _engine(self) -> Engine:
@@ -325,7 +325,7 @@ class Server:
         names = set(compiled.snapshots)
         gone = {name: Snapshot(name, {}, {}) for name in self._published - names}
         await self._xds.publish({**compiled.snapshots, **gone})
-        connected = {record.gateway for record in self._xds.proxies()}
+        connected = self._xds.connected()
         for name in gone.keys() - connected:
             self._xds.forget(name)
         self._published = names | (gone.keys() & connected)
@@ -352,9 +352,10 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._xds.changed(), _LOOK)
                 await asyncio.sleep(_TOGETHER)
-            records, steady = self._xds.proxies(), self._clocks.steady()
+            steady, records = self._clocks.steady(), self._xds.proxies()
             for event, words in alarms.look(records, steady, self._valid, self._clocks.wall()):
                 _LOG.error(event, **words)
+            await asyncio.sleep(_REST * (self._clocks.steady() - steady))
 
     def _expected(self) -> dict[str, Process | None]:
         """The gateways that have an Envoy on this machine, and how it is run."""

@@ -96,6 +96,51 @@ async def test_without_memory_there_are_no_more_streams_and_the_others_go_on(del
     assert said[1:] == ["there is memory for new streams again"]
 
 
+async def test_streams_that_come_at_once_are_all_served() -> None:
+    numbers = range(1, 2 * _AT_ONCE, 2)
+    async with serving(Limits()) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_FIRST)
+        await reader.readexactly(9)  # the server has said what it takes
+        sent = (_frame(1, 4, number, _CALL) + _frame(0, 0, number, _asks(number)) for number in numbers)
+        writer.write(_frame(4, 1, 0, b"") + b"".join(sent))
+        await until(lambda: server.counters.responses[CLUSTER] == _AT_ONCE)
+        writer.close()
+
+
+def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
+    """One HTTP/2 frame."""
+    return len(body).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + body
+
+
+def _asks(number: int) -> bytes:
+    """The first request of an Envoy."""
+    request = DeltaDiscoveryRequest(type_url=CLUSTER)
+    request.node.id, request.node.cluster = str(number), "default/edge"
+    message = request.SerializeToString()
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def _field(name: str, value: str) -> bytes:
+    """A header, neither indexed nor compressed."""
+    return b"".join((b"\0", bytes((len(name),)), name.encode(), bytes((len(value),)), value.encode()))
+
+
+_AT_ONCE = 1_600
+"""Of streams that nobody has looked at yet gRPC itself cancels some from 1,000 on."""
+_FIRST = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"")
+_CALL = b"".join(
+    (
+        _field(":method", "POST"),
+        _field(":scheme", "http"),
+        _field(":path", DELTA),
+        _field(":authority", "test"),
+        _field("te", "trailers"),
+        _field("content-type", "application/grpc"),
+    )
+)
+
+
 async def test_subscriptions_beyond_the_limit_end_the_stream(delta: bool) -> None:
     async with serving(Limits(subscriptions=100)) as (server, port), Client(port, delta) as client:
         client.ask(ENDPOINTS, *(f"e{number}" for number in range(101)))

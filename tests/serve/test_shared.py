@@ -19,12 +19,12 @@ CDS = TYPE_URLS["CDS"]
 class Fleet:
     """Streams of a server, each asking for all clusters."""
 
-    def __init__(self, count: int, snapshot: Snapshot) -> None:
+    def __init__(self, count: int, snapshot: Snapshot, had: dict[str, str] | None = None) -> None:
         envelope, differences = Envelope(), Differences()
         self.streams = [Stream(True, envelope, DRAIN, differences=differences) for _ in range(count)]
         self.change(snapshot)
         for stream in self.streams:
-            stream.receive(Request(CDS), 0)
+            stream.receive(Request(CDS, initial=had or {}), 0)
 
     def change(self, snapshot: Snapshot) -> None:
         """Something else is wanted."""
@@ -80,3 +80,23 @@ def test_one_that_lags_is_told_all_of_what_it_missed() -> None:
     fleet.change(world("CDS a2 b2"))
     names = [[one.name for one in DeltaDiscoveryResponse.FromString(data).resources] for data in fleet.told()]
     assert names == [["a", "b"], ["b"]]
+
+
+def test_a_name_that_goes_before_the_first_response_is_called_absent() -> None:
+    stream = Stream(True, Envelope(), DRAIN)
+    stream.replace_snapshot(world("EDS a1 b1"))
+    stream.receive(Request(TYPE_URLS["EDS"], subscribe=("a", "b")), 0)
+    stream.replace_snapshot(world("EDS b1"))
+    (response,) = (DeltaDiscoveryResponse.FromString(data) for _, data in stream.poll(0))
+    assert [one.name for one in response.resources] == ["b"]
+    assert list(response.removed_resources) == ["a"]
+
+
+def test_clients_that_come_back_with_everything_are_told_only_what_changes_then() -> None:
+    snapshot = world("CDS a1 b1")
+    fleet = Fleet(2, snapshot, had={"a": "1", "b": "1"})
+    assert not [data for stream in fleet.streams for data in stream.poll(0)]
+    fleet.change(world("CDS a1 b2"))
+    first, second = fleet.told()
+    assert first is second
+    assert [one.name for one in DeltaDiscoveryResponse.FromString(first).resources] == ["b"]

@@ -347,7 +347,11 @@ class Channel:
         """True if there is nothing to send and nothing on its way."""
         if not self.requested:
             return True
-        if self.in_flight is not None or self.lacking(wanted):
+        if self.in_flight is not None:
+            return False
+        if self.is_settled(wanted):
+            return True
+        if self.lacking(wanted):
             return False
         return not (self.removes and self.gone(wanted))
 

@@ -43,10 +43,13 @@ class Differences:
         default_factory=dict
     )
 
+    _versions: dict[int, tuple[State, dict[str, str], tuple[Resource, ...]]] = field(default_factory=dict)
+
     def turn(self) -> None:
         """Something new is published: what nobody asked for since the last time is forgotten."""
         self._before, self._pairs = self._pairs, {}
         self._snapshots.clear()
+        self._versions.clear()
 
     def between(self, before: State, after: State) -> Difference:
         """What differs. The mappings are known by what they are, not by what they hold: comparing is what this saves."""
@@ -57,6 +60,21 @@ class Differences:
                 self.turn()
             found = self._pairs[key] = self._before.get(key) or _difference(before, after)
         return found
+
+    def versions(self, state: State) -> dict[str, str]:
+        """The version of each name, by which a client that comes back says what it has."""
+        found = self._versions.get(id(state))
+        if found is None:
+            if len(self._versions) >= _PAIRS:
+                self._versions.clear()
+            versions = {name: one.version for name, one in state.items() if not one.withheld}
+            found = self._versions[id(state)] = (state, versions, tuple(state.values()))
+        return found[1]
+
+    def all_of(self, state: State) -> tuple[Resource, ...]:
+        """All resources, always the same tuple."""
+        self.versions(state)
+        return self._versions[id(state)][2]
 
     def gone(self, before: Snapshot, after: Snapshot, types: tuple[str, ...]) -> Mapping[str, list[Resource]]:
         """What only the first of two snapshots holds, of these types."""

@@ -212,6 +212,10 @@ class XdsServer:
         """All open streams, by node and time."""
         return self._sessions.records()
 
+    def connected(self) -> set[str]:
+        """The gateways that have a stream."""
+        return self._sessions.connected()
+
     async def changed(self) -> None:
         """Return when any stream opened, closed or acknowledged something."""
         waits = asyncio.get_running_loop().create_future()

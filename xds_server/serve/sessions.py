@@ -116,9 +116,15 @@ class Sessions:
         if verdicts is not None:
             if request.initial:
                 # What a client has of an earlier stream it accepted then.
-                wanted = verdicts.wanted.get(request.type_url or session.core.only)
-                had = [wanted[name] for name, version in request.initial.items() if name in wanted]
-                verdicts.accept(session.node.id, (one for one in had if one.version == request.initial[one.name]))
+                wanted, differences = (
+                    verdicts.wanted.get(request.type_url or session.core.only),
+                    session.core.differences,
+                )
+                if request.initial == differences.versions(wanted):
+                    verdicts.accept(session.node.id, differences.all_of(wanted))
+                else:
+                    had = [wanted[name] for name in request.initial if name in wanted]
+                    verdicts.accept(session.node.id, [one for one in had if one.version == request.initial[one.name]])
             if event is not None and event.resources:
                 self._judge(session, verdicts, event, now)
             if session.refused_before:
@@ -181,6 +187,10 @@ class Sessions:
             if snapshot is not session.core.snapshot:
                 session.core.replace_snapshot(snapshot)
                 session.wake()
+
+    def connected(self) -> set[str]:
+        """The gateways that have a stream."""
+        return {gateway for gateway, _ in self._of_node}
 
     def records(self) -> tuple[ProxyRecord, ...]:
         """All open streams, by gateway, Envoy and time."""

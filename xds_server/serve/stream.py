@@ -33,6 +33,8 @@ _FULL_TYPES = (CLUSTER, LISTENER, SCOPES)
 """The types of which a response in the state of the world must hold everything."""
 _WILDCARD_TYPES = (*_FULL_TYPES, HOST)
 """The types of which a first request without names asks for everything."""
+_NOTHING: State = {}
+"""What a new client has. No snapshot holds this very object, so that a first response is due also if there is nothing."""
 _TYPE_LENGTH = 256
 _PORTION = 4 * 1024 * 1024
 """Bytes of resources that go into one response, where a change may be sent in several."""
@@ -199,16 +201,36 @@ class Stream:
             return
         named, everything = set(channel.subscription.names), channel.subscription.wildcard
         channel.subscription.change(request.subscribe, request.unsubscribe)
+        if first and self._is_plain(channel, had):
+            return
         # What it has and does not ask for is no business of this stream.
         channel.known.update({name: version for name, version in had.items() if channel.wants(name)})
         if channel.type_url in HELD and had and self.snapshot is not None:
-            self._order.busy = True
-            channel.lingering = {name for name in channel.known if name not in self.wanted(channel.type_url)}
+            wanted = self.wanted(channel.type_url)
+            channel.lingering = {name for name in channel.known if name not in wanted}
+            self._order.busy = self._order.busy or bool(channel.lingering)
         channel.forced |= {name for name in request.subscribe if name != WILDCARD and name not in had}
         channel.forget(list(channel.known) if everything else request.unsubscribe)
         if channel.subscription.wildcard:
             # The client dropped what it had by name; whether it still has it by wildcard it must be told.
             channel.known.update(dict.fromkeys(named.intersection(request.unsubscribe), DOUBTFUL))
+
+    def _is_plain(self, channel: Channel, had: Mapping[str, str]) -> bool:
+        """A client that has nothing, or just what is wanted, and asks for no more: so are most who come at the same time."""
+        if self.snapshot is None:
+            return False
+        wanted, asked = self.wanted(channel.type_url), channel.subscription
+        if not asked.names <= wanted.keys() or not (asked.wildcard or asked.names):
+            return False
+        if not had:
+            channel.settle(_NOTHING)
+            return True
+        versions = self.differences.versions(wanted)
+        if had != versions or not (asked.wildcard or len(asked.names) == len(wanted)):
+            return False
+        channel.known = dict(versions)  # and not the client's words, which would stay as long as it does
+        channel.settle(wanted)
+        return True
 
     def _change_hosts(self, channel: Channel, hosts: OnDemand, request: Request, had: Mapping[str, str]) -> None:
         assert self.snapshot is not None
@@ -351,6 +373,9 @@ class Stream:
         """The response of all who had all of one state and shall have all of another; None: look closer."""
         assert self._order.snapshot is not None
         asked, version = channel.subscription, self._order.snapshot.versions.get(channel.type_url, "")
+        if channel.settled is _NOTHING and not asked.names <= change.after.keys():
+            channel.unsettle()  # a name that it asked for does not exist any more
+            return None
         names = change.names if asked.wildcard else tuple(name for name in change.names if name in asked.names)
         key = version if asked.wildcard else (version, names)
         found: Told | None = change.told.get(key)

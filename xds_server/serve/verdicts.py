@@ -24,6 +24,7 @@ _VARIANTS = 16
 """So many different snapshots are kept for Envoys that refused different things."""
 _UNWANTED = 1000
 """Of so many names that nobody wants any more it is remembered what was accepted: Envoys may still use it."""
+_HEARD = 64
 _VITAL = (ROUTES, SECRET)
 """What a listener must have: without it a listener that starts waits, and then serves nothing."""
 
@@ -53,8 +54,8 @@ class Verdicts:
     """What was accepted before that: for those who refuse what others accept."""
     _past: dict[Name, tuple[str, ...]] = field(default_factory=dict)
     """The versions that were wanted before, oldest first."""
-    _last: tuple[Resource, ...] | None = None
-    """What was accepted last, if everybody may accept the same again without any effect."""
+    _heard: dict[int, tuple[Resource, ...]] = field(default_factory=dict)
+    """What was accepted since anything was refused or wanted anew: others may accept the same without any effect."""
     _served: dict[frozenset[Name], Snapshot] = field(default_factory=dict)
 
     def replace(self, wanted: Snapshot) -> list[Resource]:
@@ -68,7 +69,7 @@ class Verdicts:
             past = self._past.get((one.type_url, one.name), ())
             self._past[one.type_url, one.name] = (*(old for old in past if old != one.version), one.version)[-_PAST:]
         self.wanted = wanted
-        self._last = None
+        self._heard.clear()
         self._served.clear()
         for name, by in list(self._refusals.items()):
             version = self._version(name)
@@ -89,9 +90,8 @@ class Verdicts:
 
     def accept(self, node: str, resources: Iterable[Resource]) -> bool:
         """An Envoy took these. True if somebody may be served something else now."""
-        if resources is self._last:
+        if id(resources) in self._heard:
             return False  # most ACKs say what another Envoy has said before
-        self._last = None
         changed = False
         for one in resources:
             name = (one.type_url, one.name)
@@ -107,7 +107,9 @@ class Verdicts:
         if changed:
             self._served.clear()
         elif isinstance(resources, tuple):
-            self._last = resources
+            if len(self._heard) >= _HEARD:
+                self._heard.clear()
+            self._heard[id(resources)] = resources
         return changed
 
     def _remember(self, name: Name, one: Resource) -> None:
@@ -128,7 +130,8 @@ class Verdicts:
 
     def refuse(self, verdicts: Iterable[Verdict]) -> bool:
         """An Envoy refused these. True if others may be served something else now, too."""
-        changed, self._last = False, None
+        changed = False
+        self._heard.clear()
         for verdict in verdicts:
             name = (verdict.resource.type_url, verdict.resource.name)
             by = self._refusals.setdefault(name, {}) if verdict.resource.version == self._version(name) else None

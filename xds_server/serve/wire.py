@@ -41,8 +41,11 @@ FILES = (ads_pb2, cds_pb2, eds_pb2, config_discovery_pb2, lds_pb2, lrs_pb2, rds_
 _MESSAGE_LIMIT = 4096
 _SHARED = 16
 """So many responses are kept for others who are told the same."""
+_NODE_TAG = 0x0A
 _SMALL = 256
 """Bytes of a request that others make word for word: an ACK of a response that they all got."""
+_MIDDLE = 64 * 1024
+"""Bytes of one that those make who come back with the same: what they have, without who they are."""
 _REPORT_BYTES = 1024 * 1024
 _REPORT_ENTRIES = 20_000
 """Clusters and their places in one load report. An entry can be two bytes, and each costs time of the event loop."""
@@ -84,7 +87,9 @@ def read_full(data: bytes) -> Request:
 
 def read_delta(data: bytes) -> Request:
     """A delta request. Raises google.protobuf.message.DecodeError."""
-    return _read_small_delta(data) if len(data) <= _SMALL else _read_delta(data)
+    if len(data) <= _SMALL:
+        return _read_small_delta(data)
+    return _read_middle_delta(data) if len(data) <= _MIDDLE and data[0] != _NODE_TAG else _read_delta(data)
 
 
 def _read_delta(data: bytes) -> Request:
@@ -98,6 +103,11 @@ def _read_delta(data: bytes) -> Request:
         unsubscribe=tuple(message.resource_names_unsubscribe),
         initial=dict(message.initial_resource_versions),
     )
+
+
+@lru_cache(maxsize=16)
+def _read_middle_delta(data: bytes) -> Request:
+    return _read_delta(data)
 
 
 @lru_cache(maxsize=1024)
@@ -157,7 +167,8 @@ class Envelope:
         return len(self._delta) + len(self._full)
 
     def drop(self, resources: Iterable[Resource]) -> None:
-        """Forget the prepared bytes of these. Whoever still wants one has it prepared again."""
+        """Forget the prepared bytes of these, and all responses. Whoever still wants one has it prepared again."""
+        self._shared.clear()
         for one in resources:
             key = (one.type_url, one.name, one.version)
             self._delta.pop(key, None)
