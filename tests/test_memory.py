@@ -237,6 +237,18 @@ def test_hosts_belong_to_the_kind_of_the_oldest_route(routes: list[tuple[bool, l
         assert status.parents[0].conditions[0].status == free
 
 
+ROUTES = st.lists(st.tuples(st.booleans(), st.lists(HOSTS, min_size=1, max_size=2, unique=True)), max_size=5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(ROUTES, min_size=2, max_size=4))
+def test_hosts_belong_to_the_oldest_whoever_had_them_before(steps: list[list[tuple[bool, list[str]]]]) -> None:
+    memory, reader, options = Memory(), Reader(), Options()
+    for routes in steps:
+        objects = reader.read({f"{at}.yaml": [text] for at, text in enumerate(_shared(routes).split("---\n"))})
+        assert shown(compile_objects(objects, options, memory=memory)) == shown(compile_objects(objects, options))
+
+
 def _shared(routes: Iterable[tuple[bool, list[str]]]) -> str:
     gateway = (
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge}\n"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xds_server.attach.answers import Asked, Hosts, Listening
-from xds_server.attach.backend_tls import tls_policy_statuses
+from xds_server.attach.backend_tls import TlsPolicies
 from xds_server.attach.clients import Clients, listeners_by_port, read_clients
 from xds_server.attach.conditions import gateway_statuses, policy_statuses, simple_statuses
 from xds_server.attach.gateways import GatewayState, read_gateways
@@ -105,6 +105,9 @@ class Memory:
     policies: Policies = field(default_factory=Policies)
     placing: Placing = field(default_factory=Placing)
     hosts: dict[str, Hosts] = field(default_factory=lambda: defaultdict(Hosts))
+    tls_policies: TlsPolicies = field(default_factory=TlsPolicies)
+    streams: frozenset[Key] = frozenset()
+    """The routes without requests that there were."""
     foreign: frozenset[Key] = frozenset()
     given: tuple[object, ...] = ()
 
@@ -169,7 +172,9 @@ def attach_objects(
         ("simple statuses",), (given.controllers,), lambda seen: simple_statuses(seen, given.controllers)
     )
     plain = Side(memory.placing.statuses, simple)
-    tls_statuses, found = tls_policy_statuses(index, Side(plain, others))
+    renewed = memory.placing.renewed | streams.statuses.keys() | memory.streams
+    memory.streams = frozenset(streams.statuses)
+    tls_statuses, found = memory.tls_policies.read(known, Side(plain, others), renewed)
     wanted = tuple(sorted(index.wanted | known.urls()))
     return Attached(gateways, plain, others | tls_statuses, (*tables.problems, *found), wanted)
 
@@ -182,6 +187,7 @@ def _begin(memory: Memory, features: Sequence[AnyFeature], given: Given) -> None
         empty = Memory()
         memory.known, memory.policies, memory.placing = empty.known, empty.policies, empty.placing
         memory.hosts, memory.foreign, memory.given = empty.hosts, empty.foreign, now
+        memory.tls_policies, memory.streams = empty.tls_policies, empty.streams
 
 
 def _states_by_key(states: Iterable[GatewayState]) -> dict[Key, GatewayState]:

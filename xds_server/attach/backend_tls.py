@@ -7,12 +7,14 @@ policy asks: then nothing is sent to it in plain text. Of two policies for one t
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from xds_server.attach.authorities import Authorities, read_authorities
 from xds_server.attach.index import Index
+from xds_server.attach.memory import Remembered
 from xds_server.diagnostics import Diagnostic
 from xds_server.graph import AltName, BackendTls
 from xds_server.model.backend_tls import BackendTlsPolicySpec
@@ -58,30 +60,91 @@ def _authorities(policy: Object, index: Index) -> Authorities:
     return read_authorities(policy.spec.validation.ca_certificate_refs, policy.key, index)
 
 
-def tls_policy_statuses(
-    index: Index, statuses: Mapping[Key, Status]
-) -> tuple[dict[Key, Status], tuple[Diagnostic, ...]]:
-    """The status of every BackendTLSPolicy for each Gateway that reaches a target, given those of all routes."""
-    users = _users(index, statuses) if index.of_kind(GATEWAY_GROUP, KIND) else {}
-    found: dict[Key, Status] = {}
-    problems: list[Diagnostic] = []
-    for policy in index.of_kind(GATEWAY_GROUP, KIND):
-        assert isinstance(policy.spec, Targets)
-        places: dict[tuple[Key, str], tuple[Condition, ...]] = {}
-        common, more = _common(policy, index)
-        problems += more
-        for number, target in enumerate(policy.spec.targets):
+class Users:
+    """The Gateways whose routes send to an object, by that object; kept from call to call."""
+
+    def __init__(self) -> None:
+        self._ways: dict[Key, set[tuple[Key, Key]]] = {}
+        self._counts: dict[Key, Counter[Key]] = defaultdict(Counter)
+        self._sorted: dict[Key, tuple[Key, ...]] = {}
+
+    def update(self, routes: Iterable[Key], index: Index, statuses: Mapping[Key, Status]) -> None:
+        """These routes may be others than before."""
+        for route in routes:
+            now = set(_ways(index.by_key.get(route), statuses.get(route), index))
+            before = self._ways.pop(route, set())
+            for target, gateway in before - now:
+                self._counts[target][gateway] -= 1
+            for target, gateway in now - before:
+                self._counts[target][gateway] += 1
+            for target, _ in before ^ now:
+                self._sorted.pop(target, None)
+            if now:
+                self._ways[route] = now
+
+    def of(self, target: Key) -> tuple[Key, ...]:
+        """The Gateways of one object; the same value again as long as they are the same."""
+        if target not in self._sorted:
+            self._sorted[target] = tuple(sorted(key for key, count in self._counts[target].items() if count))
+        return self._sorted[target]
+
+
+class TlsPolicies:
+    """The statuses of all BackendTLSPolicies, kept from call to call."""
+
+    def __init__(self) -> None:
+        self._users: Users | None = None
+
+    def read(
+        self, memory: Remembered, statuses: Mapping[Key, Status], renewed: Iterable[Key]
+    ) -> tuple[dict[Key, Status], tuple[Diagnostic, ...]]:
+        """The status of every policy for each Gateway that reaches a target, given those of all routes.
+
+        `renewed` are the routes that may be others than in the call before, or have another status.
+        """
+        policies = memory.index.of_kind(GATEWAY_GROUP, KIND)
+        if not policies:
+            self._users = None
+            return {}, ()
+        first, users = self._users is None, self._users or Users()
+        users.update(statuses if first else renewed, memory.index, statuses)
+        self._users = users
+        found: dict[Key, Status] = {}
+        problems: list[Diagnostic] = []
+        for policy in policies:
+            reached = tuple(users.of(target) for target in _targets_of(policy))
+            status, more = memory.recall(
+                ("tls policy", policy.key), (policy, *reached), partial(_policy_status, policy, reached)
+            )
+            found[policy.key] = status
+            problems += more
+        return found, tuple(problems)
+
+
+def _targets_of(policy: Object) -> list[Key]:
+    assert isinstance(policy.spec, Targets)
+    return [Key(one.group, one.kind, policy.namespace, one.name) for one in policy.spec.targets]
+
+
+def _policy_status(
+    policy: Object, reached: Sequence[tuple[Key, ...]], index: Index
+) -> tuple[Status, tuple[Diagnostic, ...]]:
+    """The status of one policy; `reached` are the Gateways of each of its targets."""
+    assert isinstance(policy.spec, Targets)
+    places: dict[tuple[Key, str], tuple[Condition, ...]] = {}
+    common, problems = _common(policy, index)
+    for number, (target, gateways) in enumerate(zip(policy.spec.targets, reached, strict=True)):
+        accepted, problem = _accepted(policy, number, target, index)
+        problems += problem
+        conditions = common if accepted.status else (accepted,)
+        for gateway in gateways:
+            worst = places.get((gateway, ""))
+            places[gateway, ""] = conditions if worst is None or not accepted.status else worst
+        if not gateways:
             key = Key(target.group, target.kind, policy.namespace, target.name)
-            accepted, problem = _accepted(policy, number, target, index)
-            problems += problem
-            conditions = common if accepted.status else (accepted,)
-            for gateway in users.get(key, ()):
-                worst = places.get((gateway, ""))
-                places[gateway, ""] = conditions if worst is None or not accepted.status else worst
-            if key not in users:
-                places[key, target.section_name or ""] = conditions
-        found[policy.key] = Status(ancestors=tuple(_ancestor(*place, held) for place, held in sorted(places.items())))
-    return found, tuple(problems)
+            places[key, target.section_name or ""] = conditions
+    ancestors = tuple(_ancestor(*place, held) for place, held in sorted(places.items()))
+    return Status(ancestors=ancestors), tuple(problems)
 
 
 def _ancestor(key: Key, section: str, conditions: tuple[Condition, ...]) -> ParentStatus:
@@ -135,20 +198,16 @@ def _missing(target: Key, section: str, index: Index) -> str:
     return ""
 
 
-def _users(index: Index, statuses: Mapping[Key, Status]) -> dict[Key, list[Key]]:
-    """The Gateways whose routes send to an object, by that object."""
-    users: dict[Key, dict[Key, None]] = defaultdict(dict)
-    for route, status in statuses.items():
-        item = index.by_key.get(route)
-        gateways = [
-            gateway
-            for parent in status.parents
-            if any(one.type == "Accepted" and one.status for one in parent.conditions)
-            and (gateway := _gateway_of(parent, index)) is not None
-        ]
-        for target in _targets(item) if item and gateways else ():
-            users[target].update(dict.fromkeys(gateways))
-    return {target: sorted(gateways) for target, gateways in users.items()}
+def _ways(item: Object | None, status: Status | None, index: Index) -> Iterator[tuple[Key, Key]]:
+    """The objects that a route sends to, each with a Gateway that does so for it."""
+    gateways = [
+        gateway
+        for parent in (status.parents if status is not None else ())
+        if any(one.type == "Accepted" and one.status for one in parent.conditions)
+        and (gateway := _gateway_of(parent, index)) is not None
+    ]
+    for target in _targets(item) if item is not None and gateways else ():
+        yield from ((target, gateway) for gateway in gateways)
 
 
 def _gateway_of(parent: ParentStatus, index: Index) -> Key | None:

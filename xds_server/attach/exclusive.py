@@ -6,7 +6,7 @@ it. Source: Gateway API, GRPCRoute: exactly one of two routes of different kinds
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +16,10 @@ from xds_server.diagnostics import Diagnostic
 from xds_server.model.object import Object
 from xds_server.types import Condition, Key
 
+KINDS = ("HTTPRoute", "GRPCRoute")
 Attaching = tuple[Object, tuple[Parent, ...]]
+_Place = tuple[Key, int]
+_Claim = tuple[_Place, str]
 
 
 @dataclass(slots=True)
@@ -54,6 +57,43 @@ def _wider(host: str) -> Iterator[str]:
         yield f"*.{rest}"
     if host != "*":
         yield "*"
+
+
+class Claims:
+    """Which hosts of listeners are claimed by which kinds of routes, kept from call to call."""
+
+    def __init__(self) -> None:
+        self._claims: dict[Key, set[_Claim]] = {}
+        self._hosts: dict[tuple[_Place, str], Counter[str]] = defaultdict(Counter)
+        self._below: dict[tuple[_Place, str], Counter[str]] = defaultdict(Counter)
+
+    def change(self, key: Key, parents: Iterable[Parent]) -> bool:
+        """A route claims what its parents say. True if that, or what it claimed before, meets a route of another kind."""
+        now = {
+            ((one.gateway.key, one.listener.number), host)
+            for parent in parents
+            for one in parent.attachments
+            for host in one.hostnames
+        }
+        before = self._claims.pop(key, set())
+        self._count(key.kind, before - now, -1)
+        self._count(key.kind, now - before, 1)
+        if now:
+            self._claims[key] = now
+        return any(self._is_met(key.kind, place, host) for place, host in before | now)
+
+    def _count(self, kind: str, claims: Iterable[_Claim], by: int) -> None:
+        for place, host in claims:
+            self._hosts[place, kind][host] += by
+            for wider in _wider(host):
+                self._below[place, kind][wider] += by
+
+    def _is_met(self, kind: str, place: _Place, host: str) -> bool:
+        others = [(place, other) for other in KINDS if other != kind]
+        return any(
+            self._below[one][host] > 0 or any(self._hosts[one][name] > 0 for name in (host, *_wider(host)))
+            for one in others
+        )
 
 
 def exclusive(routes: Sequence[Attaching]) -> tuple[tuple[Attaching, ...], tuple[Diagnostic, ...]]:

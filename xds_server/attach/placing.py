@@ -15,7 +15,7 @@ from operator import is_
 from xds_server.attach.answers import Answers
 from xds_server.attach.clients import Clients
 from xds_server.attach.conditions import route_status
-from xds_server.attach.exclusive import exclusive
+from xds_server.attach.exclusive import KINDS, Claims, exclusive
 from xds_server.attach.gateways import GatewayState
 from xds_server.attach.guards import lost_guards
 from xds_server.attach.idle import idle_settings
@@ -36,7 +36,6 @@ from xds_server.parts import Layers
 from xds_server.status import Status
 from xds_server.types import GATEWAY_GROUP, Key
 
-KINDS = ("HTTPRoute", "GRPCRoute")
 Place = tuple[Key, int]
 """A Gateway and the number of one of its listeners."""
 _POLICIES, _LISTENERS = "policies", "listeners"
@@ -108,6 +107,9 @@ class Placing:
     _around: Around | None = None
     _listeners: dict[Place, _Listener] = field(default_factory=dict)
     _mixed: bool = False
+    _claims: Claims = field(default_factory=Claims)
+    renewed: set[Key] = field(default_factory=set)
+    """The routes that were looked at in the last call."""
 
     def update(self, around: Around, memory: Remembered) -> None:
         """Attach all routes of the index that are not as they were."""
@@ -178,14 +180,14 @@ class Placing:
         index, around = memory.index, self._around
         assert around is not None
         mixed = all(index.of_kind(GATEWAY_GROUP, kind) for kind in KINDS)
-        if mixed or self._mixed:
+        if (mixed or self._mixed) and self._meet(wanted, index, mixed=mixed):
             routes = [one for kind in KINDS for one in index.of_kind(GATEWAY_GROUP, kind)]
             kept, self._conflicts = exclusive([(one, self._written[one.key].parents) for one in routes])
             parents = {route.key: found for route, found in kept}
             wanted |= {key for key, found in parents.items() if not _all_same(found, self._parents.get(key))}
         else:
             parents = {key: self._written[key].parents for key in wanted if key in self._written}
-            self._conflicts = ()
+            self._conflicts = self._conflicts if mixed else ()
         self._mixed = mixed
         for key, found in parents.items():
             if not _all_same(found, self._parents.get(key)):
@@ -197,8 +199,21 @@ class Placing:
                 wanted.add(key)
         for key in wanted:
             self._place(key, memory)
+        self.renewed = wanted
         came = {key: status for key in wanted if (one := self._placed.get(key)) and (status := one.status) is not None}
         self.statuses = self.statuses.with_changes(wanted - came.keys(), came)
+
+    def _meet(self, wanted: set[Key], index: Index, *, mixed: bool) -> bool:
+        """Whether routes of different kinds may have to be told apart anew: these meet others, or met some."""
+        if mixed and self._mixed:
+            return any([self._claims.change(key, self._claimed(key)) for key in wanted])
+        self._claims = Claims()
+        for key in (one.key for kind in KINDS for one in (index.of_kind(GATEWAY_GROUP, kind) if mixed else ())):
+            self._claims.change(key, self._claimed(key))
+        return True
+
+    def _claimed(self, key: Key) -> tuple[Parent, ...]:
+        return self._written[key].parents if key in self._written else ()
 
     def _place(self, key: Key, memory: Remembered) -> None:
         route, last = memory.index.by_key.get(key), self._placed.get(key)
