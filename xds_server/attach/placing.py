@@ -206,7 +206,8 @@ class Placing:
     def _meet(self, wanted: set[Key], index: Index, *, mixed: bool) -> bool:
         """Whether routes of different kinds may have to be told apart anew: these meet others, or met some."""
         if mixed and self._mixed:
-            return any([self._claims.change(key, self._claimed(key)) for key in wanted])
+            met = [self._claims.change(key, self._claimed(key)) for key in wanted]
+            return any(met)
         self._claims = Claims()
         for key in (one.key for kind in KINDS for one in (index.of_kind(GATEWAY_GROUP, kind) if mixed else ())):
             self._claims.change(key, self._claimed(key))
