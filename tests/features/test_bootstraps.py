@@ -188,6 +188,15 @@ def test_a_runtime_key_is_the_same_in_parts(layer: str) -> None:
 def test_a_bootstrap_that_reports_loads_may_be_changed() -> None:
     base = yaml.safe_load(Bootstrap("default/edge", "here", Address("127.0.0.1", 18000), reports=True).text())
     assert changed(base, merge("stats_flush_interval: 2s"))["cluster_manager"] == base["cluster_manager"]
+    at = "/cluster_manager/load_stats_config/grpc_services/0/initial_metadata/0/value"
+    for place in (at, "/cluster_manager/load_stats_config", "/cluster_manager"):
+        for step in (
+            {"op": "test", "path": place, "value": "Bearer x"},
+            {"op": "copy", "from": place, "path": "/stats_config/stats_tags"},
+            {"op": "move", "from": place, "path": "/stats_config/stats_tags"},
+        ):
+            with pytest.raises(ValueError, match="is not read"):
+                changed(base, [step])
     with pytest.raises(ValueError, match="--report-load"):
         changed(base, [{"op": "remove", "path": "/cluster_manager/load_stats_config"}])
 

@@ -24,6 +24,7 @@ MERGE = "merge"
 _OURS = "cellway"
 _DISCOVERIES = {Cluster.STATIC: "STATIC", Cluster.STRICT_DNS: "STRICT_DNS", Cluster.LOGICAL_DNS: "LOGICAL_DNS"}
 _COUNTED_ON = "re2."
+_LOADS = "/cluster_manager/load_stats_config"
 
 Json = Any
 Step = Mapping[str, Json]
@@ -35,6 +36,8 @@ def changed(base: Json, steps: Sequence[Step]) -> Json:
     for step in steps:
         if MERGE in step:
             result = _merged(result, step[MERGE])
+        elif _asks(step):
+            raise ValueError(f"{_LOADS} is not read: what the Envoy shows to the control plane is in it")
         else:
             _patch(result, step)
     if steps and (problem := _touched(_message(base), _message(result))):
@@ -80,6 +83,12 @@ def _merged(below: Json, above: Json) -> Json:
     if isinstance(below, list) and isinstance(above, list):
         return [*below, *above]
     return above
+
+
+def _asks(step: Step) -> bool:
+    """Whether a patch takes what is in the Envoy's own connection elsewhere, or asks what it is."""
+    place = str(step["path"] if step["op"] == "test" else step.get("from") or "/")
+    return f"{place}/".startswith(f"{_LOADS}/") or (place != "/" and f"{_LOADS}/".startswith(f"{place}/"))
 
 
 def _patch(document: Json, step: Step) -> None:
