@@ -10,7 +10,8 @@ import pytest
 
 from xds_server.changes import history as bounds
 from xds_server.changes.folder import HalfReplacedError, NotReplacedError, digests_now, replace_files
-from xds_server.changes.history import History, Pending, digest_of
+from xds_server.changes.history import History, Pending
+from xds_server.saved.contents import digest_of
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
 
-from xds_server.changes.history import Digests, digest_of
+from xds_server.changes.history import Digests
+from xds_server.saved.contents import digest_of
 
 Contents = Mapping[str, bytes | None]
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from xds_server.files import write_file
+from xds_server.saved.contents import Contents
 
 MOST_STATES = 100
 MOST_BYTES = 256 << 20
@@ -51,11 +52,6 @@ class Pending:
         return Pending(before, after)
 
 
-def digest_of(data: bytes) -> str:
-    """The hash that names a content."""
-    return hashlib.sha256(data).hexdigest()
-
-
 def state_name(files: Mapping[str, str]) -> str:
     """The name of a state: the same for the same files with the same content."""
     text = json.dumps(sorted(files.items()))
@@ -70,6 +66,7 @@ class History:
         self._folder = folder
         for inner in ("contents", "states"):
             (folder / inner).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._contents = Contents(folder / "contents")
         self._states = _read_states(folder)
 
     @property
@@ -101,21 +98,15 @@ class History:
 
     def missing(self, digests: Iterable[str]) -> set[str]:
         """Those of these contents that are not kept."""
-        return {one for one in digests if not self._path(one).is_file()}
+        return self._contents.missing(digests)
 
     def keep(self, contents: Iterable[bytes]) -> None:
         """Keep contents. OSError if one cannot be written."""
-        for data in contents:
-            path = self._path(digest_of(data))
-            if not path.is_file():
-                write_file(path, data)
+        self._contents.keep(contents)
 
     def content(self, digest: str) -> bytes:
         """A content. OSError if it is not there, or not what it was."""
-        data = self._path(digest).read_bytes()
-        if digest_of(data) != digest:
-            raise OSError(f"{self._path(digest)} is not what was written")
-        return data
+        return self._contents.read(digest)
 
     def pending(self) -> Pending | None:
         """The replacement that was begun and not ended by the last server."""
@@ -149,9 +140,6 @@ class History:
         """It is ended."""
         (self._folder / _PENDING).unlink(missing_ok=True)
 
-    def _path(self, digest: str) -> Path:
-        return self._folder / "contents" / digest
-
     def _write(self, states: list[State]) -> None:
         kept = self._bounded(states)
         for one in kept:
@@ -165,11 +153,8 @@ class History:
         wanted = {digest for one in kept for digest in one.files.values()}
         for pending in (*self.left(), *filter(None, (self.pending(),))):
             wanted |= {one for one in (*pending.before.values(), *pending.after.values()) if one is not None}
-        names = {one.name for one in kept}
-        for inner, needed in (("contents", wanted), ("states", names)):
-            for path in (self._folder / inner).iterdir():
-                if path.name not in needed:
-                    path.unlink(missing_ok=True)
+        self._contents.sweep(wanted)
+        Contents(self._folder / "states").sweep({one.name for one in kept})
 
     def _bounded(self, states: list[State]) -> list[State]:
         """The newest states, two at least, that are few and small enough."""
@@ -178,8 +163,7 @@ class History:
         for number, one in enumerate(reversed(states)):
             for digest in one.files.values():
                 if digest not in sizes:
-                    path = self._path(digest)
-                    sizes[digest] = path.stat().st_size if path.is_file() else 0
+                    sizes[digest] = self._contents.size(digest)
             files += len(one.files)
             full = number >= MOST_STATES or files > MOST_FILES or sum(sizes.values()) > MOST_BYTES
             if number >= 2 and full:

@@ -26,13 +26,14 @@ from xds_server.changes.folder import (
     is_in_folders,
     replace_files,
 )
-from xds_server.changes.history import History, Pending, State, digest_of, state_name
+from xds_server.changes.history import History, Pending, State, state_name
 from xds_server.changes.requests import ApplyRequest, DiffRequest, RequestError, UndoRequest, files_of, read_request
 from xds_server.changes.secrets import Hasher
 from xds_server.compile import Options
 from xds_server.load.find import find_files
 from xds_server.observe.diagnostics_view import diagnostic_json
 from xds_server.reload import Policies
+from xds_server.saved.contents import digest_of
 from xds_server.types import parse_duration
 
 _LOG = structlog.get_logger("cellway")

@@ -7,7 +7,6 @@ is, and as it was when the object was good.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xds_server.files import write_file
+from xds_server.saved.contents import Contents, digest_of
 from xds_server.types import Key
 
 _INDEX = "in-force.json"
@@ -47,7 +47,7 @@ class Store:
     """A folder that one process at a time writes to: the holder of the state folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._contents = folder, Contents(folder, (_INDEX,))
         self._written = ""
 
     def write(self, index: Index, contents: Mapping[str, bytes]) -> None:
@@ -56,13 +56,11 @@ class Store:
         if text == self._written:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for digest in index.digests():
-            if not (self._folder / digest).is_file():
-                write_file(self._folder / digest, contents[digest])
-        head = hashlib.sha256(text.encode()).hexdigest()
+        self._contents.keep(contents[one] for one in self._contents.missing(index.digests()))
+        head = digest_of(text.encode())
         write_file(self._folder / _INDEX, f"{_FORMAT} {head}\n{text}\n")
         self._written = text
-        self._sweep(index.digests())
+        self._contents.sweep(index.digests())
 
     def read(self) -> tuple[Index, dict[str, bytes]] | str:
         """What counts, with all contents by hash; or why nothing can be said, empty if nothing was ever written."""
@@ -73,24 +71,13 @@ class Store:
         except (OSError, ValueError) as error:
             return f"{self._folder / _INDEX} cannot be read: {error}"
         head, _, body = text.partition("\n")
-        if head != f"{_FORMAT} {hashlib.sha256(body.rstrip().encode()).hexdigest()}":
+        if head != f"{_FORMAT} {digest_of(body.rstrip().encode())}":
             return f"{self._folder / _INDEX} is not what was written"
         index = _index(json.loads(body))
-        contents = {}
-        for digest in sorted(index.digests()):
-            try:
-                data = (self._folder / digest).read_bytes()
-            except OSError as error:
-                return f"{self._folder / digest} cannot be read: {error.strerror}"
-            if hashlib.sha256(data).hexdigest() != digest:
-                return f"{self._folder / digest} is not what was written"
-            contents[digest] = data
-        return index, contents
-
-    def _sweep(self, wanted: set[str]) -> None:
-        for path in self._folder.iterdir():
-            if path.name not in wanted and path.name != _INDEX:
-                path.unlink(missing_ok=True)
+        try:
+            return index, {one: self._contents.read(one) for one in sorted(index.digests())}
+        except OSError as error:
+            return str(error)
 
 
 def _index(written: Mapping[str, Any]) -> Index:
