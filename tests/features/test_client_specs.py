@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tests.e2e.certificates import Authority
 from tests.translate.graphs import Reporter, feature
 from xds_server.features import FEATURES
+from xds_server.features.backend_tls_defaults import BackendTlsDefaultsSpec
 from xds_server.features.client_address import ClientAddressSpec
 from xds_server.features.client_connection import ClientConnectionSpec
 from xds_server.features.client_grpc import ClientGrpcSpec
@@ -28,6 +29,7 @@ from xds_server.spec import Spec
 
 SPECS: dict[str, type[Spec]] = {
     "access_log": ProxyTelemetrySpec,
+    "backend_tls_defaults": BackendTlsDefaultsSpec,
     "metrics": ProxyTelemetrySpec,
     "health_log": ProxyTelemetrySpec,
     "client_address": ClientAddressSpec,
@@ -89,6 +91,8 @@ CASES: list[tuple[str, Any, str, Place]] = [
     ("client_tls", {"ciphers": ["AES128-SHA", "RC4-MD5"]}, "F103", ("ciphers", 1)),
     ("client_tls", {"ecdhCurves": ["P-256", "P-256"]}, "F103", ("ecdhCurves", 1)),
     ("client_tls", {"signatureAlgorithms": ["md5"]}, "F103", ("signatureAlgorithms", 0)),
+    ("backend_tls_defaults", {"ecdhCurves": ["P-256", "P-256"]}, "F103", ("ecdhCurves", 1)),
+    ("backend_tls_defaults", {"minVersion": "1.3", "maxVersion": "1.2"}, "F103", ("maxVersion",)),
     ("client_tls", asks(), "F103", CHECKED),
     ("client_tls", asks(mode="RequireAny"), "F103", CHECKED),
     ("client_tls", asks(mode="Request", optional=True), "F103", (*CHECKED, "optional")),
@@ -148,6 +152,7 @@ def test_old_versions_are_taken_with_a_warning() -> None:
 
 SAMPLES: dict[str, Any] = {
     "access_log": {"accessLog": {}},
+    "backend_tls_defaults": {"minVersion": "1.3"},
     "metrics": {"metrics": {"enableGRPCStats": True}},
     "health_log": {"healthCheckLog": {}},
     "client_address": {"xForwardedFor": {"trustedCIDRs": ["10.0.0.0/8"]}},
@@ -165,6 +170,7 @@ PLAIN: dict[str, Any] = {
         FilterPositionSpec.model_validate({"name": "envoy.filters.http.fault", "after": "envoy.filters.http.cors"}),
     ),
     "http3": Http3Spec(),
+    "ip_family": "IPv6",
     "peer_header": "x-peer",
 }
 

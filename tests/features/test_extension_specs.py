@@ -273,9 +273,11 @@ def test_values_are_frozen_and_hashable() -> None:
         "lua": [{"inline": SCRIPT}],
         "wasm": [{"name": "m", "code": CODE}],
         "extProc": [{"backendRefs": [UP], "processingMode": SEES}],
+        "dynamicModule": [{"name": "stamp"}],
     }
-    first, second = (routes(compiled(WORLD + written(spec), ALLOWED))["web.example"].settings for _ in range(2))
-    assert {"lua", "wasm", "ext_proc"} <= {one.feature for one in first}
+    text = registering(library("stamp")) + written(spec)
+    first, second = (routes(compiled(text, ALLOWED))["web.example"].settings for _ in range(2))
+    assert {"lua", "wasm", "ext_proc", "dynamic_modules"} <= {one.feature for one in first}
     assert first == second
     assert hash(first) == hash(second)
 

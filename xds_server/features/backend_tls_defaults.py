@@ -115,8 +115,9 @@ def _names_known(spec: BackendTlsDefaultsSpec, context: Context) -> bool:
         ("signatureAlgorithms", spec.signature_algorithms, SIGNATURES),
     ):
         for number, name in enumerate(names):
-            if name not in known:
+            if name not in known or name in names[:number]:
                 reason = f"Envoy does not know '{name}'; it knows {', '.join(sorted(known))}"
+                reason = f"'{name}' is there twice" if name in known else reason
                 context.problem("F103", field, number, reason=reason)
                 good = False
     return good
