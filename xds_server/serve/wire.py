@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
@@ -41,6 +42,8 @@ FILES = (ads_pb2, cds_pb2, eds_pb2, config_discovery_pb2, lds_pb2, lrs_pb2, rds_
 _MESSAGE_LIMIT = 4096
 _SHARED = 16
 """So many responses are kept for others who are told the same."""
+_LARGE = 64 * 1024
+"""The bytes of a larger body are not prepared: they would be there twice, and are copied into a response all the same."""
 _NODE_TAG = 0x0A
 _SMALL = 256
 """Bytes of a request that others make word for word: an ACK of a response that they all got."""
@@ -218,29 +221,35 @@ class Envelope:
             self._delta_entry(one) if one.name not in aliases else _aliased(one, aliases[one.name])
             for one in sent.resources
         )
-        return b"".join((head.SerializeToString(), *entries))
+        return b"".join(chain((head.SerializeToString(),), *entries))
 
     def _full_bytes(self, sent: Sent, type_url: str, nonce: str) -> bytes:
         head = DiscoveryResponse(version_info=sent.version, type_url=type_url, nonce=nonce)
         for one in sent.beats:
             head.resources.add().Pack(_beat(one, sent.version))
-        return b"".join((head.SerializeToString(), *(self._full_entry(one, sent.version) for one in sent.resources)))
+        entries = (self._full_entry(one, sent.version) for one in sent.resources)
+        return b"".join(chain((head.SerializeToString(),), *entries))
 
-    def _delta_entry(self, resource: Resource) -> bytes:
+    def _delta_entry(self, resource: Resource) -> tuple[bytes, ...]:
+        if len(resource.body) > _LARGE:
+            return _aliased(resource, ())
         key = (resource.type_url, resource.name, resource.version)
         if (entry := self._delta.get(key)) is None:
-            entry = self._delta[key] = _aliased(resource, ())
-        return entry
+            entry = self._delta[key] = b"".join(_aliased(resource, ()))
+        return (entry,)
 
-    def _full_entry(self, resource: Resource, version: str) -> bytes:
+    def _full_entry(self, resource: Resource, version: str) -> tuple[bytes, ...]:
         if resource.ttl:
             wrapped = DiscoveryResponse()
             wrapped.resources.add().Pack(_whole(resource, version))
-            return wrapped.SerializeToString()
+            return (wrapped.SerializeToString(),)
+        if len(resource.body) > _LARGE:
+            return _framed(DiscoveryResponse.RESOURCES_FIELD_NUMBER, _packed(resource))
         key = (resource.type_url, resource.name, resource.version)
         if (entry := self._full.get(key)) is None:
-            entry = self._full[key] = b"".join(_framed(DiscoveryResponse.RESOURCES_FIELD_NUMBER, _packed(resource)))
-        return entry
+            pieces = _framed(DiscoveryResponse.RESOURCES_FIELD_NUMBER, _packed(resource))
+            entry = self._full[key] = b"".join(pieces)
+        return (entry,)
 
 
 def _beat(resource: Resource, version: str) -> ResourceMessage:
@@ -257,12 +266,12 @@ def _whole(resource: Resource, version: str) -> ResourceMessage:
     return message
 
 
-def _aliased(resource: Resource, names: Iterable[str]) -> bytes:
-    """A delta response that holds one resource; `names` are those by which the client asked for it."""
+def _aliased(resource: Resource, names: Iterable[str]) -> tuple[bytes, ...]:
+    """A delta response that holds one resource, in pieces; `names` are those by which the client asked for it."""
     message = _beat(resource, resource.version)
     message.aliases.extend(names)
     parts = (message.SerializeToString(), *_framed(ResourceMessage.RESOURCE_FIELD_NUMBER, _packed(resource)))
-    return b"".join(_framed(DeltaDiscoveryResponse.RESOURCES_FIELD_NUMBER, parts))
+    return _framed(DeltaDiscoveryResponse.RESOURCES_FIELD_NUMBER, parts)
 
 
 def _packed(resource: Resource) -> tuple[bytes, ...]:
