@@ -124,7 +124,7 @@ def test_another_way_to_run_costs_no_request(cellway: Cellway) -> None:
     deadline = time.monotonic() + 60
     while "/overload_manager/resource_monitors/7" not in problem and time.monotonic() < deadline:
         problem = " ".join(cellway.api("proxies")["changing"])
-    assert "its bootstrap cannot be changed so: there is nothing at" in problem
+    assert "its bootstrap cannot be changed so: replace cannot be done at" in problem
     cellway.write("proxy.yaml", PROXY + LESS_MEMORY.replace("WHERE", "resource_monitors/0"))
     cellway.wait()
     third = the_envoy(cellway)

@@ -15,18 +15,16 @@ from functools import cache
 from typing import Any
 
 from jsonpath import (
-    JSONPatch,
-    JSONPatchError,
     JSONPath,
     JSONPathEnvironment,
     JSONPathError,
     JSONPointer,
-    JSONPointerError,
 )
 from jsonpath.filter import BaseExpression, FilterQuery, FunctionExtension, RelativeFilterQuery
 from jsonpath.segments import JSONPathRecursiveDescentSegment
 from jsonpath.selectors import Filter, IndexSelector, JSONPathSelector, NameSelector
 
+from xds_server.features.parts.json_patch import StepError, done
 from xds_server.types import Origin
 
 _HITS = 10_000
@@ -64,9 +62,9 @@ def _patched(document: Any, operation: dict[str, Any]) -> Any:
         if step["op"] == "add":
             _make_way(changed, path)
         try:
-            changed = JSONPatch([copy.deepcopy(step)]).apply(changed)
-        except (JSONPatchError, JSONPointerError) as error:
-            raise PatchError(_reason(step, error)) from None
+            changed = done(changed, step)
+        except StepError as error:
+            raise PatchError(str(error)) from None
     return changed
 
 
@@ -171,9 +169,3 @@ def _make_way(document: Any, path: str) -> None:
             here = here[int(part)]
         else:
             return
-
-
-def _reason(step: dict[str, Any], error: Exception) -> str:
-    if type(error).__name__ == "JSONPatchTestFailure":
-        return f"{step['path'] or 'the whole of it'} is something else"
-    return f"{step['op']} cannot be done at {step['path'] or 'the whole of it'}: there is no such place"

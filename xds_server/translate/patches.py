@@ -18,11 +18,12 @@ from google.protobuf.message import Message
 
 from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.features.parts.api_types import load_types
+from xds_server.features.parts.walk import message_type
 from xds_server.graph import Gateway, Patch, PatchSet
 from xds_server.translate.documents import PatchError, patched
 from xds_server.translate.hidden import Hidden
 from xds_server.translate.message import Translated
-from xds_server.translate.payloads import Contents, message_type, settle
+from xds_server.translate.payloads import Contents, settle
 from xds_server.types import Condition, Key, Origin
 
 _LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"

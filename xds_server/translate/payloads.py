@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from xds_server.features.parts.api_types import load_type
+from xds_server.features.parts.walk import OPERATORS, is_map, unpacked, values_of
 
 _OUTSIDE = {
     "envoy.config.core.v3.DataSource": ("filename", "environment_variable", "watched_directory"),
@@ -53,7 +53,6 @@ _OUTSIDE = {
     "envoy.extensions.transport_sockets.tls.v3.TlsKeyLog": ("path",),
     "envoy.extensions.wasm.v3.EnvironmentVariables": ("host_env_keys",),
 }  # fmt: skip
-_OPERATORS = ("%ENVIRONMENT(", "%FILE_CONTENT(")
 _OWN = "cellway_"  # clusters of the bootstrap: no namespace begins like that
 _CHOICE = "envoy.tcp_proxy.cluster"  # filter state that names a cluster
 _UNTYPED = {
@@ -79,12 +78,6 @@ class Contents:
     own: bool = False
 
 
-def message_type(url: str) -> type[Message]:
-    """The class of a message. KeyError for a type that Envoy does not have."""
-    name = url.rpartition("/")[2]
-    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
-
-
 def settle(message: Message) -> Contents:
     """Pack what is packed in a message in the one way that gives equal bytes, and tell what the message leads to."""
     contents = Contents()
@@ -103,7 +96,7 @@ def _settle(message: Any, contents: Contents) -> None:
     for descriptor, value in message.ListFields():
         if descriptor.name in _OUTSIDE.get(name, ()):
             contents.outside.add(f"{name.rpartition('.')[2]}.{descriptor.name} {_shown(value)}".strip())
-        for one in _items(descriptor, value):
+        for one in (*values_of(descriptor, value), *(value if is_map(descriptor) else ())):
             if isinstance(one, Message):
                 _settle(one, contents)
             elif isinstance(one, str | bytes):
@@ -114,7 +107,7 @@ def _settle(message: Any, contents: Contents) -> None:
 def _said(place: str, value: str | bytes) -> Iterator[str]:
     """Words for what a text leads to, without the text: it may be secret."""
     text = value if isinstance(value, str) else value.decode("utf-8", "replace")
-    yield from (f"{operator}...)%" for operator in _OPERATORS if operator in text)
+    yield from (f"{operator}...)%" for operator in OPERATORS if operator in text)
     if _own(text):
         yield f"{place} {_OWN}..."
     if _CHOICE in text:
@@ -129,25 +122,13 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _items(descriptor: Any, value: Any) -> Iterator[Any]:
-    """The values of a field, and the keys of a map."""
-    if not descriptor.is_repeated:
-        yield value
-    elif descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
-        yield from value.keys()
-        yield from value.values()
-    else:
-        yield from value
-
-
 def _settle_payload(packed: AnyMessage, contents: Contents) -> None:
     name = packed.type_url.rpartition("/")[2]
     if name in _UNTYPED:
         contents.outside.add(f"a payload without a type of its own, {name}")
     load_type(name)
-    try:
-        payload = message_type(packed.type_url).FromString(packed.value)
-    except (KeyError, DecodeError):
+    payload = unpacked(packed)
+    if payload is None:
         contents.outside.add(f"a payload of the unknown type {packed.type_url}")
         return
     _settle(payload, contents)

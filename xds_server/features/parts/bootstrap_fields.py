@@ -11,9 +11,10 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
+
+from xds_server.features.parts.walk import OPERATORS, unpacked, values_of
 
 CHANGEABLE = (
     "application_log_config",
@@ -183,7 +184,6 @@ _REASONS = {
     f"{_BOOTSTRAP}RuntimeLayer.RtdsLayer": "another source of configuration",
 }
 _TEXTS = ("inline_string", "text_format")
-_OPERATORS = ("%ENVIRONMENT(", "%FILE_CONTENT(")
 
 
 def refused(message: Message, where: str = "") -> Iterator[str]:
@@ -197,7 +197,7 @@ def refused(message: Message, where: str = "") -> Iterator[str]:
         if field.name not in fields:
             yield _reason(field, place)
             continue
-        for one in _values(field, value):
+        for one in values_of(field, value):
             if isinstance(one, AnyMessage):
                 yield from _packed(one, place)
             elif isinstance(one, Message):
@@ -216,24 +216,13 @@ def _reason(field: Any, place: str) -> str:
     return f"{place} is not among what a bootstrap may change"
 
 
-def _values(field: Any, value: Any) -> Iterator[Any]:
-    if not field.is_repeated:
-        yield value
-    elif field.message_type is not None and field.message_type.GetOptions().map_entry:
-        yield from value.values()
-    else:
-        yield from value
-
-
 def _packed(packed: AnyMessage, place: str) -> Iterator[str]:
     name = packed.TypeName()
     if name not in PACKED:
         yield f"{place}: an extension of the type {name} is not for a bootstrap"
         return
-    try:
-        found = descriptor_pool.Default().FindMessageTypeByName(name)
-        payload = message_factory.GetMessageClass(found).FromString(packed.value)
-    except (KeyError, DecodeError):
+    payload = unpacked(packed)
+    if payload is None:
         yield f"{place} is no {name}"
         return
     yield from refused(payload, place)
@@ -242,7 +231,7 @@ def _packed(packed: AnyMessage, place: str) -> Iterator[str]:
 def _text(name: str, value: str, place: str) -> Iterator[str]:
     if name not in _TEXTS and not value.isprintable():
         yield f"{place} has control characters"
-    if any(operator in value for operator in _OPERATORS):
+    if any(operator in value for operator in OPERATORS):
         yield f"{place} would read a file or the environment of the Envoy"
 
 

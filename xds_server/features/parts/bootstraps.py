@@ -8,7 +8,6 @@ interface is stay as they are; so do limits that Cellway counts on. Of the rest 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -19,6 +18,7 @@ from xds_server.envoy_api.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstr
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds_server.features.parts.api_types import load_types
 from xds_server.features.parts.bootstrap_fields import CHANGEABLE, refused
+from xds_server.features.parts.json_patch import done
 
 MERGE = "merge"
 _OURS = "cellway"
@@ -39,7 +39,7 @@ def changed(base: Json, steps: Sequence[Step]) -> Json:
         elif _asks(step):
             raise ValueError(f"{_LOADS} is not read: what the Envoy shows to the control plane is in it")
         else:
-            _patch(result, step)
+            result = done(result, step)
     if steps and (problem := _touched(_message(base), _message(result))):
         raise ValueError(problem)
     return result
@@ -89,61 +89,6 @@ def _asks(step: Step) -> bool:
     """Whether a patch takes what is in the Envoy's own connection elsewhere, or asks what it is."""
     place = str(step["path"] if step["op"] == "test" else step.get("from") or "/")
     return f"{place}/".startswith(f"{_LOADS}/") or (place != "/" and f"{_LOADS}/".startswith(f"{place}/"))
-
-
-def _patch(document: Json, step: Step) -> None:
-    kind, path = step["op"], str(step["path"])
-    if kind in ("move", "copy"):
-        value = copy.deepcopy(_found(document, str(step["from"])))
-        if kind == "move":
-            _removed(document, str(step["from"]))
-        _added(document, path, value)
-    elif kind == "test":
-        if _found(document, path) != step.get("value"):
-            raise ValueError(f"{path} is {json.dumps(_found(document, path))}, not what the test expects")
-    elif kind == "add":
-        _added(document, path, step.get("value"))
-    else:
-        _removed(document, path)
-        if kind == "replace":
-            _added(document, path, step.get("value"))
-
-
-def _found(document: Json, path: str) -> Json:
-    parent, word = _parent(document, path)
-    if isinstance(parent, dict) and word in parent:
-        return parent[word]
-    if isinstance(parent, list) and word.isdecimal() and int(word) < len(parent):
-        return parent[int(word)]
-    raise ValueError(f"there is nothing at {path}")
-
-
-def _parent(document: Json, path: str) -> tuple[Json, str]:
-    *above, last = [word.replace("~1", "/").replace("~0", "~") for word in path.split("/")[1:]]
-    for word in above:
-        if isinstance(document, dict) and word in document:
-            document = document[word]
-        elif isinstance(document, list) and word.isdecimal() and int(word) < len(document):
-            document = document[int(word)]
-        else:
-            raise ValueError(f"there is nothing at {path}: no '{word}'")
-    return document, last
-
-
-def _added(document: Json, path: str, value: Json) -> None:
-    parent, word = _parent(document, path)
-    if isinstance(parent, dict):
-        parent[word] = value
-    elif isinstance(parent, list) and (word == "-" or (word.isdecimal() and int(word) <= len(parent))):
-        parent.insert(len(parent) if word == "-" else int(word), value)
-    else:
-        raise ValueError(f"nothing can be added at {path}")
-
-
-def _removed(document: Json, path: str) -> None:
-    _found(document, path)
-    parent, word = _parent(document, path)
-    del parent[word if isinstance(parent, dict) else int(word)]
 
 
 def _touched(base: Bootstrap, result: Bootstrap) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from xds_server.envoy_api.udpa.annotations import sensitive_pb2
+from xds_server.features.parts.walk import message_type
 
 REDACTED = "[redacted]"
 _NO_VALUE = ("#", b"#")
@@ -61,9 +61,7 @@ def _redact(message: Message, word: Value, *, hide: bool) -> None:
 def _redact_any(message: AnyMessage, word: Value, *, hide: bool) -> None:
     if not message.type_url:  # a filter that a route switches on as it is
         return
-    kind = descriptor_pool.Default().FindMessageTypeByName(message.TypeName())
-    inner = message_factory.GetMessageClass(kind)()
-    message.Unpack(inner)
+    inner = message_type(message.type_url).FromString(message.value)
     _redact(inner, word, hide=hide)
     message.value = inner.SerializeToString(deterministic=True)
 
