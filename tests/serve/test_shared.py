@@ -5,10 +5,13 @@ In: streams with one envelope and one memory of differences, as a server has the
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.serve.playbook import DRAIN, TYPE_URLS, world
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from xds_server.serve.differences import Differences
-from xds_server.serve.requests import Request
+from xds_server.serve.requests import Node, Request
+from xds_server.serve.sessions import Session, Sessions
 from xds_server.serve.stream import Stream
 from xds_server.serve.wire import Envelope, read_delta
 from xds_server.snapshot.resource import Snapshot
@@ -100,3 +103,19 @@ def test_clients_that_come_back_with_everything_are_told_only_what_changes_then(
     first, second = fleet.told()
     assert first is second
     assert [one.name for one in DeltaDiscoveryResponse.FromString(first).resources] == ["b"]
+
+
+def test_what_stays_in_a_snapshot_is_not_looked_at_again() -> None:
+    first, sessions = world("CDS a1", "RDS r1"), Sessions()
+    sessions.publish({"default/web": first})
+    one = Session(Stream(True, Envelope()), Node("one", "default/web"), "default/web", "", 0, 0, lambda: None)
+    sessions.open(one)
+    same = replace(first, resources={type_url: dict(named) for type_url, named in first.resources.items()})
+    sessions.publish({"default/web": same})
+    assert one.core.snapshot is first
+    clusters = dict(first.get(CDS))
+    other = world("CDS a1", "RDS r2")
+    sessions.publish({"default/web": replace(other, resources={**other.resources, CDS: clusters})})
+    assert one.core.snapshot is not None
+    assert one.core.snapshot.get(CDS) is first.get(CDS)
+    assert [one.version for one in one.core.snapshot.get(TYPE_URLS["RDS"]).values()] == ["2"]

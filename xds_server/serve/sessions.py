@@ -7,7 +7,7 @@ records. It awaits nothing and opens nothing: `grpc.py` does.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xds_server.serve.records import ProxyRecord, type_record
 from xds_server.serve.requests import Node, Request
@@ -72,8 +72,10 @@ class Sessions:
             verdicts = self._verdicts.get(gateway)
             if verdicts is None:
                 self._verdicts[gateway] = Verdicts(snapshot)
-            elif verdicts.wanted is not snapshot:
-                gone += verdicts.replace(snapshot)
+            else:
+                wanted = _joined(verdicts.wanted, snapshot)
+                if wanted is not verdicts.wanted:
+                    gone += verdicts.replace(wanted)
         for session in self._open:
             self._serve(session)
         return gone
@@ -221,3 +223,15 @@ class Sessions:
             session.last_message,
             tuple(types),
         )
+
+
+def _joined(before: Snapshot, after: Snapshot) -> Snapshot:
+    """The second, with all of the first that is the same in it; the first, if all is. Streams look only at what is not."""
+    kept = {type_url: was for type_url, new in after.resources.items() if _is_same(was := before.get(type_url), new)}
+    if len(kept) == len(after.resources) == len(before.resources):
+        return before
+    return replace(after, resources={**after.resources, **kept})
+
+
+def _is_same(was: Mapping[str, Resource], new: Mapping[str, Resource]) -> bool:
+    return was is new or (len(was) == len(new) and all(was.get(name) is one for name, one in new.items()))
