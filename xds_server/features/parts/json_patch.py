@@ -10,6 +10,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from jsonpath import JSONPatch, JSONPatchError, JSONPointerError
+from jsonpath.exceptions import JSONPatchTestFailure
+
 
 class StepError(ValueError):
     """Why an operation cannot be done."""
@@ -17,10 +20,6 @@ class StepError(ValueError):
 
 def done(document: Any, step: Mapping[str, Any]) -> Any:
     """The document after an operation."""
-    # Commands that only ask a server know bootstraps, too, and need not wait for this.
-    from jsonpath import JSONPatch, JSONPatchError, JSONPointerError
-    from jsonpath.exceptions import JSONPatchTestFailure
-
     place = step["path"] or "the whole of it"
     try:
         return JSONPatch([copy.deepcopy(dict(step))]).apply(document)
