@@ -480,8 +480,7 @@ def test_values_are_frozen_and_hashable() -> None:
         if one.name not in SPECS and {kind for kind, _ in one.carriers} <= elsewhere:
             continue  # these have a file of their own
         first, second = (resolve(one.name, samples.get(one.name, {}))[0] for _ in range(2))
-        assert first == second
-        assert hash(first) == hash(second)
+        assert (first, hash(first)) == (second, hash(second))
 
 
 def test_strangers_are_refused_before_anyone_is_asked_or_anything_is_counted() -> None:
