@@ -36,9 +36,13 @@ class _Parsed:
 
     @property
     def plain(self) -> bool:
-        """True for a document of which nothing is to be said: it is an object, and that is all."""
-        item = self.item
-        return item is not None and not item.broken and not self.problems and not self.marked
+        """True for a document that is an object without errors, which counts whatever else there is."""
+        return self.item is not None and not self.item.broken
+
+    @property
+    def told(self) -> bool:
+        """True if something is to be said of it."""
+        return bool(self.problems) or self.marked
 
     @property
     def marked(self) -> bool:
@@ -63,6 +67,8 @@ class Objects:
     by_key: Layers[Key, Object] = field(default_factory=Layers, repr=False)
     """The objects by identity if all documents are plain and no two of one identity; else empty. If they are, `objects`
     has a part for each of `documents`."""
+    told: tuple[_Parsed, ...] = field(default=(), repr=False)
+    """The documents of which something is to be said."""
 
 
 def parse_documents_of(
@@ -97,12 +103,19 @@ def parse_documents_of(
         elif parsed.item is not None and parsed.item.key not in good:
             good[parsed.item.key] = parsed.item
             objects.append(parsed.item)
-    problems = tuple(problem for parsed in memory.values() for problem in parsed.problems)
-    marked = tuple(parsed.document for parsed in memory.values() if parsed.marked)
+    told = tuple(parsed for parsed in memory.values() if parsed.told)
     plain = not broken and all(parsed.plain for parsed in memory.values()) and len(good) == len(memory)
     items = _in_parts_of(documents, objects) if plain else _without_idle(objects)
     by_key = Layers(good if plain else {})
-    return Objects(items, problems, tuple(kept), Layers(memory), marked, documents, by_key)
+    return Objects(items, _problems(told), tuple(kept), Layers(memory), _marked(told), documents, by_key, told)
+
+
+def _problems(told: Iterable[_Parsed]) -> tuple[Diagnostic, ...]:
+    return tuple(problem for parsed in told for problem in parsed.problems)
+
+
+def _marked(told: Iterable[_Parsed]) -> tuple[Document, ...]:
+    return tuple(parsed.document for parsed in told if parsed.marked)
 
 
 def _plain(documents: Parts[Document], before: Objects) -> Objects | None:
@@ -121,7 +134,10 @@ def _plain(documents: Parts[Document], before: Objects) -> Objects | None:
         return None
     # Also where no document is different: the same may be in other parts, and the next time objects are looked up by them.
     items = _in_order(documents, memory, before)
-    return Objects(items, (), (), memory, (), documents, before.by_key.with_changes(gone - fresh.keys(), fresh))
+    by_key = before.by_key.with_changes(gone - fresh.keys(), fresh)
+    tellers = {id(parsed.document) for parsed in (*before.told, *came) if parsed.told}
+    told = tuple(memory[id(one)] for one in documents if id(one) in tellers) if tellers else ()
+    return Objects(items, _problems(told), (), memory, _marked(told), documents, by_key, told)
 
 
 def _in_order(documents: Parts[Document], memory: Mapping[int, _Parsed], before: Objects) -> Parts[Object]:
