@@ -1,9 +1,9 @@
 """What does one changed route cost, and what does the first load? Without any Envoy.
 
-In: `--routes`, sizes of worlds. Out: a table of the cost of one edit (read, compiled, as a snapshot) by stage for each
-size, its ratio to the smallest world; the cold load against PyYAML's C composer alone on the same bytes; memory a route.
-Nothing is asserted. Each size
-runs in a process of its own, and all times are those of its processor, so that others on the machine do not count.
+In: `--routes`, sizes of worlds; `--cells`: with the cells of `policies/shop` beside them. Out: a table of the cost of one
+edit (read, compiled, as a snapshot) by stage for each size, its ratio to the smallest world; the cold load against PyYAML's C
+composer alone on the same bytes; memory a route. Nothing is asserted. Each size runs in a process of its own, and all times
+are those of its processor, so that others on the machine do not count.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from xds_server.load.objects import parse_documents_of
 from xds_server.reload import Policies, Source, reload
 
 EDITS = 15
+_SHOP = Path(__file__).parent.parent / "policies" / "shop"
 STAGES = ("load", "parse", "attach", "translate", "snapshot")
 
 
@@ -38,7 +40,7 @@ def memory() -> float:
 
 def compose_all(folder: Path) -> float:
     """Seconds that PyYAML's C composer takes for the nodes of all files, which are kept as documents are."""
-    texts = [path.read_bytes() for path in sorted(folder.iterdir())]
+    texts = [path.read_bytes() for path in sorted(folder.rglob("*.yaml"))]
     began = time.process_time()
     nodes = [node for text in texts for node in yaml.compose_all(text, Loader=yaml.CSafeLoader)]
     seconds = time.process_time() - began
@@ -46,11 +48,13 @@ def compose_all(folder: Path) -> float:
     return seconds
 
 
-def measure(routes: int) -> dict[str, object]:
+def measure(routes: int, *, cells: bool) -> dict[str, object]:
     """The figures of one world."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_world(folder, routes)
+        if cells:
+            shutil.copytree(_SHOP, folder / "shop")
         source = Source((folder,), Options(), time.process_time)
         before = memory()
         began = time.process_time()
@@ -125,14 +129,15 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--routes", type=int, nargs="+", default=[100, 1_000, 10_000])
+    parser.add_argument("--cells", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        print(json.dumps(measure(chosen.one)))
+        print(json.dumps(measure(chosen.one, cells=chosen.cells)))
         return
     found = []
     for routes in chosen.routes:
-        command = [sys.executable, "-m", "bench.edits", "--one", str(routes)]
+        command = [sys.executable, "-m", "bench.edits", "--one", str(routes), *(["--cells"] if chosen.cells else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         found.append(json.loads(done.stdout))
     show(found)
