@@ -45,6 +45,7 @@ class Memory:
         self._secrets: Ranking[Object] = Ranking(_age)
         self._concerned: set[int] = set()
         self._alone = Recollection()
+        self._lowered: dict[str, dict[Key, Object]] = {}
 
     def update(self, objects: Iterable[Object]) -> Sequence[Object]:
         """Objects of different identities, the oldest first."""
@@ -70,6 +71,29 @@ class Memory:
         alone = self._alone.recall(("secrets",), given, lambda _: _lower(secrets, releases, authorities))
         return (replace(alone[0], objects=ordered),)
 
+    def settled(self, lowered: Iterable[Lowered]) -> tuple[Lowered, ...]:
+        """The same, where objects that mean what they meant the last time are the very same: much is remembered of those."""
+        last, self._lowered = self._lowered, {}
+        found = []
+        for one in lowered:
+            known = last.get(one.stage, {})
+            objects = tuple(_again(known.get(item.key), item) for item in one.objects)
+            self._lowered[one.stage] = {item.key: item for item in objects}
+            found.append(replace(one, objects=objects))
+        return tuple(found)
+
+
+def _again(known: Object | None, item: Object) -> Object:
+    """The object that was known, if it is equal in all that can be seen of it."""
+    if known is None or known is item or known.spec != item.spec or known.source != item.source:
+        return item
+    heads = [(one.key, one.meta, one.made_from, one.body, one.broken, one.kept) for one in (known, item)]
+    if heads[0] != heads[1] or type(known.spec) is not type(item.spec):
+        return item
+    # To Python 1, 1.0 and True are equal, to whoever gets them as JSON they are not.
+    same = known.document is item.document or repr(known.document) == repr(item.document)
+    return known if same else item
+
 
 def _speaks_of_cells(item: Object) -> bool:
     if item.key.group == CELLWAY_GROUP or STAGES_LABEL in item.meta.labels:
@@ -87,7 +111,7 @@ def lower_stages(
     """Replace cells by what they mean, in every stage. `memory` is that of earlier calls."""
     memory = memory or Memory()
     ordered = memory.update(objects)
-    return memory.untouched(ordered, releases, authorities) or _lower(ordered, releases, authorities)
+    return memory.untouched(ordered, releases, authorities) or memory.settled(_lower(ordered, releases, authorities))
 
 
 def _lower(objects: Iterable[Object], releases: Releases, authorities: Authorities | None) -> tuple[Lowered, ...]:
