@@ -342,6 +342,18 @@ def test_bootstrap_for_an_envoy_elsewhere(tmp_path: Path, gateway: str) -> None:
     assert envoy_accepts(done.stdout, tmp_path) == ""
 
 
+def test_the_admin_interface_elsewhere_is_a_socket_for_its_owner(tmp_path: Path) -> None:
+    for words, path in (((), "envoy-default-edge.sock"), (("--admin", "/run/a.sock"), "/run/a.sock")):
+        done = cellway("bootstrap", "default/edge", *words)
+        assert yaml.safe_load(done.stdout)["admin"]["address"] == {"pipe": {"path": path, "mode": 0o600}}
+        assert "19000" not in done.stdout
+    assert envoy_accepts(done.stdout, tmp_path) == ""
+    said = yaml.safe_load(cellway("bootstrap", "default/edge", "--admin", "127.0.0.1:19000").stdout)
+    assert said["admin"]["address"]["socket_address"]["port_value"] == 19000
+    long = yaml.safe_load(cellway("bootstrap", "/".join((*["o" * 63] * 3, "component", "c" * 63))).stdout)
+    assert len(long["admin"]["address"]["pipe"]["path"]) < 100
+
+
 def test_bootstrap_has_the_token_of_its_gateway(tmp_path: Path) -> None:
     line = ("bootstrap", "default/edge", "--report-load")
     done = cellway(*line)
@@ -380,7 +392,13 @@ def test_bootstrap_says_what_policies_say_of_an_envoy(tmp_path: Path) -> None:
     assert (refused.returncode, "default/edge, default/little" in refused.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("words", [["/"], ["a"], ["a/b/c/d/e"], ["/b"], ["a/b", "--xds", "nowhere"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["/"], ["a"], ["a/b/c/d/e"], ["/b"], ["a/b", "--xds", "nowhere"]),
+        *(["a/b", "--admin", "here"], ["a/b", "--admin", "@/x"]),
+    ],
+)
 def test_bootstrap_refuses_what_it_cannot_use(words: list[str]) -> None:
     done = cellway("bootstrap", *words)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

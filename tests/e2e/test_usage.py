@@ -114,15 +114,16 @@ def test_what_an_envoy_elsewhere_reports_is_counted(cellway: Cellway, tmp_path: 
     cellway.start()
     assert edge(cellway, "orders", "mailer")["measured"] is False
     port = cellway.log().partition("xDS on 127.0.0.1:")[2].partition(",")[0]
-    options = ("--xds", f"127.0.0.1:{port}", "--admin", f"{cellway.block.address(251)}:0", "--report-load")
+    options = ("--xds", f"127.0.0.1:{port}", "--report-load")
     printed = command("bootstrap", "acme/dev/orders/south", *options, "--state-dir", str(cellway.state))
     assert printed.returncode == 0, printed.stderr
     path = tmp_path / "far.yaml"
     path.write_text(printed.stdout, encoding="utf-8")
-    envoy = subprocess.Popen([str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--concurrency", "1"])
+    envoy = subprocess.Popen([str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--concurrency", "1"], cwd=tmp_path)
     try:
         until(lambda: len(cellway.api("proxies")["items"]), 1)
         cellway.wait()
+        assert (tmp_path / "envoy-acme-dev-orders-south.sock").stat().st_mode & 0o777 == 0o600
         before = _first_counted(cellway)
         assert ask(cellway, "orders", SOUTH, "api.mail.example", "/v1/messages") == 200
         until(lambda: edge(cellway, "orders", "mailer")["requests"], before + 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xds_server.cli.options import DEFAULT_XDS, Extenders, LogFolders, ModuleFolders, Xds
+from xds_server.cli.options import DEFAULT_XDS, EnvoyAdmin, Extenders, LogFolders, ModuleFolders, Xds
 from xds_server.cli.output import trouble
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     node_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Unique for every Envoy. Default: HOSTNAME/GATEWAY.")
     ] = None,
-    admin: Annotated[str, typer.Option(metavar="HOST:PORT", help="Envoy's own admin interface.")] = "127.0.0.1:19000",
+    admin: EnvoyAdmin = None,
     cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The Envoy's certificate, on its machine.")] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
     ca: Annotated[
@@ -80,7 +80,7 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     import socket
 
     from xds_server.cli.reading import options_of
-    from xds_server.supervise.bootstrap import Bootstrap, ClientTls, parse_address
+    from xds_server.supervise.bootstrap import Bootstrap, ClientTls, parse_address, parse_place
 
     if not is_gateway(gateway):
         trouble(
@@ -88,7 +88,7 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
             "and no ORGANIZATION/STAGE/CELL/component/COMPONENT"
         )
     try:
-        addresses = parse_address(xds), parse_address(admin)
+        addresses = parse_address(xds), parse_place(admin) if admin is not None else _own_socket(gateway)
     except ValueError as error:
         trouble(str(error))
     tls = ClientTls(cert, key, ca) if cert is not None and key is not None and ca is not None else None
@@ -99,6 +99,11 @@ def bootstrap(  # noqa: PLR0913, PLR0917 (options of a command)
     plain = Bootstrap(gateway, who, *addresses, tls, zone, report_load, token=token)
     options = options_of(None, None, log_folders=log_folder, extenders=allow_extensions, module_folders=module_folder)
     print(_as_policies_say(plain, policies, options) if policies else plain.text(), end="")
+
+
+def _own_socket(gateway: str) -> Path:
+    """Where the admin interface is if nobody says: no port, since Backends may lead to any. Longer names Envoy cannot bind."""
+    return Path(f"envoy-{gateway.replace('/', '-')[:80]}.sock")
 
 
 def _token(gateway: str, state: Path | None, policies: list[Path] | None) -> str:

@@ -140,6 +140,16 @@ EnvoyPath = Annotated[
         show_default=False,
     ),
 ]
+EnvoyAdmin = Annotated[
+    str | None,
+    typer.Option(
+        "--admin",
+        metavar="PATH|HOST:PORT",
+        help="Envoy's own admin interface: a Unix socket for its owner, or a port, which whoever reaches it uses to "
+        "control the Envoy. Default: envoy-GATEWAY.sock in the folder where Envoy starts.",
+        show_default=False,
+    ),
+]
 OneGateway = Annotated[
     str | None, typer.Option("--gateway", metavar="NAMESPACE/NAME", help="Only this gateway.", show_default=False)
 ]

@@ -65,6 +65,16 @@ def parse_address(text: str) -> Address:
     return Address(bare, int(port))
 
 
+def parse_place(text: str) -> Address | Path:
+    """The path of a Unix socket, which has a `/` or ends with `.sock`, or an address; ValueError with a sentence for neither."""
+    if not text.startswith("@") and ("/" in text or text.endswith(".sock")):
+        return Path(text)
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, and no path of a Unix socket, such as ./admin.sock") from None
+
+
 @dataclass(frozen=True, slots=True)
 class ClientTls:
     """Files on the Envoy's machine, PEM: its certificate and key, and the authority of the control plane's certificate."""
