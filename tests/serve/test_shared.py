@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.serve.playbook import DRAIN, TYPE_URLS, world
-from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryResponse,
+)
 from xds_server.serve.differences import Differences
 from xds_server.serve.requests import Node, Request
 from xds_server.serve.sessions import Session, Sessions
@@ -119,3 +125,35 @@ def test_what_stays_in_a_snapshot_is_not_looked_at_again() -> None:
     assert one.core.snapshot is not None
     assert one.core.snapshot.get(CDS) is first.get(CDS)
     assert [one.version for one in one.core.snapshot.get(TYPE_URLS["RDS"]).values()] == ["2"]
+
+
+@pytest.mark.parametrize("delta_first", [True, False])
+def test_streams_of_two_protocols_are_told_the_same_change_each_in_its_own(*, delta_first: bool) -> None:
+    envelope, differences, eds = Envelope(), Differences(), TYPE_URLS["EDS"]
+    delta, full = (Stream(is_delta, envelope, DRAIN, differences=differences) for is_delta in (True, False))
+    before, after = world("EDS a1"), world("EDS a2")
+    for stream in (delta, full):
+        stream.replace_snapshot(before)
+    delta.receive(Request(eds, subscribe=("a",)), 0)
+    full.receive(Request(eds, names=("a",)), 0)
+    for _ in range(2):
+        said = [data for stream in (delta, full) for _, data in stream.poll(0)]
+        if said:
+            delta.receive(Request(eds, nonce=DeltaDiscoveryResponse.FromString(said[0]).nonce), 0)
+            full.receive(Request(eds, names=("a",), nonce=DiscoveryResponse.FromString(said[1]).nonce), 0)
+    for stream in (delta, full):
+        stream.replace_snapshot(after)
+    order = (delta, full) if delta_first else (full, delta)
+    told = {stream.delta: data for stream in order for _, data in stream.poll(0)}
+    assert DeltaDiscoveryResponse.FromString(told[True]).resources[0].name == "a"
+    assert DiscoveryResponse.FromString(told[False]).resources[0].type_url == eds
+
+
+def test_what_is_held_beside_a_state_is_put_there_once_for_all_streams() -> None:
+    differences = Differences()
+    had, left = world("CDS a1 b1").get(CDS), world("CDS a1").get(CDS)
+    held = {"b": had["b"]}
+    first = differences.with_held(held, left)
+    assert first == had
+    assert differences.with_held(dict(held), left) is first
+    assert differences.with_held({"b": world("CDS b2").get(CDS)["b"]}, left) is not first

@@ -42,7 +42,7 @@ class Differences:
     _snapshots: dict[tuple[int, int], tuple[Snapshot, Snapshot, Mapping[str, list[Resource]]]] = field(
         default_factory=dict
     )
-
+    _merged: dict[tuple[int, tuple[tuple[str, int], ...]], tuple[State, State, State]] = field(default_factory=dict)
     _versions: dict[int, tuple[State, dict[str, str], tuple[Resource, ...]]] = field(default_factory=dict)
 
     def turn(self) -> None:
@@ -50,6 +50,7 @@ class Differences:
         self._before, self._pairs = self._pairs, {}
         self._snapshots.clear()
         self._versions.clear()
+        self._merged.clear()
 
     def between(self, before: State, after: State) -> Difference:
         """What differs. The mappings are known by what they are, not by what they hold: comparing is what this saves."""
@@ -60,6 +61,16 @@ class Differences:
                 self.turn()
             found = self._pairs[key] = self._before.get(key) or _difference(before, after)
         return found
+
+    def with_held(self, held: State, current: State) -> State:
+        """A state with what is held beside it: always the same one, so that what differs from it is found once."""
+        key = (id(current), tuple((name, id(one)) for name, one in sorted(held.items())))
+        found = self._merged.get(key)
+        if found is None:
+            if len(self._merged) >= _PAIRS:
+                self._merged.clear()
+            found = self._merged[key] = (current, dict(held), {**held, **current})
+        return found[2]
 
     def versions(self, state: State) -> dict[str, str]:
         """The version of each name, by which a client that comes back says what it has."""

@@ -92,7 +92,7 @@ class Order:
         assert self.snapshot is not None
         current = self.snapshot.get(type_url)
         held = self.held.get(type_url)
-        return {**held, **current} if held else current
+        return self.differences.with_held(held, current) if held else current
 
     def served(self, channel: Channel) -> Mapping[str, Resource]:
         """What the client of a channel shall have now: of virtual hosts not all."""

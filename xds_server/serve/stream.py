@@ -377,7 +377,7 @@ class Stream:
             channel.unsettle()  # a name that it asked for does not exist any more
             return None
         names = change.names if asked.wildcard else tuple(name for name in change.names if name in asked.names)
-        key = version if asked.wildcard else (version, names)
+        key = (self.delta, version) if asked.wildcard else (self.delta, version, names)
         found: Told | None = change.told.get(key)
         if found is None:
             if not names or not version:
