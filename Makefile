@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.12 make setup         another interpreter (after `make clean`)
 #   TESTS="tests/house -x" make pytest   some of the tests
-#   JOBS=4 make test                     more test processes
+#   JOBS=8 make test                     more test processes (most of them wait for Envoys)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-JOBS ?= 2
+JOBS ?= 4
 TESTS ?= tests
 BIN := .venv/bin
 ENVOY := .envoy/bin/envoy
@@ -82,7 +82,7 @@ lint: setup ## Style, types and the rules between rooms
 
 .PHONY: pytest
 pytest: setup ## Only the tests
-	@$(BIN)/python -m pytest -q -n $(JOBS) $(TESTS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(TESTS)
 
 .PHONY: fuzz
 fuzz: setup ## Ten minutes of made-up bytes for each target (FUZZ_SECONDS=60: less); what breaks one stays in fuzz/found
