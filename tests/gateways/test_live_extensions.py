@@ -49,6 +49,45 @@ function envoy_on_request(handle)
   handle:headers():replace("x-order", seen .. handle:filterContext():get("sign"))
 end
 """
+GONE = (
+    "io package require module dofile loadfile load loadstring debug jit ffi getfenv setfenv newproxy os.execute os.getenv "
+    "os.remove os.rename os.tmpname os.exit string.dump"
+)
+"""What reaches files, commands, libraries, or the interpreter itself."""
+REACHES = (
+    f'local names = "{GONE}"'
+    """
+local function held(name)
+  local value = _G
+  for part in name:gmatch("[^.]+") do value = value and value[part] end
+  return value
+end
+local function told()
+  local found = {}
+  for name in names:gmatch("[^ ]+") do if held(name) ~= nil then table.insert(found, name) end end
+  return table.concat(found, " ")
+end
+local early = told()
+local ways = {
+  file = function() return io.open("/etc/passwd"):read("*a") end,
+  command = function() return io.popen("id"):read("*a") end,
+  library = function() return require("ffi") end,
+  loaded = function() return _G._G.package.loaded.io end,
+  text = function() return getmetatable("").__index.dump(told) end,
+  made = function() return (load or loadstring)("return 1")() end,
+  registry = function() return debug.getregistry()._LOADED end,
+}
+function envoy_on_request(handle)
+  local open = {}
+  for name, way in pairs(ways) do if pcall(way) then table.insert(open, name) end end
+  if getmetatable(handle) ~= nil then table.insert(open, "metatable") end
+  local kept = setmetatable({}, {__index = {sign = os.date("%Y", os.time()) > "2000" and "kept"}})
+  handle:respond({[":status"] = "200", ["x-early"] = "<" .. early .. ">", ["x-late"] = "<" .. told() .. ">",
+    ["x-open"] = "<" .. table.concat(open, " ") .. ">", ["x-kept"] = getmetatable(kept).__index.sign,
+    ["x-time"] = tostring(handle:timestamp(EnvoyTimestampResolution.MILLISECOND) ~= nil)}, "")
+end
+"""
+)
 ANSWER = "function envoy_on_response(handle) handle:headers():add('x-lua', 'yes') end -- the last line is a comment"
 SCRIPT = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: script}\ndata: {lua: " + json.dumps(ANSWER) + "}\n---\n"
 REF = {"name": "proc", "port": 80}
@@ -80,6 +119,7 @@ POLICIES: dict[str, dict[str, Any]] = {
             {"inline": APPEND, "filterContext": {"sign": "1"}},
         ]
     },
+    "reaching": {"lua": [{"inline": REACHES}]},
     "failing": {"lua": [{"inline": "error('never')"}]},
     "proc": {
         "extProc": [
@@ -191,6 +231,12 @@ def test_scripts_run_in_their_order_and_are_told_what_is_written(extended: Exten
     assert extended.seen("backwards")["x-order"] == "21"
     assert extended.ask("lua").headers["x-lua"] == "yes"
     assert "x-lua" not in extended.ask("backwards").headers
+
+
+def test_a_script_gets_to_no_file_no_command_and_no_library(extended: Extended) -> None:
+    answer = extended.ask("reaching")
+    found = {name: answer.headers.get(name) for name in ("x-early", "x-late", "x-open", "x-kept", "x-time")}
+    assert found == {"x-early": "<>", "x-late": "<>", "x-open": "<>", "x-kept": "kept", "x-time": "true"}
 
 
 def test_a_script_that_fails_while_it_is_loaded_closes_its_routes_alone(extended: Extended) -> None:

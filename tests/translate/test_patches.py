@@ -282,6 +282,7 @@ _TLS = {
         "tls_certificates": [{"private_key": {"filename": "/etc/shadow"}, "certificate_chain": {"inline_string": "x"}}]
     }
 }
+_LUA = "envoy.extensions.filters.http.lua.v3"
 _TLS_NAME = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _EVIL = {"grpc_services": [{"google_grpc": {"target_uri": "evil:1", "stat_prefix": "x"}}], "api_type": "GRPC"}
 _PLAIN = {"@type": f"{_TYPE}envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"}
@@ -343,6 +344,51 @@ def test_nobody_gets_the_envoys_own_connection(kind: str, path: str, value: Any)
     assert [one.code for one in found.diagnostics] == ["T131"]
     assert "past the server" in found.diagnostics[0].message
     assert bodies(found) == bodies(compiled(WORLD))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"default_source_code": {"inline_string": "x = io"}},
+        {"inline_code": "x = io"},
+        {"source_codes": {"a": {"inline_string": "x = io"}}},
+        {"shared_vm_id": "all"},
+    ],
+)
+def test_a_patch_brings_no_script(config: dict[str, Any]) -> None:
+    value = {"name": "x", "typed_config": {"@type": f"{_TYPE}{_LUA}.Lua", **config}}
+    found = compiled(
+        WORLD + policy((LISTENER, {"op": "add", "path": f"{MANAGER}/http_filters/0", "value": value})), ALLOWED
+    )
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert f"Lua.{next(iter(config))}" in found.diagnostics[0].message
+    assert bodies(found) == bodies(compiled(WORLD))
+
+
+def test_a_patch_brings_no_script_to_a_route() -> None:
+    script = {"@type": f"{_TYPE}{_LUA}.LuaPerRoute", "source_code": {"inline_string": "x = io"}}
+    path = "/virtual_hosts/0/routes/0/typed_per_filter_config"
+    found = compiled(WORLD + policy((ROUTES, {"op": "add", "path": path, "value": {"x": script}})), ALLOWED)
+    assert [one.code for one in found.diagnostics] == ["T131"]
+    assert "LuaPerRoute.source_code" in found.diagnostics[0].message
+    assert bodies(found) == bodies(compiled(WORLD))
+
+
+def test_a_patch_makes_no_other_script_of_one_that_is_there() -> None:
+    spec = {
+        "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "web"}],
+        "lua": [{"inline": "function envoy_on_request(handle) end"}],
+    }
+    head = "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {name: more}\n"
+    world = f"{WORLD}{head}spec: {json.dumps(spec)}\n"
+    config = "$.filter_chains[0].filters[0].typed_config.http_filters[*].typed_config"
+    script = {"op": "replace", "jsonPath": f"{config}.source_codes.script.inline_string", "value": "x = io"}
+    changed = compiled(world + policy((LISTENER, script)), ALLOWED)
+    assert [one.code for one in changed.diagnostics] == ["T131"]
+    assert "Lua.source_codes" in changed.diagnostics[0].message
+    assert bodies(changed) == bodies(compiled(world, ALLOWED))
+    named = {"op": "add", "path": "/stat_prefix", "value": "edge"}
+    assert compiled(world + policy((LISTENER, named)), ALLOWED).diagnostics == ()
 
 
 def test_a_profile_of_credentials_and_texts_in_bytes_are_files_too() -> None:

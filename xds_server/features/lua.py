@@ -2,7 +2,8 @@
 
 In: `lua` of an EnvoyExtensionPolicy. Out: a filter for each script, in order, switched on for the routes of the policy. A
 script is read by LuaJIT, as Envoy does it, before anything is sent: a mistake in it is told with its line. A script that
-fails while it is loaded answers 500 for its routes, and costs no others anything.
+fails while it is loaded answers 500 for its routes, and costs no others anything. Scripts have what works on values alone:
+files, commands, libraries, and what looks into the interpreter are taken away before their first line.
 """
 
 from __future__ import annotations
@@ -30,8 +31,23 @@ _KIND = "envoy.filters.http.lua"
 _SOURCE = "script"
 _LONGEST = 64 * 1024
 _ERROR = re.compile(r"^\[string .*?\]:(?P<line>\d+): (?P<reason>.*)$", re.DOTALL)
+_GLOBALS = (
+    "_G _VERSION assert bit collectgarbage coroutine error gcinfo getmetatable ipairs math next os pairs pcall print rawequal "
+    "rawget rawset select setmetatable string table tonumber tostring type unpack xpcall"
+)
+_OS = "clock date difftime time"
+_STRING = "byte char find format gmatch gsub len lower match rep reverse sub upper"
+# What is not named goes, so that nothing more comes with another LuaJIT. Each filter has an interpreter of its own. An
+# Envoy's objects have in their metatables what frees them, so scripts see those of tables only.
+_SHUT = (
+    "do local function only(held, names) for key in next, held do "
+    "if not string.find(names, ' ' .. tostring(key) .. ' ', 1, true) then held[key] = nil end end end "
+    "local find, kind = getmetatable, type "
+    "getmetatable = function(one) if kind(one) == 'table' then return find(one) end end "
+    f"only(os, ' {_OS} ') only(_G, ' {_GLOBALS} ') only(string, ' {_STRING} ') end "
+)
 # On the first line, so that lines keep their numbers. What a script does while it is loaded may fail on Envoys only.
-_BEFORE = "local ok, reason = pcall(function(...) "
+_BEFORE = f"{_SHUT}local ok, reason = pcall(function(...) "
 _AFTER = """
 end, ...)
 if not ok then

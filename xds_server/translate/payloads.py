@@ -7,6 +7,7 @@ servers of configuration and Envoy's own connections. What cannot be looked into
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,8 +40,12 @@ _OUTSIDE = {
     "envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig": ("manager_config",),
     "envoy.extensions.filters.http.grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder": ("descriptor_path",),
     "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder": ("proto_descriptor",),
-    "envoy.extensions.filters.http.lua.v3.Lua": ("package_paths", "package_cpaths"),
-    "envoy.extensions.filters.http.lua.v3.LuaPerRoute": ("package_paths", "package_cpaths"),
+    "envoy.extensions.filters.http.lua.v3.Lua": (
+        "default_source_code", "inline_code", "package_cpaths", "package_paths", "shared_vm_id", "source_codes",
+    ),
+    "envoy.extensions.filters.http.lua.v3.LuaPerRoute": (
+        "package_cpaths", "package_paths", "shared_vm_id", "source_code",
+    ),
     "envoy.extensions.filters.network.thrift_proxy.v3.RouteAction": ("cluster_header",),
     "envoy.extensions.geoip_providers.maxmind.v3.MaxMindConfig": (
         "city_db_path", "asn_db_path", "anon_db_path", "isp_db_path", "country_db_path",
@@ -50,6 +55,7 @@ _OUTSIDE = {
     "envoy.extensions.http.cache_v2.file_system_http_cache.v3.FileSystemHttpCacheV2Config": ("cache_path",),
     "envoy.extensions.key_value.file_based.v3.FileBasedKeyValueStoreConfig": ("filename",),
     "envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig": ("source_code",),
+    "envoy.extensions.string_matcher.lua.v3.Lua": ("source_code",),
     "envoy.extensions.transport_sockets.tls.v3.TlsKeyLog": ("path",),
     "envoy.extensions.wasm.v3.EnvironmentVariables": ("host_env_keys",),
 }  # fmt: skip
@@ -95,7 +101,7 @@ def _settle(message: Any, contents: Contents) -> None:
         getattr(contents, told[0]).add(value)
     for descriptor, value in message.ListFields():
         if descriptor.name in _OUTSIDE.get(name, ()):
-            contents.outside.add(f"{name.rpartition('.')[2]}.{descriptor.name} {_shown(value)}".strip())
+            contents.outside.add(f"{name.rpartition('.')[2]}.{descriptor.name} {_shown(value, message)}".strip())
         for one in (*values_of(descriptor, value), *(value if is_map(descriptor) else ())):
             if isinstance(one, Message):
                 _settle(one, contents)
@@ -118,8 +124,11 @@ def _own(value: str | bytes) -> bool:
     return value.startswith(_OWN) if isinstance(value, str) else value.startswith(_OWN.encode())
 
 
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+def _shown(value: Any, message: Message) -> str:
+    """What tells it from others: a script that is there already may stay, and may not become another one."""
+    if isinstance(value, str):
+        return value
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()[:8]
 
 
 def _settle_payload(packed: AnyMessage, contents: Contents) -> None:
