@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -11,11 +12,15 @@ from google.protobuf import json_format
 from tests.documents import compiled, parse
 from xds_server.compile import Compiled, Options
 from xds_server.envoy_api.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from xds_server.envoy_api.envoy.config.core.v3.base_pb2 import DataSource, HeaderValue
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
 from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from xds_server.envoy_api.envoy.extensions.filters.http.aws_lambda.v3.aws_lambda_pb2 import Config
+from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import GenericSecret
 from xds_server.envoy_api.udpa.type.v1.typed_struct_pb2 import TypedStruct
 from xds_server.snapshot.resource import CLUSTER, LISTENER, ROUTES
+from xds_server.translate.documents import PatchError
+from xds_server.translate.hidden import Hidden
 from xds_server.translate.payloads import settle
 from xds_server.types import ENVOY_GATEWAY_GROUP, Key
 
@@ -209,18 +214,15 @@ def key_path() -> str:
     return path
 
 
-@pytest.mark.parametrize("op", ["test", "copy", "move", "above", "filter", "signs", "sign"])
+@pytest.mark.parametrize("op", ["test", "copy", "move", "above", "filter"])
 def test_what_is_secret_elsewhere_is_not_asked_about_either(op: str) -> None:
-    path, to = key_path(), "/virtual_hosts/0/response_headers_to_add/-"
-    value: Any = {"header": {"key": "x-a", "value": "cellway:hidden:0"}}
+    path = key_path()
     operation: dict[str, Any] = {
         "test": {"op": "test", "path": path, "value": "hidden-key"},
         "copy": {"op": "copy", "from": path, "path": "/virtual_hosts/0/name"},
         "move": {"op": "move", "from": path, "path": "/virtual_hosts/0/name"},
         "above": {"op": "copy", "from": path.rpartition("/credentials")[0], "path": "/virtual_hosts/0/metadata"},
         "filter": {"op": "remove", "jsonPath": "$.virtual_hosts[0].routes[*].*.*.credentials[?@.key == 'hidden-key']"},
-        "signs": {"op": "add", "path": to, "value": value},
-        "sign": {"op": "replace", "path": path, "value": "cellway:hidden:1"},
     }[op]
     found = compiled(WORLD + KEYS + policy((ROUTES, operation)), ALLOWED)
     assert [one.code for one in found.diagnostics] == ["T131"]
@@ -237,8 +239,32 @@ def test_a_patch_of_something_else_leaves_what_is_secret_as_it_is() -> None:
         json.dumps(before).count("hidden-key") - 1,
         json.dumps(before).count("other-key"),
     )
-    assert "cellway:hidden" not in text
     assert after["virtual_hosts"][0]["name"] == "other"
+
+
+def test_no_text_of_a_tenant_is_taken_for_a_sign() -> None:
+    text = f"cellway:hidden:0 {'0' * 30}0"
+    header = f"filters: [{{type: ResponseHeaderModifier, responseHeaderModifier: {{set: [{{name: x-a, value: '{text}'}}]}}}}]"
+    world = WORLD.replace("- {matches", f"- {{{header}, matches") + KEYS
+    other = {"op": "replace", "path": "/virtual_hosts/0/name", "value": "other"}
+    to = {"op": "add", "path": "/response_headers_to_add", "value": [{"header": {"key": "x-b", "value": text}}]}
+    found = compiled(world + policy((ROUTES, other), (ROUTES, to)), ALLOWED)
+    assert (found.diagnostics, conditions(found)["Programmed"][0]) == ((), True)
+    after = table(world + policy((ROUTES, other), (ROUTES, to)))
+    assert (after["virtual_hosts"][0]["name"], json.dumps(after).count(text)) == ("other", 2)
+    assert bodies(found) == bodies(compiled(world + policy((ROUTES, other), (ROUTES, to)), ALLOWED))
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_sign_is_not_brought_and_does_not_come_out_elsewhere(encoded: bool) -> None:
+    hidden = Hidden()
+    sign = hidden.hide(GenericSecret(secret=DataSource(inline_string="hidden"))).secret.inline_string
+    written = base64.b64encode(sign.encode()).decode() if encoded else sign
+    with pytest.raises(PatchError, match="stays in its place"):
+        hidden.check({}, {"op": "add", "path": "/a", "value": [f"x{written}" if not encoded else written]})
+    with pytest.raises(PatchError, match="stays in its place"):
+        hidden.show(HeaderValue(raw_value=sign.encode()) if encoded else HeaderValue(value=sign))
+    assert sign not in Hidden().hide(GenericSecret(secret=DataSource(inline_string="hidden"))).secret.inline_string
 
 
 def test_what_is_secret_can_be_replaced() -> None:

@@ -2,13 +2,15 @@
 
 In: a message of the Envoy API. Out: the same with a sign in place of every value that Envoy's API marks as sensitive; and,
 of a message with such signs, the one with the values. A sign counts where it was put, in a sensitive field: whoever patches
-can neither ask what stands behind it nor have it written elsewhere.
+can neither ask what stands behind it nor have it written elsewhere. Signs of one set of patches begin with the same random
+word: no resource has it in a text of its own, and nobody can write it. What comes out never holds it.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import secrets
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,8 +20,7 @@ from jsonpath import JSONPointer, JSONPointerError
 from xds_server.features.parts.redact import redacted
 from xds_server.translate.documents import PatchError
 
-_SIGN = "cellway:hidden:"  # 15 bytes, so that it begins the same in base 64, whatever follows
-_SIGNS = (_SIGN, base64.b64encode(_SIGN.encode()).decode())
+_BYTES = 15  # 30 digits: the word begins the same in base 64, whatever follows
 _STAYS = "what is secret stays in its place and is not asked about: add or replace it, by a path"
 M = TypeVar("M", bound=Message)
 
@@ -29,6 +30,7 @@ class Hidden:
     """The values behind the signs of one set of patches."""
 
     values: list[bytes] = field(default_factory=list, repr=False)
+    word: str = field(default_factory=lambda: secrets.token_hex(_BYTES), repr=False)
 
     def hide(self, message: M) -> M:
         """The message with signs."""
@@ -37,7 +39,7 @@ class Hidden:
     def show(self, message: M) -> M:
         """The message with values. PatchError if there is a sign where none was."""
         shown = redacted(message, self._value)
-        if _SIGN.encode() in shown.SerializeToString():
+        if self.word.encode() in shown.SerializeToString():
             raise PatchError(_STAYS)
         return shown
 
@@ -49,14 +51,15 @@ class Hidden:
                 brought = JSONPointer(str(operation.get("from"))).resolve(document, default=None)
             except JSONPointerError:
                 brought = None
-        if any(sign in json.dumps(brought, ensure_ascii=False) for sign in _SIGNS):
+        text = json.dumps(brought, ensure_ascii=False)
+        if self.word in text or base64.b64encode(self.word.encode()).decode() in text:
             raise PatchError(_STAYS)
 
     def _sign(self, value: bytes) -> str:
         self.values.append(value)
-        return f"{_SIGN}{len(self.values) - 1}"
+        return f"{self.word}{len(self.values) - 1}"
 
     def _value(self, value: bytes) -> bytes:
-        number = value.decode("utf-8", "replace").removeprefix(_SIGN)
-        known = value.startswith(_SIGN.encode()) and number.isdecimal() and int(number) < len(self.values)
+        number = value.decode("utf-8", "replace").removeprefix(self.word)
+        known = value.startswith(self.word.encode()) and number.isdecimal() and int(number) < len(self.values)
         return self.values[int(number)] if known else value
