@@ -37,6 +37,7 @@ from xds_server.listening import (
     is_loopback,
     open_socket,
     open_xds,
+    opened,
     reaching,
     warn_of_open_ports,
 )
@@ -158,8 +159,8 @@ class Server:
             admin = held.enter_context(open_socket(settings.admin, "the admin API"))
             ports = open_xds(self._xds, settings.xds, self._state, envoys=settings.envoy is not None)
             await self._xds.start()
-            where = Address(settings.admin.host, admin.getsockname()[1])
-            self._remember(where, ports)
+            where = opened(settings.admin, admin)
+            self._remember(where.said, ports)
             self._source = replace(self._source, options=reaching(settings.options, where, ports, settings.state))
             if settings.envoy is not None and self._state is not None:
                 self._envoys = Envoys(

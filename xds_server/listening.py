@@ -48,12 +48,24 @@ class XdsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """Where something listens: as it was asked for, and the addresses that its sockets are bound to."""
+
+    said: Address
+    at: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class XdsPorts:
-    """Where Envoys find the server: those that come from anywhere, and those of this machine, which show a word of `tokens`."""
+    """Where Envoys find the server: those that come from anywhere, and those of this machine, which show a word of `tokens`.
+
+    `at`: the addresses that all of these are bound to.
+    """
 
     public: Address
     local: Address
     tokens: Tokens | None = None
+    at: tuple[Address, ...] = ()
 
     def token(self, gateway: str) -> str:
         """What an Envoy of this machine shows; empty where nothing is kept that it could be known by."""
@@ -75,14 +87,15 @@ def open_xds(server: XdsServer, settings: XdsSettings, state: StateFolder | None
     elif settings.tls is None:
         raise ValueError(_NOTHING_KEPT)
     if settings.tls is None:
-        address = _plain(server, settings.address, state)
-        return XdsPorts(address, address, tokens)
+        plain = _plain(server, settings.address, state)
+        return XdsPorts(plain.said, plain.said, tokens, plain.at)
     credentials = Credentials(settings.tls, lambda text: _LOG.error("TLS of the xDS port", problem=text))
     public = _bind(server, settings.address, credentials)
-    return XdsPorts(public, _plain(server, Address("127.0.0.1", 0), state) if envoys else public, tokens)
+    local = _plain(server, Address("127.0.0.1", 0), state) if envoys else public
+    return XdsPorts(public.said, local.said, tokens, tuple(dict.fromkeys((*public.at, *local.at))))
 
 
-def _plain(server: XdsServer, wanted: Address, state: StateFolder | None) -> Address:
+def _plain(server: XdsServer, wanted: Address, state: StateFolder | None) -> Opened:
     """In plain text: with port 0 where an earlier server listened, since its Envoys still look there."""
     if wanted.port == 0 and state is not None:
         last = state.addresses().get("xds_port")
@@ -92,20 +105,52 @@ def _plain(server: XdsServer, wanted: Address, state: StateFolder | None) -> Add
     return _bind(server, wanted)
 
 
-def _bind(server: XdsServer, wanted: Address, credentials: Credentials | None = None) -> Address:
-    open_socket(wanted, "xDS").close()  # grpc would tell of a taken port in its own words, too
-    return Address(wanted.host, server.listen(str(wanted), credentials))
+def _bind(server: XdsServer, wanted: Address, credentials: Credentials | None = None) -> Opened:
+    """Listen on all that a name stands for. It is asked about once: what it stands for later is not listened on."""
+    at: list[Address] = []
+    for one in _resolved(wanted):
+        place = Address(one, at[0].port if at else wanted.port)
+        open_socket(place, "xDS").close()  # grpc would tell of a taken port in its own words, too
+        at.append(Address(one, server.listen(str(place), credentials)))
+    return Opened(Address(wanted.host, at[0].port), tuple(at))
 
 
-def reaching(options: Options, admin: Address, ports: XdsPorts, state: Path | None) -> Options:
+def _resolved(wanted: Address) -> tuple[str, ...]:
+    """The addresses of a host that this machine has, those of IPv4 first. OSError with a sentence if there are none at all."""
+    if is_ip_address(wanted.host):
+        return (wanted.host,)
+    try:
+        found = socket.getaddrinfo(wanted.host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise OSError(f"cannot listen on {wanted} for xDS: {error.strerror or error}") from None
+    found.sort(key=lambda one: one[0] == socket.AF_INET6)
+    hosts = tuple(dict.fromkeys(str(one[4][0]) for one in found))
+    return tuple(one for one in hosts if _is_here(one)) or hosts[:1]
+
+
+def _is_here(host: str) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried, contextlib.suppress(OSError):
+        tried.bind((host, 0))
+        return True
+    return False
+
+
+def opened(said: Address, listening: socket.socket) -> Opened:
+    """Where a socket is, which somebody asked for in these words."""
+    host, port = listening.getsockname()[:2]
+    return Opened(Address(said.host, port), (Address(host, port),))
+
+
+def reaching(options: Options, admin: Opened, ports: XdsPorts, state: Path | None) -> Options:
     """The same with where backends may lead, now that it is known where the server listens."""
     machine = own_addresses()
-    places = [("the admin API of this server", admin), ("the xDS port of this server", ports.public)]
-    places += [("the xDS port of this server", ports.local)] if ports.local != ports.public else []
+    places = [("the admin API of this server", one) for one in admin.at]
+    places += [("the xDS port of this server", one) for one in ports.at]
+    names = socket.gethostname(), admin.said.host, ports.public.host
     reach = replace(
         options.reach,
         own=tuple(own_place(what, at.host, at.port, machine) for what, at in places),
-        names=frozenset((socket.gethostname().lower(),)),
+        names=frozenset(one.rstrip(".").lower() for one in names if not is_ip_address(one)),
         names_lead_here=options.one_machine,
         closed_folders=(str(state.resolve()), str(state)) if state is not None else (),
     )

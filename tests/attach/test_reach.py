@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from tests.documents import compiled
 from xds_server.attach.reach import Reach, own_place
 from xds_server.compile import Compiled, Options
 from xds_server.graph import Endpoint, Forward
-from xds_server.listening import XdsPorts, own_addresses, reaching
+from xds_server.listening import Opened, XdsPorts, XdsSettings, open_socket, open_xds, opened, own_addresses, reaching
+from xds_server.serve.grpc import XdsServer
 from xds_server.supervise.bootstrap import Address
 
 PORT = 19001
@@ -87,6 +90,38 @@ def test_a_name_may_lead_anywhere_so_where_envoys_are_it_has_no_port_of_the_serv
     assert not is_refused("far.example", reach("127.0.0.1", here=False))
 
 
+def test_a_server_with_a_name_is_where_its_sockets_are() -> None:
+    asked, ports = Address("127.2", 0), XdsPorts(Address("control.lan", 18000), Address("control.lan", 18000))
+    with open_socket(asked, "the admin API") as socket:
+        admin = opened(asked, socket)
+        found = reaching(Options(), admin, replace(ports, at=(Address("10.1.2.3", 18000),)), None).reach
+    assert admin.at == (Address("127.0.0.2", admin.said.port),)
+    assert is_refused("127.0.0.2", found, admin.said.port)
+    assert not is_refused("127.0.0.1", found, admin.said.port)
+    assert all(is_refused(one, found, 18000) for one in ("10.1.2.3", "::ffff:10.1.2.3", "Control.lan."))
+    assert not is_refused("far.example", found, 18000)
+    assert all(is_refused(one, reach("control.lan", here=False)) for one in (*MACHINE, *LOOPBACK, "127.0.0.2"))
+
+
+def test_a_name_of_the_xds_port_is_looked_up_once() -> None:
+    async def ports(host: str) -> XdsPorts:
+        server = XdsServer(lambda: 0.0)
+        found = open_xds(server, XdsSettings(Address(host, 0), insecure=True), None, envoys=False)
+        await server.start()
+        for one in found.at:
+            with pytest.raises(OSError, match="cannot listen"):
+                open_socket(one, "another")
+        await server.stop(0)
+        return found
+
+    found = asyncio.run(ports("127.2"))
+    assert (found.public.host, found.at) == ("127.2", (Address("127.0.0.2", found.public.port),))
+    found = asyncio.run(ports("localhost"))
+    assert Address("127.0.0.1", found.public.port) in found.at
+    with pytest.raises(OSError, match=r"cannot listen on nowhere\.invalid:0 for xDS: "):
+        asyncio.run(ports("nowhere.invalid"))
+
+
 def test_services_lead_there_no_more_than_backends() -> None:
     service = """
 apiVersion: v1
@@ -136,8 +171,9 @@ def test_unix_sockets_are_where_the_operator_permits_them(path: str, allowed: Re
 
 
 def test_a_server_knows_where_it_is(tmp_path: Path) -> None:
-    ports = XdsPorts(Address("0.0.0.0", 18000), Address("127.0.0.1", 18001))
-    found = reaching(Options(one_machine=True), Address("127.0.0.1", PORT), ports, tmp_path).reach
+    public, local, admin = Address("0.0.0.0", 18000), Address("127.0.0.1", 18001), Address("127.0.0.1", PORT)
+    ports = XdsPorts(public, local, at=(public, local))
+    found = reaching(Options(one_machine=True), Opened(admin, (admin,)), ports, tmp_path).reach
     assert [(one.port, one.everywhere) for one in found.own] == [(PORT, False), (18000, True), (18001, False)]
     assert (found.names_lead_here, str(tmp_path) in found.closed_folders) == (True, True)
     assert "127.0.0.1" in own_addresses()

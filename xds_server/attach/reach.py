@@ -82,9 +82,12 @@ class Reach:
 
 
 def own_place(what: str, host: str, port: int, machine: Iterable[str]) -> OwnPlace:
-    """The place of a server that listens on `host`, on a machine with these addresses."""
+    """The place of a server that is bound to the address `host`, on a machine with these addresses.
+
+    What is no address could be any of them.
+    """
     bound = _ip(host)
-    everywhere = bound is not None and bound.is_unspecified
+    everywhere = bound is None or bound.is_unspecified
     found = {str(bound)} if bound is not None and not everywhere else {"127.0.0.1", "::1"}
     if everywhere:
         found |= {str(one) for text in machine if (one := _ip(text)) is not None}
@@ -96,7 +99,7 @@ def own_place(what: str, host: str, port: int, machine: Iterable[str]) -> OwnPla
 def _ip(text: str) -> Ip | None:
     """An address; of one of IPv6 that stands for one of IPv4 that one."""
     try:
-        found = ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
