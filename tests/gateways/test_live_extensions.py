@@ -67,7 +67,7 @@ local function told()
   for name in names:gmatch("[^ ]+") do if held(name) ~= nil then table.insert(found, name) end end
   return table.concat(found, " ")
 end
-local early = told()
+local early, seen = told(), ""
 local ways = {
   file = function() return io.open("/etc/passwd"):read("*a") end,
   command = function() return io.popen("id"):read("*a") end,
@@ -80,10 +80,16 @@ local ways = {
 function envoy_on_request(handle)
   local open = {}
   for name, way in pairs(ways) do if pcall(way) then table.insert(open, name) end end
+  local headers = handle:headers()
+  for name, one in pairs({handle = handle, headers = headers, stream = handle:streamInfo()}) do
+    if one.__gc ~= nil or one.__index ~= nil then table.insert(open, name) end
+  end
+  for name in pairs(headers) do seen = name end
+  if finish ~= nil then table.insert(open, "finish") end
   if getmetatable(handle) ~= nil then table.insert(open, "metatable") end
   local kept = setmetatable({}, {__index = {sign = os.date("%Y", os.time()) > "2000" and "kept"}})
   handle:respond({[":status"] = "200", ["x-early"] = "<" .. early .. ">", ["x-late"] = "<" .. told() .. ">",
-    ["x-open"] = "<" .. table.concat(open, " ") .. ">", ["x-kept"] = getmetatable(kept).__index.sign,
+    ["x-open"] = "<" .. table.concat(open, " ") .. ">", ["x-kept"] = seen ~= "" and getmetatable(kept).__index.sign,
     ["x-time"] = tostring(handle:timestamp(EnvoyTimestampResolution.MILLISECOND) ~= nil)}, "")
 end
 """

@@ -37,17 +37,52 @@ _GLOBALS = (
 )
 _OS = "clock date difftime time"
 _STRING = "byte char find format gmatch gsub len lower match rep reverse sub upper"
-# What is not named goes, so that nothing more comes with another LuaJIT. Each filter has an interpreter of its own. An
-# Envoy's objects have in their metatables what frees them, so scripts see those of tables only.
-_SHUT = (
-    "do local function only(held, names) for key in next, held do "
-    "if not string.find(names, ' ' .. tostring(key) .. ' ', 1, true) then held[key] = nil end end end "
-    "local find, kind = getmetatable, type "
-    "getmetatable = function(one) if kind(one) == 'table' then return find(one) end end "
-    f"only(os, ' {_OS} ') only(_G, ' {_GLOBALS} ') only(string, ' {_STRING} ') end "
-)
+# What is not named goes, so that nothing more comes with another LuaJIT. Each filter has an interpreter of its own. Envoy's
+# objects offer what frees them as a method (`__gc`); they are there after the script is loaded, so it goes at the first call.
+_SHUT = """
+local finish
+do
+  local registry, find, kind, next, set, all, done = debug.getregistry(), getmetatable, type, next, rawset, _G, false
+  local function close()
+    done = true
+    for _, one in next, registry do
+      if kind(one) == "table" and one.__gc and one.__index == one then
+        local methods = {}
+        for key, value in next, one do methods[key] = value end
+        methods.__gc, methods.__index, one.__index = nil, nil, methods
+      end
+    end
+  end
+  finish = function()
+    for _, name in next, {"envoy_on_request", "envoy_on_response"} do
+      local run = all[name]
+      set(all, name, kind(run) == "function" and function(handle)
+        if not done then close() end
+        return run(handle)
+      end)
+    end
+  end
+  local function only(held, names)
+    for key in next, held do
+      if not string.find(names, " " .. tostring(key) .. " ", 1, true) then held[key] = nil end
+    end
+  end
+  getmetatable = function(one) if kind(one) == "table" then return find(one) end end
+  only(os, " OS ")
+  only(_G, " GLOBALS ")
+  only(string, " STRING ")
+end
+"""
 # On the first line, so that lines keep their numbers. What a script does while it is loaded may fail on Envoys only.
-_BEFORE = f"{_SHUT}local ok, reason = pcall(function(...) "
+_BEFORE = (
+    " ".join(
+        _SHUT.replace(" OS ", f" {_OS} ")
+        .replace(" GLOBALS ", f" {_GLOBALS} ")
+        .replace(" STRING ", f" {_STRING} ")
+        .split()
+    )
+    + " local ok, reason = pcall(function(...) local finish "
+)
 _AFTER = """
 end, ...)
 if not ok then
@@ -57,6 +92,7 @@ if not ok then
   end
   envoy_on_response = nil
 end
+finish()
 """
 
 
