@@ -142,7 +142,10 @@ def opened(said: Address, listening: socket.socket) -> Opened:
 
 
 def reaching(options: Options, admin: Opened, ports: XdsPorts, state: Path | None) -> Options:
-    """The same with where backends may lead, now that it is known where the server listens."""
+    """The same with where backends may lead, now that it is known where the server listens.
+
+    Where xDS is on loopback alone, Envoys are on this machine whoever starts them.
+    """
     machine = own_addresses()
     places = [("the admin API of this server", one) for one in admin.at]
     places += [("the xDS port of this server", one) for one in ports.at]
@@ -151,7 +154,7 @@ def reaching(options: Options, admin: Opened, ports: XdsPorts, state: Path | Non
         options.reach,
         own=tuple(own_place(what, at.host, at.port, machine) for what, at in places),
         names=frozenset(one.rstrip(".").lower() for one in names if not is_ip_address(one)),
-        names_lead_here=options.one_machine,
+        names_lead_here=options.one_machine or all(is_loopback(one.host) for one in ports.at),
         closed_folders=(str(state.resolve()), str(state)) if state is not None else (),
     )
     return replace(options, reach=reach)

@@ -103,6 +103,16 @@ def test_a_server_with_a_name_is_where_its_sockets_are() -> None:
     assert all(is_refused(one, reach("control.lan", here=False)) for one in (*MACHINE, *LOOPBACK, "127.0.0.2"))
 
 
+@pytest.mark.parametrize(
+    ("hosts", "here"), [(["127.0.0.1"], True), (["127.0.0.1", "10.1.2.3"], False), (["::"], False)]
+)
+def test_where_xds_is_on_loopback_envoys_are_here(hosts: list[str], here: bool) -> None:
+    admin, at = Address("127.0.0.1", PORT), tuple(Address(host, 18000) for host in hosts)
+    found = reaching(Options(), Opened(admin, (admin,)), XdsPorts(at[0], at[0], at=at), None).reach
+    assert is_refused("far.example", found) is here
+    assert not is_refused("far.example", found, PORT + 1)
+
+
 def test_a_name_of_the_xds_port_is_looked_up_once() -> None:
     async def ports(host: str) -> XdsPorts:
         server = XdsServer(lambda: 0.0)
@@ -149,6 +159,31 @@ def test_hosts_that_clients_choose_lead_there_no_more() -> None:
         spec = f"{{type: DynamicResolver, resolver: {{allowedCIDRs: {ranges}}}}}"
         found = asked(spec, reach("127.0.0.1")).diagnostics
         assert [one.code for one in found] == (["A112"] if refused else [])
+
+
+WIDE = [
+    "127.0.0.2/32",
+    "127.64.0.0/10",
+    "126.0.0.0/7",
+    "::1/128",
+    "::/0",
+    "::ffff:7f00:2/128",
+    "::ffff:0:0/96",
+    "10.1.2.0/24",
+]
+
+
+@pytest.mark.parametrize("allowed", [*WIDE, "::ffff:10.1.2.3/128", "fd00::/8"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_hosts_that_clients_choose_do_not_lead_to_a_server_on_all_addresses(host: str, allowed: str) -> None:
+    assert reach(host).refusal_of_lookups(["192.0.2.0/24", allowed])
+    assert not reach(host).refusal_of_lookups(["192.0.2.0/24", "10.1.3.0/24", "::ffff:a01:300/120", "2001:db8::/32"])
+
+
+@pytest.mark.parametrize(("allowed", "refused"), [("::ffff:127.0.0.0/104", True), ("127.0.0.2/32", False)])
+def test_hosts_that_clients_choose_do_not_lead_to_one_address_in_another_spelling(allowed: str, refused: bool) -> None:
+    spec = f"{{type: DynamicResolver, resolver: {{allowedCIDRs: ['{allowed}']}}}}"
+    assert [one.code for one in asked(spec, reach("127.0.0.1")).diagnostics] == (["A112"] if refused else [])
 
 
 @pytest.mark.parametrize(

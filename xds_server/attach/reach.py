@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from xds_server.graph import Endpoint
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,15 @@ class OwnPlace:
     def is_at(self, address: Ip) -> bool:
         """Whether an address leads there."""
         return str(address) in self.addresses or (self.everywhere and address.is_loopback)
+
+    def is_within(self, network: Network) -> bool:
+        """Whether an address of a range leads there; one of IPv6 may stand for ranges of IPv4."""
+        for one in (network, *_mapped(network)):
+            if any(ipaddress.ip_address(address) in one for address in self.addresses):
+                return True
+            if self.everywhere and any(one.overlaps(loopback) for loopback in _LOOPBACK):
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +63,9 @@ class Reach:
         """Why names that clients choose must not lead into these ranges."""
         networks = [ipaddress.ip_network(one, strict=False) for one in ranges]
         for place in self.own:
-            for text in sorted(place.addresses):
-                found = next((one for one in networks if ipaddress.ip_address(text) in one), None)
-                if found is not None:
-                    return f"{place.what} is in {found}; allow ranges that it is not in"
+            found = next((one for one in networks if place.is_within(one)), None)
+            if found is not None:
+                return f"{place.what} is in {found}; allow ranges that it is not in"
         return ""
 
     def _of_endpoint(self, one: Endpoint) -> str:
@@ -103,6 +114,15 @@ def _ip(text: str) -> Ip | None:
     except ValueError:
         return None
     return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
+
+
+def _mapped(network: Network) -> tuple[ipaddress.IPv4Network, ...]:
+    """What a range of IPv6 has of the addresses that stand for those of IPv4."""
+    if not isinstance(network, ipaddress.IPv6Network) or not network.overlaps(_MAPPED):
+        return ()
+    common = network if network.prefixlen > _MAPPED.prefixlen else _MAPPED
+    first = int(common.network_address) & 0xFFFFFFFF
+    return (ipaddress.IPv4Network((first, common.prefixlen - _MAPPED.prefixlen)),)
 
 
 def _below(path: str, folders: Iterable[str]) -> bool:
