@@ -19,6 +19,8 @@ import pytest
 
 from tests.commands import cellway as command_here
 from tests.e2e.running import Cellway
+from xds_server.serve.tokens import Tokens
+from xds_server.supervise.records import default_state_folder, read_xds_key
 
 GATEWAY = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -193,6 +195,31 @@ def test_a_second_server_on_the_same_state_is_refused(cellway: Cellway) -> None:
     )
     assert (done.returncode, "another cellway" in done.stderr) == (2, True)
     assert get(cellway).status_code == 200
+
+
+def test_serve_needs_no_more_than_the_policies_and_bootstrap_finds_its_key(cellway: Cellway) -> None:
+    cellway.write("edge.yaml", gateway("edge", 1))
+    home = {"XDG_STATE_HOME": str(cellway.state)}
+    address, where = f"{cellway.block.address(5)}:0", default_state_folder((cellway.folder,), home, Path("/"))
+    line = [sys.executable, "-m", "xds_server.cli.main"]
+    process = subprocess.Popen(
+        [*line, "serve", str(cellway.folder), "--admin", address, "--xds", "127.0.0.1:0"],
+        env={**os.environ, **home},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: (where / "addresses.json").is_file() or process.poll() is not None)
+        assert process.poll() is None, "it ended"
+        words = [*line, "bootstrap", "default/edge", str(cellway.folder)]
+        done = subprocess.run(words, env={**os.environ, **home}, capture_output=True, text=True, check=True, timeout=60)
+    finally:
+        process.terminate()
+        process.wait(60)
+    key = read_xds_key(where)
+    assert key is not None
+    assert f"Bearer {Tokens(key).word('default/edge')}" in done.stdout
+    assert done.stderr == ""
 
 
 def test_free_ports_are_told_and_found_again(cellway: Cellway) -> None:

@@ -127,7 +127,8 @@ StateFolder = Annotated[
         "--state-dir",
         envvar="CELLWAY_STATE_DIR",
         metavar="DIR",
-        help="What a restarted server needs to find its Envoys again. Default: $XDG_STATE_HOME/cellway/NAME-HASH.",
+        help="What a restarted server needs to find its Envoys again. Default: $XDG_STATE_HOME/cellway/NAME-HASH; "
+        "none if it starts no Envoys and asks for no tokens.",
         show_default=False,
     ),
 ]

@@ -55,7 +55,7 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
 ) -> None:
     """Serve policy folders to Envoys elsewhere; `cellway bootstrap` prints what those need.
 
-    Example: cellway serve policies --state-dir state
+    Example: cellway serve policies
     """
     with collector_paused():
         from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped

@@ -149,8 +149,8 @@ def _raise_file_limit() -> None:
 def _settings(choices: Choices, envoy: Path | None, stages: tuple[str, ...]) -> Settings:
     if choices.address_pool is not None:
         ipaddress.ip_network(choices.address_pool)
-    state = choices.state
-    if state is None and envoy is not None:
+    state, xds = choices.state, choices.xds.settings()
+    if state is None and (envoy is not None or (xds.tls is None and not xds.insecure)):  # it has the key of tokens
         state = default_state_folder(choices.folders, os.environ, Path.home())
     state = state.absolute() if state else None
     options = Options(
@@ -166,7 +166,7 @@ def _settings(choices: Choices, envoy: Path | None, stages: tuple[str, ...]) -> 
     return Settings(
         choices.folders,
         parse_address(choices.admin),
-        choices.xds.settings(),
+        xds,
         options,
         state,
         envoy,
