@@ -53,7 +53,7 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
   wasm: [{code: {type: File, file: FILE}}]
 """
-MODULE = b"\0asm\1\0\0\0" + b"\0\x16\x15proxy_abi_version_0_2"
+MODULE = b"\0asm\1\0\0\0" + b"\7\x19\1\x15proxy_abi_version_0_2\0\0"
 
 
 @dataclass

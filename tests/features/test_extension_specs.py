@@ -13,6 +13,7 @@ from xds_server.compile import Compiled, Options
 from xds_server.features.lua import script_problem
 from xds_server.features.wasm import WASM, Modules
 from xds_server.graph import Respond, Route
+from xds_server.snapshot.resource import LISTENER
 from xds_server.types import CodeFile
 
 WORLD = """
@@ -155,7 +156,8 @@ def test_code_needs_a_namespace_that_may_run_it(spec: dict[str, Any]) -> None:
     assert closed(allowed) == set()
 
 
-NAMES = b"\0asm\1\0\0\0" + b"\0\x16\x15proxy_abi_version_0_2" + b"\1\1\0"
+HEAD = b"\0asm\1\0\0\0"
+NAMES = HEAD + b"\7\x19\1\x15proxy_abi_version_0_2\0\0" + b"\1\1\0"
 FILES = {
     "m.wasm": CodeFile(NAMES, "a" * 64),
     "sub/m.wasm": CodeFile(NAMES, "b" * 64),
@@ -163,6 +165,8 @@ FILES = {
     "short.wasm": CodeFile(NAMES[:-1], "d" * 64),
     "long.wasm": CodeFile(NAMES + b"\1\xff\xff\xff\xff\xff\xff", "d" * 64),
     "plain.wasm": CodeFile(NAMES.replace(b"proxy", b"other"), "e" * 64),
+    "said.wasm": CodeFile(HEAD + b"\0\x16\x15proxy_abi_version_0_2" + b"\1\1\0", "e" * 64),
+    "lying.wasm": CodeFile(NAMES.replace(b"\x19\1", b"\x19\2"), "e" * 64),
     "bare.wasm": CodeFile(NAMES[:8], "f" * 64),
     "large.wasm": CodeFile(problem="it is larger than 4 MiB"),
 }
@@ -180,6 +184,8 @@ FILES = {
         ({"path": "long.wasm"}, "not written to its end"),
         ({"path": "bare.wasm"}, "not written to its end"),
         ({"path": "plain.wasm"}, "no version of Proxy-Wasm"),
+        ({"path": "said.wasm"}, "exports no version of Proxy-Wasm"),
+        ({"path": "lying.wasm"}, "what it exports cannot be read"),
         ({"path": "large.wasm"}, "larger than 4 MiB"),
     ],
 )
@@ -189,6 +195,25 @@ def test_a_file_that_is_no_module_closes_what_it_covers(file: dict[str, str], wo
     (problem,) = found.diagnostics
     assert words in problem.message, problem
     assert closed(found) == {"web.example"}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"wasm": [{"code": {"type": "File", "file": {"path": "m.wasm"}}}]},
+        {"dynamicModule": [{"name": "stamp"}]},
+    ],
+)
+def test_whoever_brings_code_is_among_those_whom_a_refused_listener_names(spec: dict[str, Any]) -> None:
+    service = {"extProc": [{"backendRefs": [UP], "processingMode": SEES}]}
+    text = registering(library("stamp")) + written(spec) + written(service, target="other", name="harmless")
+    found = compiled(text, replace(ALLOWED, code_files=FILES))
+    assert found.diagnostics == ()
+    (listener,) = found.snapshots["default/edge"].get(LISTENER).values()
+    named = [str(one) for one in listener.origins if one.key.kind == "EnvoyExtensionPolicy"]
+    line = text.splitlines().index("metadata: {name: more}") - 1
+    assert [one.partition(":")[0] for one in named] == ["EnvoyExtensionPolicy default/more (test.yaml"]
+    assert f"test.yaml:{line}:" in named[0]
 
 
 def test_a_file_is_found_from_where_the_policy_is_and_its_hash_is_in_the_name_of_the_filter() -> None:

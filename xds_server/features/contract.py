@@ -154,6 +154,8 @@ class Feature(Generic[SpecT, ValueT]):
     guards: ClassVar[bool] = False
     """True if it refuses requests of people who are not let in: losing it is worth a warning."""
 
+    runs_code: ClassVar[bool] = False
+    """True if its filters run code that only Envoy reads, which may refuse a listener for it (`chain_follows_routes`)."""
     transports: ClassVar[tuple[Transport, ...]] = ("http",)
     """The traffic that it works on. What a feature `guards` and cannot check is refused."""
     finds_clients: ClassVar[bool] = False

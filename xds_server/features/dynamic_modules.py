@@ -104,6 +104,7 @@ class DynamicModules(Feature[Written, NativeModules]):
         ("EnvoyExtensionPolicy", "dynamicModule"),
     )
     chain_follows_routes = True
+    runs_code = True
 
     def resolve(self, spec: Written, context: Context) -> NativeModules | None:
         """The libraries or the modules, or None if one of them must not be used."""

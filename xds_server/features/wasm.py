@@ -112,6 +112,7 @@ class WasmFeature(Feature[tuple[ModuleSpec, ...], Modules]):
     name = "wasm"
     carriers = (("EnvoyExtensionPolicy", "wasm"),)
     chain_follows_routes = True
+    runs_code = True
 
     def resolve(self, spec: tuple[ModuleSpec, ...], context: Context) -> Modules | None:
         """The modules, or None if one of them cannot be had or must not be run."""

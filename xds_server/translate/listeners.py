@@ -107,16 +107,24 @@ def translate_listener(port: Port, features: Sequence[AnyFeature], clusters: Abs
             if setting.feature == feature.name:
                 feature.listener(setting.value, listener)
     needs = listener_needs(port.chains, features, clusters, port.settings)
-    return Translated(port.name, listener, (*port.origins, *listener_origins(port.chains)), needs, ttl=port.ttl)
+    return Translated(
+        port.name, listener, (*port.origins, *listener_origins(port.chains, features)), needs, ttl=port.ttl
+    )
 
 
-def listener_origins(chains: Iterable[Chain]) -> tuple[Origin, ...]:
-    """The documents behind a listener with these chains."""
+def listener_origins(chains: Iterable[Chain], features: Sequence[AnyFeature]) -> tuple[Origin, ...]:
+    """The documents behind a listener with these chains. Of routes only those whose code Envoy may refuse it for."""
+    runners = {one.name for one in features if one.runs_code}
     origins: dict[Origin, None] = {}
     for chain in chains:
         origins.update(dict.fromkeys((*chain.origins, *(one for item in chain.settings for one in item.origins))))
         if isinstance(chain, StreamChain):
             origins.update(dict.fromkeys(chain.route.origins))
+        elif running := runners & chain.values.keys():
+            for host in chain.hosts:
+                routes = host.routes if running & host.values.keys() else ()
+                settings = (one for route in routes for one in route.settings if one.feature in running)
+                origins.update(dict.fromkeys(origin for one in settings for origin in one.origins))
     return tuple(origins)
 
 

@@ -45,7 +45,7 @@ def translate_quic(port: Port, features: Sequence[AnyFeature], clusters: Abstrac
         found = by_belief(chain, features)
         listener.filter_chains.extend(one.mark(_filter_chain(one.chain, features)) for one in found)
     needs = listener_needs(chains, features, clusters)
-    return Translated(listener.name, listener, listener_origins(chains), needs, ttl=port.ttl)
+    return Translated(listener.name, listener, listener_origins(chains, features), needs, ttl=port.ttl)
 
 
 def _filter_chain(chain: HttpChain, features: Sequence[AnyFeature]) -> FilterChain:
