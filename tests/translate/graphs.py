@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +81,10 @@ class Reporter:
     def log_folders(self) -> tuple[str, ...]:
         """Folders for access logs."""
         return self.folders
+
+    def unreachable(self, endpoints: Sequence[Endpoint]) -> str:
+        """Every place may be asked."""
+        return ""
 
     def module_folders(self) -> tuple[str, ...]:
         """Folders for native modules."""

@@ -17,7 +17,7 @@ from xds_server.attach.backends import Unresolved, resolve_backend
 from xds_server.attach.index import Index
 from xds_server.diagnostics import Diagnostic, Path, Severity
 from xds_server.features.contract import Reference
-from xds_server.graph import Backend, Setting
+from xds_server.graph import Backend, Endpoint, Setting
 from xds_server.model.core import ConfigMapBody, SecretBody
 from xds_server.model.object import Object
 from xds_server.types import CORE_GROUP, CodeFile, Fetched, Key, Secret
@@ -116,6 +116,10 @@ class Reading:
     def log_folders(self) -> Sequence[str]:
         """Folders in which access logs may be written."""
         return self.index.log_folders
+
+    def unreachable(self, endpoints: Sequence[Endpoint]) -> str:
+        """What the server itself listens on is no place for them."""
+        return self.index.reach.refusal(endpoints)
 
     def module_folders(self) -> Sequence[str]:
         """Folders right in which native modules may be."""

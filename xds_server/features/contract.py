@@ -29,7 +29,7 @@ from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_prox
 from xds_server.envoy_api.envoy.extensions.filters.udp.udp_proxy.v3.udp_proxy_pb2 import UdpProxyConfig
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from xds_server.envoy_api.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from xds_server.graph import Backend, Redirect, Respond, SecretValue, Setting
+from xds_server.graph import Backend, Endpoint, Redirect, Respond, SecretValue, Setting
 from xds_server.types import CodeFile, Fetched, Path, Secret
 
 SpecT = TypeVar("SpecT")
@@ -97,6 +97,9 @@ class Context(Protocol):
 
     def namespace(self, *path: str | int) -> str:
         """The namespace of whoever wrote what stands at a place."""
+
+    def unreachable(self, endpoints: Sequence[Endpoint]) -> str:
+        """Why Envoys may not be led to these endpoints, as no Backend may lead them there; empty if they may."""
 
     def document(self, url: str) -> Fetched | None:
         """A document of the web as it is known now; None if it was not asked for yet. From now on it is wanted."""

@@ -30,7 +30,7 @@ from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3.secret_pb2 i
 from xds_server.features.contract import Context, Feature, enable, pack
 from xds_server.features.parts.headers import check_forwarded
 from xds_server.features.parts.secrets import SecretRefSpec, resolve_secret, secret_text
-from xds_server.features.parts.servers import parse_server, server_problem
+from xds_server.features.parts.servers import asking_problem, parse_server
 from xds_server.features.parts.values import ads, duration
 from xds_server.graph import Backend, SecretValue
 from xds_server.spec import Bool, HeaderName, Spec, Text
@@ -171,7 +171,7 @@ def _client_secret(spec: ClientCredentialsSpec, context: Context) -> Secret | No
 def _tokens(spec: ClientCredentialsSpec, context: Context) -> TokenClient | None:
     place = ("credential", "clientCredentials", "tokenEndpoint")
     server = parse_server(spec.token_endpoint, "tokens")
-    problem = server if isinstance(server, str) else server_problem(server)
+    problem = server if isinstance(server, str) else asking_problem(server, context)
     if problem or isinstance(server, str):
         context.problem("F141", *place, reason=problem)
         return None

@@ -24,7 +24,7 @@ from xds_server.envoy_api.envoy.extensions.filters.http.jwt_authn.v3.config_pb2 
 )
 from xds_server.features.contract import Context, Feature, enable
 from xds_server.features.parts.key_sets import key_set_problem
-from xds_server.features.parts.servers import parse_server, server_problem
+from xds_server.features.parts.servers import asking_problem, parse_server
 from xds_server.features.parts.services import ServiceSpec, resolve_service, with_settings
 from xds_server.features.parts.texts import TextSpec, resolve_text
 from xds_server.features.parts.values import content_name, duration, seconds
@@ -207,7 +207,7 @@ def _keys(spec: JwtProviderSpec, context: Context, *path: str | int) -> str | Re
         return _local_keys(spec.name, local, context, *path, "localJWKS")
     assert remote is not None
     server = parse_server(remote.uri, "jwks")
-    if isinstance(server, str) or (problem := "" if remote.elsewhere else server_problem(server)):
+    if isinstance(server, str) or (problem := "" if remote.elsewhere else asking_problem(server, context)):
         reason = server if isinstance(server, str) else problem
         context.problem("F111", *path, "remoteJWKS", "uri", name=spec.name, reason=reason)
         return None

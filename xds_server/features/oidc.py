@@ -28,7 +28,7 @@ from xds_server.features.parts.headers import check_forwarded
 from xds_server.features.parts.issuers import OidcProviderSpec, Url, described
 from xds_server.features.parts.patterns import StringMatchSpec, check_regex
 from xds_server.features.parts.secrets import SecretRefSpec, resolve_secret, secret_text
-from xds_server.features.parts.servers import parse_server, server_problem
+from xds_server.features.parts.servers import asking_problem, parse_server
 from xds_server.features.parts.services import resolve_service, with_settings
 from xds_server.features.parts.sessions import Session, filter_name, oauth_filter
 from xds_server.features.parts.urls import redirect_path, redirect_problem
@@ -199,7 +199,7 @@ def _backend(spec: OidcProviderSpec, context: Context) -> Backend | None:
     server = parse_server(spec.token_endpoint, "oidc")
     if isinstance(server, str):  # said by _check_urls
         return None
-    problem = "" if spec.elsewhere else server_problem(server)
+    problem = "" if spec.elsewhere else asking_problem(server, context)
     if problem:
         context.problem("F141", "provider", "tokenEndpoint", reason=problem)
         return None

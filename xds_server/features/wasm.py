@@ -24,7 +24,7 @@ from xds_server.features.contract import Context, Feature, pack
 from xds_server.features.parts.extensions import filter_name, in_order, permitted, switch_on
 from xds_server.features.parts.pem import certificate_problem
 from xds_server.features.parts.secrets import SecretRefSpec
-from xds_server.features.parts.servers import WebServer, parse_server, server_problem
+from xds_server.features.parts.servers import WebServer, asking_problem, parse_server
 from xds_server.features.parts.values import duration, uint32
 from xds_server.features.parts.wasm_binaries import binary_problem
 from xds_server.graph import Backend
@@ -166,7 +166,7 @@ def _of_file(module: Module, written: FileCodeSpec, context: Context, *place: st
 def _of_web(module: Module, written: HttpCodeSpec, context: Context, *place: str | int) -> Module | None:
     """The module with code that Envoys fetch."""
     server = parse_server(written.url, "wasm")
-    if isinstance(server, str) or (problem := server_problem(server)):
+    if isinstance(server, str) or (problem := asking_problem(server, context)):
         context.problem("F141", *place, "url", reason=server if isinstance(server, str) else problem)
         return None
     backend = _backend(server, written, context, *place)

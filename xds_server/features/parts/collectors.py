@@ -20,7 +20,7 @@ from xds_server.envoy_api.envoy.extensions.tracers.opentelemetry.resource_detect
 )
 from xds_server.envoy_api.opentelemetry.proto.common.v1.common_pb2 import KeyValueList
 from xds_server.features.contract import Context, pack
-from xds_server.features.parts.servers import parse_server, server_problem
+from xds_server.features.parts.servers import asking_problem, parse_server
 from xds_server.features.parts.services import ServiceSpec, resolve_service, service_refused, with_settings
 from xds_server.graph import Backend
 from xds_server.spec import HeaderName, HeaderValue, Port, Spec, Text
@@ -71,7 +71,7 @@ def resolve_address(spec: AddressedSpec, context: Context, purpose: str, *path: 
     if isinstance(server, str):
         context.problem("F103", *path, "host", reason=f"'{spec.host}' is no host: {server}")
         return None
-    if problem := server_problem(server):
+    if problem := asking_problem(server, context):
         context.problem("F103", *path, "host", reason=problem)
         return None
     return with_settings(server.backend, spec, context, *path)

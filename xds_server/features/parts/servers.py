@@ -2,7 +2,8 @@
 
 In: a URL as a user writes it. Out: the server, also as a backend, or why it must not be asked. Addresses that only a
 machine itself should ask, such as cloud metadata, are refused, and so are IPv6 addresses that lead to private IPv4 ones.
-Private addresses as such, and loopback, are where the identity providers of many networks are.
+Private addresses as such, and loopback, are where the identity providers of many networks are; what Cellway itself listens on
+is refused to Envoys there, too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from xds_server.features.contract import Context
 from xds_server.graph import Backend, BackendTls, Endpoint
 
 _METADATA = tuple(
@@ -91,6 +93,11 @@ def server_problem(server: WebServer) -> str:
     if server.tls and _address(server.host) is not None:
         return "TLS needs a host name that the server's certificate can be checked against, not an address"
     return ""
+
+
+def asking_problem(server: WebServer, context: Context) -> str:
+    """Why Envoys must not ask it; empty if they may."""
+    return server_problem(server) or context.unreachable(server.backend.endpoints)
 
 
 def address_problem(host: str) -> str:
