@@ -134,7 +134,9 @@ def of_clusters() -> Iterator[tuple[str, str]]:
 
 
 def of_bootstraps() -> Iterator[tuple[str, str]]:
-    bootstrap = yaml.safe_load(Bootstrap("default/edge", "here", Address("127.0.0.1", 18000)).text())
+    bootstrap = yaml.safe_load(
+        Bootstrap("default/edge", "here", Address("127.0.0.1", 18000), admin=Path("admin.sock")).text()
+    )
     overload, (cluster,) = bootstrap["overload_manager"], bootstrap["static_resources"]["clusters"]
     heap, connections = (one["typed_config"] for one in overload["resource_monitors"])
     looked = f"looked at every {time(parse_seconds(overload['refresh_interval']))}"
@@ -156,7 +158,8 @@ def of_bootstraps() -> Iterator[tuple[str, str]]:
         "no new connections, memory is given back, HTTP/2 connections are told to leave",
     )
     yield share(actions["stop_accepting_requests"]), "503 for new requests"
-    yield "admin interface", f"{bootstrap['admin']['address']['socket_address']['address']} only"
+    pipe = bootstrap["admin"]["address"]["pipe"]
+    yield "admin interface", {0o600: "a Unix socket for its owner only"}[pipe["mode"]]
     (service,) = bootstrap["dynamic_resources"]["ads_config"]["grpc_services"]
     wait = service["envoy_grpc"]["retry_policy"]["retry_back_off"]
     first, last = (time(parse_seconds(wait[name])) for name in ("base_interval", "max_interval"))

@@ -136,7 +136,7 @@ class Client:
     async def next(self) -> Any:
         """The next response."""
         assert self._responses is not None
-        return await asyncio.wait_for(anext(self._responses), 5)
+        return await asyncio.wait_for(anext(self._responses), 20)
 
     async def nothing(self) -> None:
         """Fail if a response comes within a while. The stream cannot be read afterwards."""
