@@ -100,8 +100,10 @@ bench: setup ## Measure: what an edit, a load, a push and a storm cost, how long
 
 .PHONY: soak
 soak: setup ## Goals that take long: edits, kills and faults under load, odd policies (SOAK_SECONDS=60: less of each)
-	@$(BIN)/python -m bench.soak --seconds $(SOAK_SECONDS)
 	@CELLWAY_SOAK_SECONDS=60 $(BIN)/python -m pytest -q tests/e2e/test_identity.py -k restarted_server
+	@$(BIN)/python -m pytest -q tests/faults
+	@$(BIN)/python -m bench.reconnects
+	@$(BIN)/python -m bench.soak --seconds $(SOAK_SECONDS)
 
 .PHONY: format
 format: setup ## Rewrite the code in the one style
