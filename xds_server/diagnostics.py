@@ -204,7 +204,7 @@ CATALOGUE: Mapping[str, Code] = {
     "A149": _warning("the {feature} of this policy does nothing on {gateway}: {reason}"),
     "A150": _error("{what} extends Envoys, which namespace {namespace} may not"),
     "A151": _error("'{field}' cannot be kept on {gateway}, so what it covers answers 500 there: {reason}"),
-    "A152": _error("{what} of the EnvoyProxy cannot be had at {place}, where a listener of this Gateway is"),
+    "A152": _error("{what} of the EnvoyProxy cannot be had at {place}, where {other} is"),
     "A160": _info(
         "it is not in force, as its label cellway.dev/shadow says; cellway diff --shadow shows what it would change"
     ),

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from tests.documents import compiled
+from xds_server.attach.reach import Reach, own_place
+from xds_server.cli.options import DEFAULT_ADMIN
 from xds_server.compile import Compiled, Options
 from xds_server.supervise.bootstrap import Address, Bootstrap
 
@@ -35,7 +37,7 @@ def told(prometheus: dict[str, object], address: str = "127.0.0.2") -> Compiled:
 @pytest.mark.parametrize(
     ("prometheus", "places"),
     [
-        ({"address": "127.0.0.3"}, [("127.0.0.3", 19001)]),
+        ({"address": "127.0.0.3"}, [("127.0.0.3", 19100)]),
         ({"address": "::1", "port": 9000}, [("::1", 9000)]),
         ({"address": "127.0.0.3", "port": 80}, [("127.0.0.3", 80)]),
         ({"address": "127.0.0.2", "port": 81}, [("127.0.0.2", 81)]),
@@ -67,6 +69,37 @@ def test_where_something_else_is_served_it_is_not(prometheus: dict[str, object],
     assert [one.code for one in found.diagnostics] == ["A152"]
     (gateway,) = found.gateways
     assert [(port.port, port.own) for port in gateway.ports] == [(80, False), (81, False)]
+
+
+def serving(admin: Address, *, here: bool = True) -> Options:
+    """What a server says whose admin API is there; `here`: Envoys run on its machine."""
+    return Options(reach=Reach((own_place("the admin API", admin.host, admin.port, ()),), names_lead_here=here))
+
+
+@pytest.mark.parametrize(
+    ("server", "address"), [("127.0.0.3", "127.0.0.3"), ("127.0.0.3", "0.0.0.0"), ("0.0.0.0", "127.0.0.3")]
+)
+def test_where_the_server_is_it_is_not_told_and_no_listener_is_there(server: str, address: str) -> None:
+    text = WORLD.replace("ADDRESS", "127.0.0.2").replace("PROMETHEUS", json.dumps({"address": address, "port": 9000}))
+    found = compiled(text, serving(Address(server, 9000)))
+    (problem,) = found.diagnostics
+    assert (problem.code, "where the admin API is" in problem.message) == ("A152", True)
+    assert [(port.port, port.own) for port in found.gateways[0].ports] == [(80, False), (81, False)]
+    text = text.replace("9000", "9001").replace("127.0.0.2", address)
+    for port, left in ((80, [81, 9001]), (81, [80, 81, 9001])):  # datagrams are something else
+        found = compiled(text, serving(Address(server, port)))
+        assert [one.port for one in found.gateways[0].ports] == left
+        refused = [
+            (one.code, one.span and one.span.line, "where the admin API is" in one.message) for one in found.diagnostics
+        ]
+        assert refused == ([("A103", 8, True)] if port == 80 else [])
+    assert compiled(text, serving(Address(server, 80), here=False)).diagnostics == ()
+
+
+def test_what_is_told_without_a_port_is_not_where_the_server_is() -> None:
+    host, _, port = DEFAULT_ADMIN.rpartition(":")
+    text = WORLD.replace("ADDRESS", "127.0.0.2").replace("PROMETHEUS", json.dumps({"address": host}))
+    assert compiled(text, serving(Address(host, int(port)))).diagnostics == ()
 
 
 @pytest.mark.parametrize("prometheus", [{}, {"port": 9000}, {"address": "edge.example"}, {"address": "224.0.0.1"}])
@@ -102,7 +135,7 @@ spec:
   targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
   jsonPatches:
   - type: type.googleapis.com/envoy.config.listener.v3.Listener
-    name: default/edge/metrics-19001
+    name: default/edge/metrics-19100
     operation: OPERATION
 """
 ROUTES = "/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0"

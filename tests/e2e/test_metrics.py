@@ -79,7 +79,7 @@ OTHERS = (
 
 def said(cellway: Cellway, line: str, more: str = "") -> int:
     """The status of an answer to a request as it is written; 0 if there is none."""
-    with socket.create_connection((cellway.block.address(1), 19001), timeout=10) as connection:
+    with socket.create_connection((cellway.block.address(1), 19100), timeout=10) as connection:
         connection.sendall(f"{line} HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n{more}\r\n".encode())
         words = connection.makefile("rb").readline().split()
     return int(words[1]) if words else 0
@@ -92,7 +92,7 @@ def test_prometheus_gets_one_page_of_the_admin_interface_and_nobody_another(cell
     cellway.write("proxy.yaml", yaml.safe_dump(proxy))
     cellway.start()
     httpx.get(f"http://{cellway.block.address(1)}:8080/", timeout=10)
-    page = httpx.get(f"http://{cellway.block.address(1)}:19001/stats/prometheus", timeout=10)
+    page = httpx.get(f"http://{cellway.block.address(1)}:19100/stats/prometheus", timeout=10)
     families = {one.name: one for one in text_string_to_metric_families(page.text)}
     served = {one.labels["envoy_http_conn_manager_prefix"] for one in families["envoy_http_downstream_rq"].samples}
     assert (page.status_code, "default/edge/http-8080" in served) == (200, True)

@@ -100,7 +100,7 @@ def test_neither_scripts_nor_routes_get_to_the_server(running: Cellway) -> None:
     for path in ("/config_dump", "/stats/prometheus"):
         answer = httpx.get(f"{asks}{path}", headers={"Host": "asks.example"}, timeout=10)
         assert (answer.status_code, answer.headers["x-status"]) == (200, "503"), path
-    assert httpx.get(f"http://{running.block.address(1)}:19001/stats/prometheus", timeout=10).status_code == 200
+    assert httpx.get(f"http://{running.block.address(1)}:19100/stats/prometheus", timeout=10).status_code == 200
     for name in OWN:
         assert get(running, f"{name}.example").status_code == 500, name
     found = [one for one in running.api("diagnostics")["items"] if "where no backend may lead" in str(one)]

@@ -103,7 +103,7 @@ def test_components_with_a_sidecar_reach_the_control_plane_and_let_in_whom_an_en
     documents = exported(back=cell("back", back), back_at=bound).documents
     assert may_connect(documents, component("back", "api"), CONTROL, 18000)
     assert not may_connect(documents, component("back", "job"), CONTROL, 18000)
-    assert may_connect(documents, PROMETHEUS, component("back", "api"), 19001)
+    assert may_connect(documents, PROMETHEUS, component("back", "api"), 19100)
     assert may_connect(documents, component("back", "job"), component("back", "api"), 80)
     assert may_connect(documents, component("back", "next"), component("back", "api"), 81)
     assert not may_connect(documents, component("back", "job"), component("back", "api"), 81)
@@ -204,7 +204,7 @@ def test_i_cilium_enforces_names_and_keeps_stages_apart() -> None:
 def test_j_gateways_have_their_control_plane_and_are_measured() -> None:
     documents = exported().documents
     assert may_connect(documents, gateway("back", "west"), CONTROL, 18000)
-    assert may_connect(documents, PROMETHEUS, gateway("back", "west"), 19001)
+    assert may_connect(documents, PROMETHEUS, gateway("back", "west"), 19100)
     assert not may_connect(documents, component("back", "api"), CONTROL, 18000)
     assert not may_connect(documents, PROMETHEUS, component("back", "api"), 80)
 

@@ -211,7 +211,7 @@ def _gateway(state: GatewayState, tables: _Tables) -> Gateway:
         if not state.problem and state.addresses
     )
     ports, problems = with_quic(ports, tables.features)
-    more, wrong = own_ports(state, ports, tables.features) if ports else ((), ())
+    more, wrong = own_ports(state, ports, tables.features, tables.index.reach) if ports else ((), ())
     tables.problems += [*problems, *wrong]
     group = state.item.meta.labels.get(GROUP_LABEL)
     above = state.spec.infrastructure

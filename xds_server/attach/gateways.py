@@ -16,7 +16,7 @@ from xds_server.attach.edge import read_edge, streams_problem
 from xds_server.attach.frontend import read_frontend
 from xds_server.attach.index import Index
 from xds_server.attach.listener_sets import SetState, read_sets
-from xds_server.attach.listeners import Entry, ListenerState, read_certificate, read_listeners
+from xds_server.attach.listeners import Entry, ListenerState, beside_server, read_certificate, read_listeners
 from xds_server.attach.places import read_places
 from xds_server.attach.proxies import ALL_ADDRESSES, read_proxy
 from xds_server.diagnostics import Diagnostic
@@ -117,6 +117,8 @@ def _read(
         notes.conditions.append(Condition("InsecureFrontendValidationMode", True, "ConfigurationChanged", message))
     client = _client_certificate(item, item.spec, index, notes, problems)
     listeners = read_listeners(entries, frontend, index, problems)
+    own = {port: (one,) for port, one in places.items()}
+    listeners = beside_server(listeners, entries, lambda port: own.get(port, addresses), index, problems)
     delivery, found = read_delivery(item)
     edge, wrong = read_edge(item)
     problems += [*found, *wrong]

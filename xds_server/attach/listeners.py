@@ -8,7 +8,7 @@ nobody can tell which was meant. Routes are not looked at here.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from xds_server.attach.certificates import key_pair_problem
@@ -23,6 +23,9 @@ from xds_server.model.gateways import GatewaySpec, Listener
 from xds_server.model.object import Object
 from xds_server.spec import ObjectRef
 from xds_server.types import CORE_GROUP, GATEWAY_GROUP, Condition, Key
+
+Places = Callable[[int], Sequence[str]]
+"""Where a port listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,21 @@ def read_listeners(
             state = _with_tls(state, entry, frontend, index, problems)
         states.append(_with_kinds(state, entry, problems))
     return tuple(_overlapping(states))
+
+
+def beside_server(
+    states: Sequence[ListenerState], entries: Sequence[Entry], places: Places, index: Index, problems: list[Diagnostic]
+) -> tuple[ListenerState, ...]:
+    """The same, without those that would listen where the server on the same machine does."""
+    found = list(states)
+    for state, entry in zip(states, entries, strict=True):
+        port, apart = entry.spec.port, state.problem is not None or transport_of(entry.spec.protocol) != "tcp"
+        if other := "" if apart else index.reach.server_at(places(port), port):
+            message = f"port {port} is where {other} is; use another port or address"
+            problems.append(entry.owner.diagnose("A103", "listeners", entry.place, "port", reason=message))
+            problem = Condition("Accepted", False, "PortUnavailable", message)
+            found[state.number] = replace(state, problem=problem)
+    return tuple(found)
 
 
 def _with_kinds(state: ListenerState, entry: Entry, problems: list[Diagnostic]) -> ListenerState:

@@ -1,6 +1,7 @@
 """Ports of a Gateway that no listener asked for: those on which its Envoys answer for what its EnvoyProxy says.
 
-In: a Gateway, and its ports so far. Out: more of them. One where the Gateway listens itself is reported, and is not there.
+In: a Gateway, and its ports so far. Out: more of them. One where the Gateway listens itself, or the server, is reported, and is
+not there.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import ipaddress
 from collections.abc import Sequence
 
 from xds_server.attach.gateways import GatewayState
+from xds_server.attach.reach import Reach
 from xds_server.diagnostics import Diagnostic
 from xds_server.features.contract import AnyFeature
 from xds_server.graph import Port
 
 
 def own_ports(
-    state: GatewayState, ports: Sequence[Port], features: Sequence[AnyFeature]
+    state: GatewayState, ports: Sequence[Port], features: Sequence[AnyFeature], reach: Reach
 ) -> tuple[tuple[Port, ...], tuple[Diagnostic, ...]]:
     """The ports, and what is wrong with some."""
     by_name = {feature.name: feature for feature in features}
@@ -27,10 +29,12 @@ def own_ports(
         address, number = place
         name = f"{state.key.namespace}/{state.key.name}/{setting.feature}-{number}"
         port = Port(name, (address,), number, (), settings=(setting,), origins=setting.origins, own=True)
-        if any(_meet(port, one) for one in (*ports, *found)):
+        met = any(_meet(port, one) for one in (*ports, *found))
+        if other := "a listener of this Gateway" if met else reach.server_at(port.addresses, number):
             own = state.spec.infrastructure is not None and state.spec.infrastructure.parameters_ref is not None
             path = ("infrastructure", "parametersRef") if own else ("gatewayClassName",)
-            problems.append(state.item.diagnose("A152", *path, what=setting.feature, place=f"{address}:{number}"))
+            words = {"what": setting.feature, "place": f"{address}:{number}", "other": other}
+            problems.append(state.item.diagnose("A152", *path, **words))
         else:
             found.append(port)
     return tuple(found), tuple(problems)

@@ -1,6 +1,7 @@
 """Where no backend may lead: to what the server itself listens on, and to sockets that the operator has not permitted.
 
-In: endpoints of a backend. Out: why one of them may not be there, or an empty text. Whoever writes a Backend says where the
+In: endpoints of a backend. Out: why one of them may not be there, or an empty text. Where Envoys are on the server's machine
+they cannot listen there either. Whoever writes a Backend says where the
 Envoy connects to, from the Envoy's machine: what trusts whoever connects from there must not be among it. A name may lead
 anywhere: where Envoys are on the server's machine it must not have a port of the server.
 """
@@ -32,6 +33,11 @@ class OwnPlace:
         """Whether an address leads there."""
         return str(address) in self.addresses or (self.everywhere and address.is_loopback)
 
+    def meets(self, text: str) -> bool:
+        """Whether nothing else of this machine can listen on an address."""
+        found = _ip(text)
+        return found is not None and (self.everywhere or found.is_unspecified or self.is_at(found))
+
     def is_within(self, network: Network) -> bool:
         """Whether an address of a range leads there; one of IPv6 may stand for ranges of IPv4."""
         for one in (network, *_mapped(network)):
@@ -58,6 +64,11 @@ class Reach:
     def refusal(self, endpoints: Iterable[Endpoint]) -> str:
         """Why these endpoints cannot be."""
         return next((reason for one in endpoints if (reason := self._of_endpoint(one))), "")
+
+    def server_at(self, addresses: Iterable[str], port: int) -> str:
+        """What of the server is where an Envoy would take connections; empty if nothing is, or no Envoy is there."""
+        here = [one for one in self.own if self.names_lead_here and one.port == port]
+        return next((place.what for text in addresses for place in here if place.meets(text)), "")
 
     def refusal_of_lookups(self, ranges: Iterable[str]) -> str:
         """Why names that clients choose must not lead into these ranges."""

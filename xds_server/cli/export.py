@@ -40,7 +40,7 @@ def network_policy(  # noqa: PLR0913, PLR0917 (options of a command)
     system_namespace: Annotated[str, typer.Option(help="Where the control plane runs.")] = "cellway-system",
     xds_port: Annotated[int, typer.Option(help="Its xDS port.", min=1, max=65535)] = 18000,
     metrics_namespace: Annotated[str, typer.Option(help="Where Prometheus runs.")] = "monitoring",
-    metrics_port: Annotated[int, typer.Option(help="Where gateways tell metrics.", min=1, max=65535)] = 19001,
+    metrics_port: Annotated[int, typer.Option(help="Where gateways tell metrics.", min=1, max=65535)] = 19100,
     admin: Admin = DEFAULT_ADMIN,
 ) -> None:
     """Print the NetworkPolicies that keep pods from getting past their gateways. Exit code 1 if there are errors.

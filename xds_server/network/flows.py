@@ -95,7 +95,7 @@ class Surroundings:
     system_namespace: str = "cellway-system"
     xds_port: int = 18000
     metrics_namespace: str = "monitoring"
-    metrics_port: int = 19001
+    metrics_port: int = 19100
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class PrometheusSpec(Spec):
 
     disable: Bool = False
     address: Annotated[str, Field(max_length=45)] | None = None
-    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 19001
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 19100
 
 
 class ProxyMetricsSpec(Spec):
