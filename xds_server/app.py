@@ -157,7 +157,8 @@ class Server:
                 self.changes.open(settings.state / "history")
                 self._restore(settings.state / "in-force")
             admin = held.enter_context(open_socket(settings.admin, "the admin API"))
-            ports = open_xds(self._xds, settings.xds, self._state, envoys=settings.envoy is not None)
+            envoys = settings.envoy is not None
+            ports = open_xds(self._xds, settings.xds, self._state, self._clocks.wall, envoys=envoys)
             await self._xds.start()
             where = opened(settings.admin, admin)
             self._remember(where.said, ports)
@@ -176,6 +177,7 @@ class Server:
                 asyncio.create_task(self._log_alarms(), name="alarms"),
                 asyncio.create_task(self._fetcher.run(self.reload), name="documents of the web"),
                 asyncio.create_task(self._renew(), name="certificates"),
+                asyncio.create_task(self._xds.watch_revoked(), name="revoked certificates"),
                 asyncio.create_task(self._keep(), name="what is in force"),
                 asyncio.create_task(watch_loop(late=self._metrics.lagged), name="watchdog"),
             ]
@@ -479,6 +481,7 @@ class Server:
             acks=counters.acks,
             nacks=counters.nacks,
             refused_streams=counters.refused,
+            revocations=self._xds.revocations,
             unknown={"type": counters.unknown_types, "nonce": counters.unknown_nonces},
             usage=self._used,
             valid=self._valid,

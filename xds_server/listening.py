@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from xds_server.observe.admin import listen
 from xds_server.serve.grpc import XdsServer
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import Limits
+from xds_server.serve.revocation import Revocations
 from xds_server.serve.tls import Credentials, TlsFiles
 from xds_server.serve.tokens import Tokens
 from xds_server.supervise.bootstrap import Address, is_ip_address
@@ -72,7 +74,14 @@ class XdsPorts:
         return self.tokens.word(gateway) if self.tokens is not None else ""
 
 
-def open_xds(server: XdsServer, settings: XdsSettings, state: StateFolder | None, *, envoys: bool) -> XdsPorts:
+def open_xds(
+    server: XdsServer,
+    settings: XdsSettings,
+    state: StateFolder | None,
+    wall: Callable[[], float],
+    *,
+    envoys: bool,
+) -> XdsPorts:
     """Listen for Envoys. `envoys`: there will be some on this machine. OSError if a port cannot be had.
 
     ValueError with a sentence if Envoys could not be told from others.
@@ -86,6 +95,9 @@ def open_xds(server: XdsServer, settings: XdsSettings, state: StateFolder | None
         server.ask_for_tokens(tokens)
     elif settings.tls is None:
         raise ValueError(_NOTHING_KEPT)
+    if settings.tls is not None and settings.tls.revoked is not None:
+        files = settings.tls.revoked, settings.tls.authorities
+        server.refuse_revoked(Revocations(*files, wall, lambda text: _LOG.error("revoked certificates", problem=text)))
     if settings.tls is None:
         plain = _plain(server, settings.address, state)
         return XdsPorts(plain.said, plain.said, tokens, plain.at)

@@ -23,7 +23,7 @@ from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryRequest,
 )
 from xds_server.envoy_api.envoy.service.load_stats.v3.lrs_pb2 import LoadStatsRequest
-from xds_server.serve.grpc import LOADS, SERVICES
+from xds_server.serve.services import LOADS, SERVICES
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
 _CELLS, _LOOSE = 20, 30

@@ -116,7 +116,7 @@ def test_where_xds_is_on_loopback_envoys_are_here(hosts: list[str], here: bool) 
 def test_a_name_of_the_xds_port_is_looked_up_once() -> None:
     async def ports(host: str) -> XdsPorts:
         server = XdsServer(lambda: 0.0)
-        found = open_xds(server, XdsSettings(Address(host, 0), insecure=True), None, envoys=False)
+        found = open_xds(server, XdsSettings(Address(host, 0), insecure=True), None, lambda: 0.0, envoys=False)
         await server.start()
         for one in found.at:
             with pytest.raises(OSError, match="cannot listen"):

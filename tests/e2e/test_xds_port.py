@@ -21,9 +21,12 @@ def test_a_remote_envoy_comes_with_its_certificate_and_gets_its_gateway_only(cel
     server, client = authority.issue("localhost"), authority.issue("edge-1.example")
     identities = tmp_path / "identities.yaml"
     identities.write_text("clients: {edge-1.example: [default/edge]}\n", encoding="utf-8")
+    lists = tmp_path / "lists.pem"
+    lists.write_bytes(authority.revoke())
     cellway.arguments = (
         *("--no-envoy", "--xds", "127.0.0.1:0", "--xds-cert", str(server.certificate), "--xds-key", str(server.key)),
         *("--xds-ca", str(authority.certificate), "--xds-identities", str(identities)),
+        *("--xds-crl", str(lists)),
     )
     cellway.start()
     port = cellway.log().partition("xDS on 127.0.0.1:")[2].partition(",")[0]
@@ -47,6 +50,12 @@ def test_a_remote_envoy_comes_with_its_certificate_and_gets_its_gateway_only(cel
             time.sleep(0.05)
         assert 'cellway_refused_streams_total{code="PERMISSION_DENIED"}' in metrics(cellway)
         assert [item["gateway"] for item in cellway.api("proxies")["items"]] == ["default/edge"]
+        lists.write_bytes(authority.revoke(client))
+        while cellway.api("proxies")["items"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert cellway.api("proxies")["items"] == []
+        assert "cellway_revocation_lists_good 1.0" in metrics(cellway)
+        assert "is revoked" in cellway.log()
     finally:
         for envoy in envoys:
             envoy.terminate()
@@ -76,6 +85,7 @@ def test_local_envoys_have_a_port_of_their_own_beside_tls(cellway: Cellway, tmp_
         (("--xds", "0.0.0.0:0"), "not on loopback"),
         (("--xds-cert", "x.pem"), "all of --xds-cert, --xds-key and --xds-ca"),
         (("--xds-identities", "x.yaml"), "needs --xds-cert"),
+        (("--xds-crl", "x.pem"), "which certificates are revoked: it needs --xds-cert"),
         (("--xds-limit", "stream=4"), "no limit of the xDS server"),
         (("--xds-cert", "x.pem", "--xds-key", "x.pem", "--xds-ca", "x.pem"), "No such file"),
         (

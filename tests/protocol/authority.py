@@ -43,3 +43,7 @@ class Authority:
         if issued is not None:
             context.load_cert_chain(str(issued.certificate), str(issued.key))
         return context
+
+    def revoke(self, *issued: Issued) -> bytes:
+        """The list of these certificates, which nobody shall trust any more."""
+        return self._signer.revoke(*(one.certificate.read_text(encoding="ascii") for one in issued)).encode()

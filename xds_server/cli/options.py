@@ -30,6 +30,15 @@ XdsCa = Annotated[
         envvar="CELLWAY_XDS_CA", metavar="FILE", help="Authorities of Envoys' certificates.", show_default=False
     ),
 ]
+XdsCrl = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CELLWAY_XDS_CRL",
+        metavar="FILE",
+        help="Revocation lists of those authorities: Envoys' certificates that are refused.",
+        show_default=False,
+    ),
+]
 XdsIdentities = Annotated[
     Path | None,
     typer.Option(

@@ -27,6 +27,7 @@ from xds_server.cli.options import (
     Xds,
     XdsCa,
     XdsCert,
+    XdsCrl,
     XdsIdentities,
     XdsInsecure,
     XdsKey,
@@ -42,6 +43,7 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     xds_cert: XdsCert = None,
     xds_key: XdsKey = None,
     xds_ca: XdsCa = None,
+    xds_crl: XdsCrl = None,
     xds_identities: XdsIdentities = None,
     xds_insecure: XdsInsecure = False,
     xds_limit: XdsLimits = None,
@@ -77,9 +79,10 @@ def run(  # noqa: PLR0913, PLR0917 (options of a command)
     Example: cellway run policies/quickstart --demo
     """
     with collector_paused():
-        from xds_server.cli.serving import CellChoices, Choices, XdsChoices, serve_until_stopped
+        from xds_server.cli.serving import CellChoices, Choices, XdsChoices, XdsFiles, serve_until_stopped
 
-    port = XdsChoices(xds, xds_cert, xds_key, xds_ca, xds_identities, xds_insecure, tuple(xds_limit or ()))
+    files = XdsFiles(xds_cert, xds_key, xds_ca, xds_crl, xds_identities)
+    port = XdsChoices(xds, files, xds_insecure, tuple(xds_limit or ()))
     cells = CellChoices(cell_authorities, certificate_lifetime)
     choices = Choices(
         tuple(folders),

@@ -45,36 +45,50 @@ _SWITCH = 0.001
 
 
 @dataclass(frozen=True, slots=True)
+class XdsFiles:
+    """The files of TLS on the xDS port, as they were given."""
+
+    certificate: Path | None
+    key: Path | None
+    authorities: Path | None
+    revoked: Path | None
+    identities: Path | None
+
+    def tls(self) -> TlsFiles | None:
+        """What they mean. ValueError with a sentence if they mean nothing."""
+        if self.certificate is not None and self.key is not None and self.authorities is not None:
+            return TlsFiles(self.certificate, self.key, self.authorities, self.revoked)
+        if self.certificate or self.key or self.authorities:
+            raise ValueError("TLS on the xDS port needs all of --xds-cert, --xds-key and --xds-ca")
+        if self.identities is not None:
+            raise ValueError(
+                "--xds-identities says what certificates are for: it needs --xds-cert, --xds-key, --xds-ca"
+            )
+        if self.revoked is not None:
+            raise ValueError("--xds-crl says which certificates are revoked: it needs --xds-cert, --xds-key, --xds-ca")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class XdsChoices:
     """The options of the xDS port, as they were given."""
 
     address: str
-    certificate: Path | None
-    key: Path | None
-    authorities: Path | None
-    identities: Path | None
+    files: XdsFiles
     insecure: bool
     limits: tuple[str, ...]
 
     def settings(self) -> XdsSettings:
         """What they mean. ValueError with a sentence if they mean nothing."""
-        files = (self.certificate, self.key, self.authorities)
-        tls = None
-        if self.certificate is not None and self.key is not None and self.authorities is not None:
-            tls = TlsFiles(self.certificate, self.key, self.authorities)
-        elif any(files):
-            raise ValueError("TLS on the xDS port needs all of --xds-cert, --xds-key and --xds-ca")
-        if self.identities is not None and tls is None:
-            raise ValueError(
-                "--xds-identities says what certificates are for: it needs --xds-cert, --xds-key, --xds-ca"
-            )
+        tls = self.files.tls()
         address = parse_address(self.address)
         if tls is None and not self.insecure and not is_loopback(address.host):
             raise ValueError(
                 f"--xds {address} is not on loopback, and whoever reaches it would get every secret: "
                 "give --xds-cert, --xds-key and --xds-ca, or --xds-insecure if the network is trusted"
             )
-        identities = read_identities(self.identities) if self.identities is not None else Identities()
+        told = self.files.identities
+        identities = read_identities(told) if told is not None else Identities()
         return XdsSettings(address, tls, identities, parse_limits(self.limits), self.insecure)
 
 

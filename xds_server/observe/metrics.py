@@ -21,6 +21,7 @@ from xds_server.diagnostics import Diagnostic
 from xds_server.observe.resources_view import short_type
 from xds_server.observe.usage import Report, classes_of
 from xds_server.reload import Result
+from xds_server.serve.revocation import Revocations
 
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -33,7 +34,8 @@ class State:
     `responses`, `acks` and `nacks` count messages by type URL since the start, `refused_streams` streams by the name
     of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the server does not know. `valid` is from
     when to when certificates are, by name, in seconds since the epoch. `resident` is the memory of this process in bytes,
-    `limits` of what there may be how much; `tasks` is how much is done at the same time.
+    `limits` of what there may be how much; `tasks` is how much is done at the same time. `revocations` are the lists for
+    clients' certificates, if there are any.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -50,6 +52,7 @@ class State:
     resident: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
     tasks: int = 0
+    revocations: Revocations | None = None
 
 
 class Metrics:
@@ -172,6 +175,16 @@ class _StateCollector:
         yield _gauge(
             "cellway_certificate_expiry_timestamp_seconds", "When a certificate ends.", ["name"], expiry.items()
         )
+        if state.revocations is not None:
+            yield from _revocations(state.revocations)
+
+
+def _revocations(known: Revocations) -> Iterator[Metric]:
+    due = {(issuer,): ends for issuer, ends in known.lists.ends.items()}
+    text = "When the next revocation list is due."
+    yield _gauge("cellway_revocation_list_due_timestamp_seconds", text, ["issuer"], due.items())
+    text = "1 if the revocation lists on disk are those that count."
+    yield _gauge("cellway_revocation_lists_good", text, [], [((), not known.problem)])
 
 
 def _messages(state: State) -> Iterator[Metric]:

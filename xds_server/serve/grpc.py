@@ -1,4 +1,4 @@
-"""The xDS services over grpc.aio: the only file of this room that awaits.
+"""The xDS services over grpc.aio: the only file of this room that awaits, but for the gate before it.
 
 In: snapshots, published by the app. Out: streams of Envoys served, and records of what each has. All state is confined
 to one event loop. A stream that does not read holds back only itself: its next response is made when the last was
@@ -22,55 +22,26 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from xds_server.serve.differences import Differences
+from xds_server.serve.gate import Gate
 from xds_server.serve.identity import Identities, Refused, gateway_of
 from xds_server.serve.limits import Limits
 from xds_server.serve.loads import Loads, Pace
 from xds_server.serve.pressure import Pressure
 from xds_server.serve.records import ProxyRecord
 from xds_server.serve.requests import Node, Request
+from xds_server.serve.revocation import Revocations
+from xds_server.serve.services import LOADS, SERVICES
 from xds_server.serve.sessions import Session, Sessions
 from xds_server.serve.stream import Stream
 from xds_server.serve.tls import Credentials
 from xds_server.serve.tokens import Tokens
 from xds_server.serve.turns import Turns
 from xds_server.serve.wire import FILES, Envelope, TooLargeError, read_delta, read_full, read_loads, wanted_loads
-from xds_server.snapshot.resource import (
-    CLUSTER,
-    ENDPOINTS,
-    EXTENSION,
-    HOST,
-    LISTENER,
-    ROUTES,
-    RUNTIME,
-    SCOPES,
-    SECRET,
-    Snapshot,
-)
+from xds_server.snapshot.resource import CLUSTER, Snapshot
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Allowed: TypeAlias = frozenset[str] | None
 """The gateways that a peer may ask for; None: any, since nobody asks who it is."""
-SERVICES = {
-    "envoy.service.discovery.v3.AggregatedDiscoveryService": (
-        "StreamAggregatedResources",
-        "DeltaAggregatedResources",
-        "",
-    ),
-    "envoy.service.cluster.v3.ClusterDiscoveryService": ("StreamClusters", "DeltaClusters", CLUSTER),
-    "envoy.service.endpoint.v3.EndpointDiscoveryService": ("StreamEndpoints", "DeltaEndpoints", ENDPOINTS),
-    "envoy.service.listener.v3.ListenerDiscoveryService": ("StreamListeners", "DeltaListeners", LISTENER),
-    "envoy.service.route.v3.RouteDiscoveryService": ("StreamRoutes", "DeltaRoutes", ROUTES),
-    "envoy.service.route.v3.ScopedRoutesDiscoveryService": ("StreamScopedRoutes", "DeltaScopedRoutes", SCOPES),
-    "envoy.service.route.v3.VirtualHostDiscoveryService": ("", "DeltaVirtualHosts", HOST),
-    "envoy.service.secret.v3.SecretDiscoveryService": ("StreamSecrets", "DeltaSecrets", SECRET),
-    "envoy.service.extension.v3.ExtensionConfigDiscoveryService": (
-        "StreamExtensionConfigs",
-        "DeltaExtensionConfigs",
-        EXTENSION,
-    ),
-    "envoy.service.runtime.v3.RuntimeDiscoveryService": ("StreamRuntime", "DeltaRuntime", RUNTIME),
-}
-LOADS = "envoy.service.load_stats.v3.LoadReportingService"
 _LOADS_EVERY = 5
 """Seconds between load reports."""
 _FIRST_REQUEST = 30.0
@@ -81,6 +52,8 @@ _NOT_SHOWN = (
 )
 _TICK = 0.01
 """Seconds between streams that end because the server stops, or between as many as must end together."""
+_LOOK = 1.0
+"""Seconds between looks at revocation lists."""
 _WARNINGS = 1000
 """So many clients that ask for what is not served are told of."""
 _SPARE = 1000
@@ -125,6 +98,7 @@ class XdsServer:
         self._clock, self._drain_delay, self._limits, self._told = clock, drain_delay, limits, told
         self._identities = identities
         self._tokens: Tokens | None = None
+        self._gate: Gate | None = None
         self.pressure, self._full = Pressure(clock, limits.memory), ""
         self._published = asyncio.Event()
         self._changed: set[asyncio.Future[None]] = set()
@@ -140,6 +114,22 @@ class XdsServer:
     def ask_for_tokens(self, tokens: Tokens) -> None:
         """Whoever comes in plain text has to show one. Without this its own word counts."""
         self._tokens = tokens
+
+    def refuse_revoked(self, revocations: Revocations) -> None:
+        """Nobody with one of these certificates has a stream. To be said before `listen`; `watch_revoked` keeps it up."""
+        self._gate = Gate(revocations, self.counters.refused, self._told.warned)
+
+    @property
+    def revocations(self) -> Revocations | None:
+        """What was given to `refuse_revoked`."""
+        return self._gate.revocations if self._gate is not None else None
+
+    async def watch_revoked(self) -> None:
+        """Until cancelled, look again and again whether certificates of open streams are revoked."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._gate is not None:
+                await self._gate.look()
 
     def listen(self, address: str, credentials: Credentials | None = None) -> int:
         """Bind one more address, in plain text without credentials; returns the port. OSError if it cannot be had."""
@@ -158,7 +148,8 @@ class XdsServer:
 
     def _new_server(self) -> grpc.aio.Server:
         # Without reuseport 0 a second server on the port starts, and the kernel deals connections to both.
-        server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *self._limits.options()))
+        gates = () if self._gate is None else (self._gate,)
+        server = grpc.aio.server(interceptors=gates, options=(("grpc.so_reuseport", 0), *self._limits.options()))
         for service, methods in SERVICES.items():
             server.add_generic_rpc_handlers((self._handlers(service, *methods),))
         server.add_generic_rpc_handlers((self._load_handler(),))

@@ -19,11 +19,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The server's certificate chain and key, and the authorities of clients' certificates; PEM."""
+    """The server's certificate chain and key, and the authorities of clients' certificates; PEM.
+
+    `revoked`: revocation lists of these authorities; None: there are none.
+    """
 
     certificate: Path
     key: Path
     authorities: Path
+    revoked: Path | None = None
 
 
 class Credentials:
