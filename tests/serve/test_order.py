@@ -11,7 +11,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.serve.playbook import DRAIN, Client, delta, full, world
-from xds_server.snapshot.resource import LISTENER, ROUTES
+from xds_server.serve.requests import Request
+from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 BOTH = pytest.mark.parametrize("is_delta", [True, False], ids=["delta", "sotw"])
 BEFORE = ("CDS a1", "EDS a1", "LDS l1", "RDS r1")
@@ -200,3 +201,16 @@ def test_a_stream_of_one_type_does_not_read_others() -> None:
     assert client.ask("EDS", "+a") == ["EDS a1"]
     with pytest.raises(AssertionError):
         client.ask("CDS")
+
+
+def test_who_asks_no_more_for_what_goes_has_the_version_without_it() -> None:
+    client = connected(True, "CDS a1 b1", "EDS a1 b1", "LDS l1", "RDS r1")
+    client.change("CDS a1", "EDS a1", "LDS l1", "RDS r2")
+    client.settle()
+    said = client.stream.poll(client.now + 10 * DRAIN)
+    assert next(said)[0] == CLUSTER
+    client.stream.receive(Request(ENDPOINTS, unsubscribe=("b",)), client.now + 10 * DRAIN)
+    assert [type_url for type_url, _ in said] == []
+    endpoints_of = client.stream.channels[ENDPOINTS]
+    assert client.stream.snapshot is not None
+    assert endpoints_of.acknowledged == endpoints_of.sent_version == client.stream.snapshot.versions[ENDPOINTS]

@@ -118,10 +118,12 @@ class Channel:
 
     def settle(self, wanted: State) -> None:
         """There is nothing to say now: next time only what has changed since is looked at."""
-        if not (self.refused or self.suspects or self.lingering or self.on_demand is not None):
-            self.settled = wanted
-            if self.touched:
-                self.touched.clear()
+        if self.refused or self.suspects or self.lingering or self.on_demand is not None:
+            self.unsettle()
+            return
+        self.settled = wanted
+        if self.touched:
+            self.touched.clear()
 
     def unsettle(self) -> None:
         """What the client has, or asks for, is not what it was: next time everything is looked at."""

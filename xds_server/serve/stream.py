@@ -412,6 +412,9 @@ class Stream:
         if not ready and not removed and not answers.absent and not empty_first:
             if not lacking:
                 channel.settle(wanted)
+                if self.delta and channel.acknowledged:
+                    # It asks no more for what would have been taken away, and has all of this version without a response.
+                    channel.sent_version = channel.acknowledged = self._version(channel, ())
             return None
         response = self._response(channel, wanted, tuple(ready), tuple(removed), whole=len(ready) == len(lacking))
         return replace(response, answers=answers) if hosts is not None else response
