@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import time
@@ -13,7 +14,7 @@ import pytest
 from tests.commands import cellway as cellway_command
 from tests.e2e import shop
 from tests.e2e.load import Load
-from tests.e2e.running import ENVOY, Cellway
+from tests.e2e.running import ENVOY, Cellway, reserve_block
 from tests.e2e.shop import EAST, NORTH, WEST
 from tests.e2e.test_live import get, prepare, route
 
@@ -144,3 +145,43 @@ def test_every_static_bootstrap_is_accepted_by_envoy(tmp_path: Path) -> None:
                 timeout=60,
             )
             assert checked.returncode == 0, checked.stderr
+
+
+def test_a_static_bootstrap_has_the_hosts_that_would_come_on_demand(tmp_path: Path) -> None:
+    block = reserve_block()
+    address = block.address(1)
+    (tmp_path / "edge.yaml").write_text(
+        f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: edge, annotations: {{cellway.dev/virtual-hosts: on-demand}}}}
+spec: {{listeners: [{{name: http, protocol: HTTP, port: 10080}}], addresses: [{{type: IPAddress, value: {address}}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: shop}}
+spec:
+  parentRefs: [{{name: edge}}]
+  hostnames: [shop.example]
+  rules: [{{filters: [{{type: RequestRedirect, requestRedirect: {{hostname: other.example, statusCode: 302}}}}]}}]
+""",
+        encoding="utf-8",
+    )
+    printed = command("render", str(tmp_path), "--as", "bootstrap", "--show-secrets")
+    assert printed.returncode == 0, printed.stderr
+    path = tmp_path / "envoy.yml"
+    path.write_text(printed.stdout, encoding="utf-8")
+    envoy = subprocess.Popen(
+        [str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--concurrency", "1", "-l", "error"]
+    )
+    try:
+        deadline, status = time.monotonic() + 20, 0
+        while status != 302 and time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                status = httpx.get(f"http://{address}:10080/", headers={"Host": "shop.example"}).status_code
+            time.sleep(0.05)
+        assert status == 302
+    finally:
+        envoy.terminate()
+        envoy.wait(20)
+        block.release()

@@ -21,7 +21,7 @@ from xds_server.envoy_api.envoy.config.listener.v3 import listener_pb2
 from xds_server.envoy_api.envoy.config.route.v3 import route_pb2
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from xds_server.features.parts.redact import REDACTED, Word, redacted
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, TYPES, Resource, Snapshot
+from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, HOST, LISTENER, ROUTES, SECRET, TYPES, Resource, Snapshot
 from xds_server.supervise.bootstrap import Address, Bootstrap
 
 Json = dict[str, Any]
@@ -106,13 +106,14 @@ def static_bootstrap(snapshot: Snapshot) -> Json:
         for type_url in TYPES
     }
     clusters = [_static_cluster(cluster, parts[ENDPOINTS]) for cluster in parts[CLUSTER].values()]
+    tables = {name: _whole(table, parts[HOST]) for name, table in parts[ROUTES].items()}
     bootstrap: Json = yaml.safe_load(
         Bootstrap(snapshot.gateway, f"static/{snapshot.gateway}", Address("127.0.0.1", 1)).text()
     )
     del bootstrap["dynamic_resources"]
     bootstrap["static_resources"] = {
-        "clusters": [_static(cluster, parts[ROUTES]) for cluster in clusters],
-        "listeners": [_static(listener, parts[ROUTES]) for listener in parts[LISTENER].values()],
+        "clusters": [_static(cluster, tables) for cluster in clusters],
+        "listeners": [_static(listener, tables) for listener in parts[LISTENER].values()],
         "secrets": list(parts[SECRET].values()),
     }
     return bootstrap
@@ -144,6 +145,14 @@ def _static_cluster(cluster: Json, endpoints: Mapping[str, Json]) -> Json:
     settings = cluster.pop("eds_cluster_config", {})
     name = settings.get("service_name") or cluster["name"]
     return cluster | {"type": "STATIC", "load_assignment": endpoints.get(name, {"cluster_name": name})}
+
+
+def _whole(table: Json, hosts: Mapping[str, Json]) -> Json:
+    """A route table, with the virtual hosts in it that would come on demand."""
+    if "vhds" not in table:
+        return table
+    own = [host for name, host in hosts.items() if name.startswith(f"{table['name']}/")]
+    return {key: value for key, value in table.items() if key != "vhds"} | {"virtual_hosts": own}
 
 
 def _static(value: Any, routes: Mapping[str, Json]) -> Any:
