@@ -33,6 +33,8 @@ def main() -> None:
     found = ROOT / "fuzz" / "found" / arguments.target
     for folder in (corpus, found):
         folder.mkdir(parents=True, exist_ok=True)
+    target = TARGETS[arguments.target]
+    target(b"")  # what is made when it is first needed is not the time of an input
     for seed in seeds(arguments.target):
         (corpus / hashlib.sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
     options = (
@@ -44,7 +46,7 @@ def main() -> None:
         "-print_final_stats=1",
     )
     mutator = {"custom_mutator": _mutated} if arguments.target in ("policies", "patches") else {}
-    atheris.Setup([sys.argv[0], *options, str(corpus), str(found)], TARGETS[arguments.target], **mutator)
+    atheris.Setup([sys.argv[0], *options, str(corpus), str(found)], target, **mutator)
     atheris.Fuzz()
 
 
