@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 DEFAULT_ADMIN = "127.0.0.1:19001"
 DEFAULT_XDS = "127.0.0.1:18000"
+
+
+def _folders(flag: str, envvar: str, what: str) -> Any:
+    """An option for folders on Envoys' machines."""
+    several = f"{what}; may be given more than once."
+    return typer.Option(flag, envvar=envvar, metavar="/PATH", help=several, show_default=False)
+
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders with policy files.", show_default=False)]
 Admin = Annotated[
@@ -82,32 +89,26 @@ Color = Annotated[
 ]
 LogFolders = Annotated[
     list[str] | None,
-    typer.Option(
+    _folders(
         "--log-folder",
-        envvar="CELLWAY_LOG_FOLDER",
-        metavar="/PATH",
-        help="A folder on Envoys' machines in which policies may have access logs written; may be given more than once.",
-        show_default=False,
+        "CELLWAY_LOG_FOLDER",
+        "A folder on Envoys' machines in which policies may have access logs written",
     ),
 ]
 ModuleFolders = Annotated[
     list[str] | None,
-    typer.Option(
+    _folders(
         "--module-folder",
-        envvar="CELLWAY_MODULE_FOLDER",
-        metavar="/PATH",
-        help="A folder on Envoys' machines with native modules that policies may run; may be given more than once.",
-        show_default=False,
+        "CELLWAY_MODULE_FOLDER",
+        "A folder on Envoys' machines with native modules that policies may run",
     ),
 ]
 SocketFolders = Annotated[
     list[str] | None,
-    typer.Option(
+    _folders(
         "--socket-folder",
-        envvar="CELLWAY_SOCKET_FOLDER",
-        metavar="/PATH",
-        help="A folder on Envoys' machines below which Backends may name Unix sockets; may be given more than once.",
-        show_default=False,
+        "CELLWAY_SOCKET_FOLDER",
+        "A folder on Envoys' machines below which Backends may name Unix sockets",
     ),
 ]
 Extenders = Annotated[
