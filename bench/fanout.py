@@ -18,19 +18,20 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from bench.floor import Floor
 from bench.light import allow_many_files
 from bench.saves import saves
 from bench.workers import Crowd, Worker, crowd, memory, worker
 from xds_server import __version__
+from xds_server.collector import collect_rarely
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from xds_server.observe.metrics import Metrics, State
 from xds_server.serve.channel import Sent
 from xds_server.serve.grpc import Listeners, XdsServer
 from xds_server.serve.wire import Envelope
 from xds_server.snapshot.resource import ROUTES, Resource, Snapshot, content_version, snapshot_of
-from xds_server.watchdog import collect_rarely
 
 GATEWAY = "default/bench"
 SIZES = {"1 KB": 1_000, "1 MB": 1_000_000}
@@ -51,27 +52,23 @@ def world(size: int, edit: int) -> Snapshot:
     return snapshot_of(GATEWAY, [resource_of(size, edit), *others])
 
 
-class Measured:
+class Measured(Protocol):
     """One of the two servers, in a process of its own."""
 
     async def start(self) -> int:
         """Serve: the port."""
-        raise NotImplementedError
 
     def prepare(self, size: int, edit: int) -> None:
         """Make what is to be sent: what that costs is not measured here."""
-        raise NotImplementedError
 
     async def publish(self) -> None:
         """Begin to send it."""
-        raise NotImplementedError
 
     def acknowledged(self) -> int:
         """How many answers came."""
-        raise NotImplementedError
 
 
-class Ours(Measured):
+class Ours:
     """Cellway's xDS server, with the metrics that it always has."""
 
     def __init__(self) -> None:
@@ -95,7 +92,7 @@ class Ours(Measured):
         return self.server.counters.acks.total()
 
 
-class Bare(Measured):
+class Bare:
     """The floor."""
 
     def __init__(self) -> None:
@@ -120,7 +117,7 @@ class Bare(Measured):
 
 async def serve(role: str) -> None:
     """Obey lines on standard input."""
-    measured = Ours() if role == "cellway" else Bare()
+    measured: Measured = Ours() if role == "cellway" else Bare()
     allow_many_files()
     collect_rarely()
     print(await measured.start(), flush=True)

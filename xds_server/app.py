@@ -26,6 +26,7 @@ from xds_server.automation.certificates import Certificates, Keeping
 from xds_server.cells.authority import Authorities
 from xds_server.cells.identities import Identities
 from xds_server.changes.office import Engine, Office
+from xds_server.collector import collect_rarely, keep_for_good
 from xds_server.compile import Compiled, Options
 from xds_server.fetch.loop import Fetcher, Web
 from xds_server.fetch.web import fetch_description
@@ -69,7 +70,7 @@ from xds_server.supervise.envoys import Envoys
 from xds_server.supervise.process import is_settled
 from xds_server.supervise.records import StateFolder
 from xds_server.types import Condition, Key
-from xds_server.watchdog import collect_rarely, keep_for_good, watch_loop
+from xds_server.watchdog import watch_loop
 
 _LOG = structlog.get_logger("cellway")
 _TICK = 0.003

@@ -1,33 +1,19 @@
 """Keeps a server from standing still, and ends one that does: who looks after it starts it anew, and Envoys go on.
 
 In: an event loop that is to come by ten times a second. Out: how late it is each time; if it does not come any more, the
-stacks of all threads on stderr and exit code 1. Python's `faulthandler` does both without the interpreter's help. Python's
-collector of cycles is told to come by rarely.
+stacks of all threads on stderr and exit code 1. Python's `faulthandler` does both without the interpreter's help.
 """
 
 from __future__ import annotations
 
 import asyncio
 import faulthandler
-import gc
 import sys
 from collections.abc import Callable
 
 STANDSTILL = 30.0
 """Seconds. Compiling holds up the loop for tenths of one."""
 _BEAT = 0.1
-_RARELY = (50_000, 20, 10)
-"""After so many new objects that are still there the youngest are looked through, and after so many times the older ones."""
-
-
-def collect_rarely() -> None:
-    """A response to a thousand streams makes some ten thousand objects that are gone soon by themselves."""
-    gc.set_threshold(*_RARELY)
-
-
-def keep_for_good() -> None:
-    """Nearly all there is now stays. To look through it for garbage, even once, would hold up the loop."""
-    gc.freeze()
 
 
 def _nobody(_seconds: float) -> None:
