@@ -29,7 +29,8 @@ from xds_server.collector import collect_rarely
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from xds_server.observe.metrics import Metrics, State
 from xds_server.serve.channel import Sent
-from xds_server.serve.grpc import Listeners, XdsServer
+from xds_server.serve.counters import Listeners
+from xds_server.serve.grpc import XdsServer
 from xds_server.serve.wire import Envelope
 from xds_server.snapshot.resource import ROUTES, Resource, Snapshot, content_version, snapshot_of
 

@@ -14,7 +14,7 @@ import secrets
 import signal
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,17 @@ from typing import Any
 import structlog
 
 from xds_server import __version__
-from xds_server.automation.certificates import Certificates, Keeping
+from xds_server.automation.certificates import Certificates
 from xds_server.cells.authority import Authorities
 from xds_server.cells.identities import Identities
 from xds_server.changes.office import Engine, Office
 from xds_server.collector import collect_rarely, keep_for_good
-from xds_server.compile import Compiled, Options
+from xds_server.compile import Options
 from xds_server.fetch.loop import Fetcher, Web
 from xds_server.fetch.web import fetch_description
 from xds_server.graph import Process
 from xds_server.listening import (
     XdsPorts,
-    XdsSettings,
     from_here,
     is_loopback,
     open_socket,
@@ -61,8 +60,10 @@ from xds_server.releases.desk import Desk
 from xds_server.releases.requests import Kind
 from xds_server.reload import GRACE, Policies, Source, reload
 from xds_server.saved.keeper import Keeper
-from xds_server.serve.grpc import Listeners, XdsServer
+from xds_server.serve.counters import Listeners
+from xds_server.serve.grpc import XdsServer
 from xds_server.serve.pressure import resident
+from xds_server.settings import Clocks, Settings, Told
 from xds_server.snapshot.resource import Snapshot
 from xds_server.supervise.binary import ENVOY_VERSION
 from xds_server.supervise.bootstrap import Address
@@ -78,42 +79,6 @@ _RESCAN = 0.2
 _LOOK = 5.0
 _TOGETHER = 0.1
 _REST = 10  # times as long as a look at all Envoys takes, which others wait for
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the command line decides. `envoy` None: no local Envoys. `state` None: nothing is kept on disk.
-
-    `certificates`: where the authorities of cells are, and how long their certificates live.
-    """
-
-    folders: tuple[Path, ...]
-    admin: Address
-    xds: XdsSettings
-    options: Options
-    state: Path | None = None
-    envoy: Path | None = None
-    host_name: str = "localhost"
-    stages: tuple[str, ...] = ()
-    """The stages whose cells get local Envoys; none: the first one."""
-    drain: float = 5.0
-    certificates: Keeping = field(default_factory=Keeping)
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """Where time comes from: seconds since the epoch, and seconds that only ever grow."""
-
-    wall: Callable[[], float]
-    steady: Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Whom to tell what: where the server listens, and every newly published state."""
-
-    listening: Callable[[Mapping[str, str]], None] = lambda _: None
-    published: Callable[[Compiled], None] = lambda _: None
 
 
 class Server:

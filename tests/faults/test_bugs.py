@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from xds_server import app
-from xds_server.app import Clocks, Server, Settings, Told
+from xds_server.app import Server
 from xds_server.compile import Options
 from xds_server.listening import XdsSettings
+from xds_server.settings import Clocks, Settings, Told
 from xds_server.supervise.bootstrap import Address
 
 GATEWAY = """

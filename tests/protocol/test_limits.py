@@ -18,7 +18,8 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from tests.protocol.second_client import Client, until
 from tests.protocol.snapshots import snapshot
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
-from xds_server.serve.grpc import Listeners, XdsServer
+from xds_server.serve.counters import Listeners
+from xds_server.serve.grpc import XdsServer
 from xds_server.serve.limits import Limits, parse_limits
 from xds_server.serve.pressure import resident
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS

@@ -31,7 +31,8 @@ from tests.protocol.second_client import SERVICES, Client, Garbage, ads, request
 from tests.protocol.snapshots import SHORT, resource, snapshot
 from tests.protocol.test_loads import report, told
 from xds_server.observe.metrics import Metrics, State
-from xds_server.serve.grpc import Listeners, XdsServer
+from xds_server.serve.counters import Listeners
+from xds_server.serve.grpc import XdsServer
 from xds_server.serve.identity import Identities
 from xds_server.serve.revocation import Revocations, read_shown
 from xds_server.serve.tls import Credentials, TlsFiles

@@ -16,7 +16,8 @@ from grpclib.exceptions import GRPCError
 from tests.protocol.second_client import SERVICES, Client
 from tests.protocol.snapshots import snapshot
 from tests.protocol.test_loads import report, told
-from xds_server.serve.grpc import Listeners, XdsServer
+from xds_server.serve.counters import Listeners
+from xds_server.serve.grpc import XdsServer
 from xds_server.serve.tokens import Tokens, without_words
 from xds_server.snapshot.resource import CLUSTER
 from xds_server.supervise.records import StateFolder, read_xds_key

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from xds_server.app import Clocks, Server, Settings, Told
+from xds_server.app import Server
 from xds_server.attach.reach import Reach
 from xds_server.automation.authority import LONGEST, SHORTEST
 from xds_server.automation.certificates import Keeping
@@ -34,6 +34,7 @@ from xds_server.listening import XdsSettings, is_loopback
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import parse_limits
 from xds_server.serve.tls import TlsFiles
+from xds_server.settings import Clocks, Settings, Told
 from xds_server.supervise.binary import NoEnvoyError, find_envoy
 from xds_server.supervise.bootstrap import parse_address
 from xds_server.supervise.records import StateInUseError, default_state_folder

@@ -1,4 +1,4 @@
-"""The xDS services over grpc.aio: the only file of this room that awaits, but for the gate before it.
+"""The xDS services over grpc.aio: the only file of this room that awaits, but for the gate before it and a wake-up call.
 
 In: snapshots, published by the app. Out: streams of Envoys served, and records of what each has. All state is confined
 to one event loop. A stream that does not read holds back only itself: its next response is made when the last was
@@ -12,7 +12,6 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
 
 import grpc
@@ -21,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from xds_server.serve.counters import Counters, Listeners
 from xds_server.serve.differences import Differences
 from xds_server.serve.gate import Gate
 from xds_server.serve.identity import Identities, Refused, gateway_of
@@ -36,6 +36,7 @@ from xds_server.serve.stream import Stream
 from xds_server.serve.tls import Credentials
 from xds_server.serve.tokens import Tokens
 from xds_server.serve.turns import Turns
+from xds_server.serve.wake import Wake
 from xds_server.serve.wire import FILES, Envelope, TooLargeError, read_delta, read_full, read_loads, wanted_loads
 from xds_server.snapshot.resource import CLUSTER, Snapshot
 
@@ -60,28 +61,6 @@ _SPARE = 1000
 """The bytes of so many resources may be kept beside those of all that is wanted."""
 
 
-@dataclass(slots=True)
-class Counters:
-    """How many messages there were, by type URL; and streams that were refused, by the name of the gRPC status."""
-
-    responses: Counter[str] = field(default_factory=Counter)
-    acks: Counter[str] = field(default_factory=Counter)
-    nacks: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    unknown_types: int = 0
-    """Requests for types that are not served."""
-    unknown_nonces: int = 0
-    """Requests with a nonce that was never issued."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listeners:
-    """Who is told what: the type and the seconds from push to ACK; sentences about clients that ask for nonsense."""
-
-    acknowledged: Callable[[str, float], None] = lambda _type_url, _seconds: None
-    warned: Callable[[str], None] = lambda _sentence: None
-
-
 class XdsServer:
     """Serves snapshots to Envoys."""
 
@@ -90,7 +69,7 @@ class XdsServer:
         clock: Callable[[], float],
         drain_delay: float = 5.0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        told: Listeners = Listeners(),
+        told: Listeners = Listeners(),  # noqa: B008 - frozen
         identities: Identities = Identities(),  # noqa: B008 - frozen
     ) -> None:
         self.counters = Counters()
@@ -105,7 +84,7 @@ class XdsServer:
         self._sessions = Sessions()
         self._streams: Counter[str] = Counter()
         self._turns = Turns(lambda work: asyncio.get_running_loop().call_soon(work))
-        self._leave: dict[_Wake, None] = {}
+        self._leave: dict[Wake, None] = {}
         self._warned: set[tuple[str, str]] = set()
         self._envelope, self._differences = Envelope(), Differences()
         self._health = health_aio.HealthServicer()
@@ -282,7 +261,7 @@ class XdsServer:
             return
         gateway = await self._gateway(request.node, context, allowed)
         assert request.node is not None
-        now, wake = self._clock(), _Wake(self._turns)
+        now, wake = self._clock(), Wake(self._turns)
         session = Session(core, request.node, gateway, context.peer(), now, now, wake.call)
         self._sessions.open(session)
         self._leave[wake] = None
@@ -417,7 +396,7 @@ class XdsServer:
             if not waits.done():
                 waits.set_result(None)
 
-    async def _write(self, session: Session, wake: _Wake, context: Context) -> None:
+    async def _write(self, session: Session, wake: Wake, context: Context) -> None:
         core, responses = session.core, self.counters.responses
         wake.call()
         while True:
@@ -434,44 +413,6 @@ class XdsServer:
                 if core.serves(type_url):  # other types are the client's words, and no label of a metric
                     responses[type_url] += 1
                 await context.write(data)
-
-
-class _Wake:
-    """What one task waits for: somebody calls, and then it is its turn. Less work than an event for many."""
-
-    __slots__ = ("_called", "_loop", "_ready", "_turns", "_waits", "leaves")
-
-    def __init__(self, turns: Turns) -> None:
-        self._turns, self._loop = turns, asyncio.get_running_loop()
-        self._called = self._ready = self.leaves = False
-        self._waits: asyncio.Future[None] | None = None
-
-    def call(self) -> None:
-        """Let the task go on when it is its turn."""
-        if not self._called:
-            self._called = True
-            if self._turns.ask(self._go):
-                self._go()
-
-    def leave(self) -> None:
-        """Let the task end its stream, now."""
-        self.leaves = True
-        self._go()
-
-    def clear(self) -> None:
-        """The task looks now: what is called for from here on it has not seen."""
-        self._called = self._ready = False
-
-    def _go(self) -> None:
-        self._ready = True
-        if self._waits is not None and not self._waits.done():
-            self._waits.set_result(None)
-
-    async def wait(self) -> None:
-        """Return when it is this task's turn."""
-        if not self._ready:
-            self._waits = self._loop.create_future()
-            await self._waits
 
 
 def _certificate_names(context: Context) -> tuple[str, ...]:

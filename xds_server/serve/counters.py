@@ -1,0 +1,32 @@
+"""What happened on the xDS port: numbers, and who else is told.
+
+In: messages and streams as they come and go. Out: counts since the start. Nothing here is read back by the protocol.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Counters:
+    """How many messages there were, by type URL; and streams that were refused, by the name of the gRPC status."""
+
+    responses: Counter[str] = field(default_factory=Counter)
+    acks: Counter[str] = field(default_factory=Counter)
+    nacks: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    unknown_types: int = 0
+    """Requests for types that are not served."""
+    unknown_nonces: int = 0
+    """Requests with a nonce that was never issued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told what: the type and the seconds from push to ACK; sentences about clients that ask for nonsense."""
+
+    acknowledged: Callable[[str, float], None] = lambda _type_url, _seconds: None
+    warned: Callable[[str], None] = lambda _sentence: None
