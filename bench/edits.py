@@ -21,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from bench.workers import memory
 from bench.world import write_routes, write_world
 from xds_server.compile import Options
 from xds_server.load.directory import load_paths
@@ -30,12 +31,6 @@ from xds_server.reload import Policies, Source, reload
 EDITS = 15
 _SHOP = Path(__file__).parent.parent / "policies" / "shop"
 STAGES = ("load", "parse", "attach", "translate", "snapshot")
-
-
-def memory() -> float:
-    """Resident memory of this process in MiB."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def compose_all(folder: Path) -> float:
@@ -61,7 +56,7 @@ def measure(routes: int, *, cells: bool) -> dict[str, object]:
         policies, _ = reload(Policies(), source)
         cold = time.process_time() - began
         gc.collect()
-        grown = memory() - before
+        grown = (memory() - before) / 1024
         assert not policies.alarm
         assert len(policies.compiled.objects) > routes
         whole, stages = [], []

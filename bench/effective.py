@@ -8,28 +8,16 @@ Envoy's main thread, with ratios to the smallest world; and how often was looked
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
-import re
-import socket
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-import httpx
-
-from bench.world import write_backends, write_routes, write_world
-from tests.e2e.running import Cellway, reserve_block
-from tests.e2e.upstream import Upstream
+from bench.rig import PATIENCE, Look, Rig, look_for, rig
+from bench.world import write_backends, write_routes
 
 _PAUSE = 0.001
-_PATIENCE = 60.0
-_PUSH = r'cellway_push_ack_seconds_(sum|count)\{type="%s"\} (\S+)'
-Look = Callable[[], str]
 
 
 @dataclass
@@ -43,68 +31,13 @@ class Taken:
     envoy: float = 0.0
 
 
-@dataclass
-class Rig:
-    """A server and its Envoy in a world of so many routes."""
-
-    cellway: Cellway
-    routes: int
-    port: int
-    upstreams: tuple[Upstream, Upstream]
-
-    def server(self) -> float:
-        """Seconds of a processor that the server has used, with threads that have ended: its clock in Linux."""
-        assert self.cellway.process is not None
-        return time.clock_gettime((~self.cellway.process.pid << 3) | 2)
-
-    def taker(self) -> float:
-        """The same of Envoy's main thread, which takes configuration."""
-        ran = (self.envoy / "task" / self.envoy.name / "schedstat").read_text(encoding="ascii")
-        return int(ran.split()[0]) / 1e9
-
-    @cached_property
-    def envoy(self) -> Path:
-        """The folder of Envoy's process: its command names the state folder of its server."""
-        state = str(self.cellway.state).encode()
-        commands = ((one, _command(one)) for one in Path("/proc").glob("[0-9]*"))
-        return next(one for one, words in commands if words[0].endswith(b"envoy") and state in b" ".join(words))
-
-    def pushes(self, kind: str) -> tuple[float, float]:
-        """Seconds from sending to acknowledgement, all together, and how many responses that were."""
-        text = httpx.get(f"{self.cellway.admin}/metrics", timeout=60).text
-        found = dict(re.findall(_PUSH % kind, text))
-        return float(found.get("sum", 0)), float(found.get("count", 0))
-
-
-def _command(process: Path) -> list[bytes]:
-    try:
-        return (process / "cmdline").read_bytes().split(b"\0")
-    except OSError:  # it has ended meanwhile
-        return [b""]
-
-
-def look_for(rig: Rig, header: str) -> Look:
-    """A look at the route in the middle, on one connection: what a header of the answer says, or who answers."""
-    middle = rig.routes // 2
-    connection = http.client.HTTPConnection("127.0.0.1", rig.port, timeout=_PATIENCE)
-    headers = {"Host": f"host-{middle // 10}.example.com"}
-
-    def look() -> str:
-        connection.request("GET", f"/path/{middle}", headers=headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        return answer.getheader(header) or str(json.loads(body)["server"])
-
-    return look
-
-
-def measure(rig: Rig, kind: str, look: Look, edits: Sequence[tuple[Path, Path, str]]) -> Taken:
+def measure(made: Rig, kind: str, look: Look, edits: Sequence[tuple[Path, Path, str]]) -> Taken:
     """Rename each file to its place, and look until an answer has its text."""
     taken = Taken()
     look()
     for fresh, place, text in edits:
-        seconds, count = rig.pushes(kind)
-        server, taker = rig.server(), rig.taker()
+        seconds, count = made.pushes(kind)
+        server, taker = made.server(), made.taker()
         began = looked = time.monotonic()
         fresh.replace(place)
         while look() != text:
@@ -112,12 +45,12 @@ def measure(rig: Rig, kind: str, look: Look, edits: Sequence[tuple[Path, Path, s
             now = time.monotonic()
             taken.looks.append(now - looked)
             looked = now
-            if now - began > _PATIENCE:
+            if now - began > PATIENCE:
                 raise TimeoutError(f"{place.name}: no answer says {text!r}")
         taken.seen.append(time.monotonic() - began)
-        taken.server += rig.server() - server
-        taken.envoy += rig.taker() - taker
-        while (now_count := rig.pushes(kind))[1] == count:
+        taken.server += made.server() - server
+        taken.envoy += made.taker() - taker
+        while (now_count := made.pushes(kind))[1] == count:
             time.sleep(_PAUSE)
         taken.acknowledged.append((now_count[0] - seconds) / (now_count[1] - count))
     return taken
@@ -125,46 +58,29 @@ def measure(rig: Rig, kind: str, look: Look, edits: Sequence[tuple[Path, Path, s
 
 def world(routes: int, edits: int) -> tuple[Taken, Taken]:
     """Edited routes, and edited endpoints, in one world."""
-    with tempfile.TemporaryDirectory(prefix="bench") as name:
-        root = Path(name)
-        cellway = Cellway(root / "policies", root / "state", reserve_block())
-        try:
-            one, two = (Upstream(name, "127.0.0.1", 0) for name in ("one", "two"))
-            cellway.upstreams += [one, two]
-            one.start()
-            two.start()
-            rig = Rig(cellway, routes, _free_port(), (one, two))
-            write_world(root / "policies", routes, rig.port, one.port)
-            cellway.start()
-            return _routes(rig, root, edits), _endpoints(rig, root, edits)
-        finally:
-            cellway.close()
+    with rig(routes) as made:
+        made.cellway.start()
+        return _routes(made, edits), _endpoints(made, edits)
 
 
-def _routes(rig: Rig, root: Path, edits: int) -> Taken:
-    middle = rig.routes // 2
+def _routes(made: Rig, edits: int) -> Taken:
+    middle = made.routes // 2
     files = []
     for edit in range(1, edits + 1):
-        (folder := root / f"edit-{edit}").mkdir()
-        fresh = write_routes(folder, middle, rig.routes, edit)
-        files.append((fresh, root / "policies" / fresh.name, f"{middle} {edit}"))
-    return measure(rig, "RouteConfiguration", look_for(rig, "x-route"), files)
+        (folder := made.root / f"edit-{edit}").mkdir()
+        fresh = write_routes(folder, middle, made.routes, edit)
+        files.append((fresh, made.root / "policies" / fresh.name, f"{middle} {edit}"))
+    return measure(made, "RouteConfiguration", look_for(made, "x-route"), files)
 
 
-def _endpoints(rig: Rig, root: Path, edits: int) -> Taken:
+def _endpoints(made: Rig, edits: int) -> Taken:
     files = []
     for edit in range(1, edits + 1):
-        (folder := root / f"endpoint-{edit}").mkdir()
-        chosen = rig.upstreams[edit % 2]
-        fresh = write_backends(folder, rig.routes, rig.upstreams[0].port, (rig.routes // 20, chosen.port))
-        files.append((fresh, root / "policies" / fresh.name, chosen.name))
-    return measure(rig, "ClusterLoadAssignment", look_for(rig, ""), files)
-
-
-def _free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        return int(chosen.getsockname()[1])
+        (folder := made.root / f"endpoint-{edit}").mkdir()
+        chosen = made.upstreams[edit % 2]
+        fresh = write_backends(folder, made.routes, made.upstreams[0].port, (made.routes // 20, chosen.port))
+        files.append((fresh, made.root / "policies" / fresh.name, chosen.name))
+    return measure(made, "ClusterLoadAssignment", look_for(made, ""), files)
 
 
 def show(what: str, found: dict[int, Taken]) -> None:

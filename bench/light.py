@@ -217,6 +217,7 @@ class Clients:
             self.poller.unregister(number)
             stream.peer.close()
         self.streams.clear()
+        self.ended.clear()
 
 
 def until(clients: Clients, responses: int, brought: int, removed: int) -> float:

@@ -19,133 +19,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import httpx
 
-from bench.light import METHOD
-from bench.saves import Running, server
+from bench.scout import asked, everything
+from bench.serving import Running, server
 from bench.workers import Crowd, crowd, memory, processor
-from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
-    DeltaDiscoveryRequest,
-    DeltaDiscoveryResponse,
-)
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from bench.world import CLASS, Route, backend, gateway, replace, write
 
 BACKENDS = 99
 OTHERS = 20
-_TYPES = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
 _EVERY = 0.25
-_GATEWAY = """\
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata:
-  name: {name}
-spec:
-  gatewayClassName: cellway
-  listeners:
-    - name: http
-      protocol: HTTP
-      port: {port}
----
-"""
-_CLASS = """\
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata:
-  name: cellway
-spec:
-  controllerName: cellway.dev/gateway-controller
----
-"""
-_ROUTE = """\
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata:
-  name: {gateway}-{number}
-spec:
-  endpoints:
-    - ip:
-        address: 127.0.0.1
-        port: {port}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata:
-  name: {gateway}-{number}
-spec:
-  parentRefs:
-    - name: {gateway}
-  hostnames:
-    - host-{number}.example.com
-  rules:
-    - filters:
-        - type: ResponseHeaderModifier
-          responseHeaderModifier:
-            set:
-              - name: x-edit
-                value: "edit-{edit}-"
-      backendRefs:
-        - group: gateway.envoyproxy.io
-          kind: Backend
-          name: {gateway}-{number}
----
-"""
 
 
 def save(folder: Path, edit: int) -> float:
     """Edit the route of the others by rename: when."""
-    fresh = folder / ".others.new"
-    fresh.write_text(_ROUTE.format(gateway="others", number=0, port=9, edit=edit), encoding="utf-8")
-    began = time.monotonic()
-    fresh.replace(folder / "others.yaml")
-    return began
+    return replace(folder / "others.yaml", "---\n".join(documents("others", 0, 9, edit)))
+
+
+def documents(gateway: str, number: int, port: int, edit: int) -> tuple[str, str]:
+    """A route of a gateway, and its backend."""
+    name = f"{gateway}-{number}"
+    headers = {"x-edit": f"edit-{edit}-"}
+    return backend(name, port), Route(name, gateway, name, f"host-{number}.example.com", "/", headers).text()
 
 
 def write_world(folder: Path) -> None:
     """Both gateways."""
-    gateways = _GATEWAY.format(name="storm", port=8081) + _GATEWAY.format(name="others", port=8082)
-    (folder / "gateways.yaml").write_text(_CLASS + gateways, encoding="utf-8")
-    routes = (_ROUTE.format(gateway="storm", number=one, port=1000 + one, edit=0) for one in range(BACKENDS))
-    (folder / "routes.yaml").write_text("".join(routes), encoding="utf-8")
+    gateways = gateway("storm", {"http": 8081}), gateway("others", {"http": 8082})
+    write(folder / "gateways.yaml", [CLASS, *gateways])
+    write(folder / "routes.yaml", (text for one in range(BACKENDS) for text in documents("storm", one, 1000 + one, 0)))
     save(folder, 0)
-
-
-def asked(initial: Mapping[str, Mapping[str, str]]) -> list[bytes]:
-    """The requests of a client that has this, by type; in the last it also asks for a name that does not exist."""
-    found = []
-    for type_url in _TYPES:
-        names = ["*", "nobody"] if type_url == _TYPES[-1] else ["*"]
-        request = DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names)
-        request.initial_resource_versions.update(initial.get(type_url, {}))
-        found.append(request.SerializeToString())
-    return found
-
-
-def everything(port: int) -> dict[str, dict[str, str]]:
-    """The names and versions of all that a client gets."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        words = [DeltaDiscoveryRequest.FromString(one) for one in asked({})]
-        words[0].node.id, words[0].node.cluster = "scout", "default/storm"
-        answered = threading.Semaphore(0)
-        nonces: list[tuple[str, str]] = []
-
-        def requests() -> Iterator[bytes]:
-            yield from (one.SerializeToString() for one in words)
-            for _ in _TYPES:
-                answered.acquire()
-                type_url, nonce = nonces.pop(0)
-                yield DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce).SerializeToString()
-
-        found: dict[str, dict[str, str]] = {}
-        call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
-        for data in call(requests()):
-            response = DeltaDiscoveryResponse.FromString(data)
-            found.setdefault(response.type_url, {}).update({one.name: one.version for one in response.resources})
-            nonces.append((response.type_url, response.nonce))
-            answered.release()
-            if len(found) == len(_TYPES):
-                return found
-    raise RuntimeError("the server ended the stream")
 
 
 @contextmanager
@@ -225,7 +128,7 @@ def main() -> None:
         ):
             others.connect(OTHERS, [asked({})[-1]], "default/others", "other")
             others.until(1)
-            have = everything(running.port)
+            have = everything(f"127.0.0.1:{running.port}", "default/storm")
             number = sum(map(len, have.values()))
             print(f"{count:,} clients at the same time, {number} resources; the others are {OTHERS} streams")
             head = f"{'they have':<12}{'sent':>10}{'all served, s':>16}{'processor, s':>14}{'memory, MiB':>14}"

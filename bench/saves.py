@@ -6,151 +6,42 @@ when the new file is renamed to its place; the last ACK is the moment when the l
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
+from bench.serving import server
 from bench.workers import crowd
+from bench.world import CLASS, Route, backend, gateway, replace, write
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from xds_server.snapshot.resource import ROUTES
 
 ROUTES_IN_ALL = 200
 SAVES = 20
 _FILLER = 2_600
-_WORLD = """\
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata:
-  name: cellway
-spec:
-  controllerName: cellway.dev/gateway-controller
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata:
-  name: bench
-spec:
-  gatewayClassName: cellway
-  listeners:
-    - name: small
-      protocol: HTTP
-      port: 8081
-    - name: large
-      protocol: HTTP
-      port: 8082
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata:
-  name: backend
-spec:
-  endpoints:
-    - ip:
-        address: 127.0.0.1
-        port: 9
-"""
-_ROUTE = """\
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata:
-  name: route-{number}
-spec:
-  parentRefs:
-    - name: bench
-      sectionName: {listener}
-  rules:
-    - matches:
-        - path:
-            type: PathPrefix
-            value: /path/{number}
-      filters:
-        - type: ResponseHeaderModifier
-          responseHeaderModifier:
-            set:
-              - name: x-edit
-                value: "{edit} {filler}"
-              - name: x-more
-                value: "{filler}"
-      backendRefs:
-        - group: gateway.envoyproxy.io
-          kind: Backend
-          name: backend
-"""
 
 
 def save(folder: Path, number: int, edit: int) -> float:
-    """Write a route by rename: when."""
-    large = number > 0
-    text = _ROUTE.format(
-        number=number,
-        edit=edit,
-        listener="large" if large else "small",
-        filler="x" * (_FILLER if large else 100),
+    """Write a route by rename: when. All but the first are on the large listener, with headers that fill a megabyte."""
+    filler = "x" * (_FILLER if number else 100)
+    one = Route(
+        name=f"route-{number}",
+        gateway="bench",
+        section="large" if number else "small",
+        backend="backend",
+        host="host.example.com",
+        path=f"/path/{number}",
+        headers={"x-edit": f"{edit} {filler}", "x-more": filler},
     )
-    path = folder / f"route-{number}.yaml"
-    fresh = folder / f".route-{number}.new"
-    fresh.write_text(text, encoding="utf-8")
-    began = time.monotonic()
-    fresh.replace(path)
-    return began
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
-
-
-@dataclass(frozen=True)
-class Running:
-    """A server: its xDS port, its admin port and its process."""
-
-    port: int
-    admin: int
-    pid: int
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[Running]:
-    """`cellway serve` on a folder."""
-    port, admin = free_port(), free_port()
-    command = [sys.executable, "-m", "xds_server.cli.main", "serve", str(folder)]
-    command += ["--admin", f"127.0.0.1:{admin}", "--xds", f"127.0.0.1:{port}", "--xds-insecure"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while not _is_ready(admin):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("cellway serve does not start")
-            time.sleep(0.05)
-        yield Running(port, admin, process.pid)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _is_ready(admin: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{admin}/readyz", timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
+    return replace(folder / f"route-{number}.yaml", one.text())
 
 
 def saves(streams: int) -> Iterator[tuple[str, list[float]]]:
     """The seconds of each save."""
     with tempfile.TemporaryDirectory(prefix="bench") as name:
         folder = Path(name)
-        (folder / "world.yaml").write_text(_WORLD, encoding="utf-8")
+        gateways = gateway("bench", {"small": 8081, "large": 8082})
+        write(folder / "world.yaml", [CLASS, gateways, backend("backend", 9)])
         for number in range(ROUTES_IN_ALL):
             save(folder, number, 0)
         with server(folder) as served, crowd(f"127.0.0.1:{served.port}") as clients:

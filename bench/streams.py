@@ -17,11 +17,12 @@ import random
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import grpc
 
+from bench.light import METHOD
+from bench.workers import memory
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
@@ -29,7 +30,6 @@ from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import (
 from xds_server.serve.grpc import XdsServer
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, Resource, Snapshot, snapshot_of
 
-METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 GATEWAY = "default/bench"
 CLUSTERS = 200
 _PER_CONNECTION = 10
@@ -124,12 +124,6 @@ class Load:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def memory(pid: int) -> float:
-    """Resident memory in MiB."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-
-
 def measure(streams: int, seconds: float) -> None:
     """Run the processes and print what there is to see."""
     me = [sys.executable, "-m", "bench.streams"]
@@ -144,7 +138,7 @@ def measure(streams: int, seconds: float) -> None:
     last = begun
     for line in client.stdout:
         now = time.monotonic()
-        seen.append((now - begun, memory(server.pid)))
+        seen.append((now - begun, memory(server.pid) / 1024))
         if now - last >= 10:
             last = now
             is_open, opened, received = line.split()

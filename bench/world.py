@@ -1,33 +1,39 @@
-"""Policies for measurements: so many routes on one gateway, with backends and policies, in files of a hundred.
+"""Policies for measurements: texts of documents, and so many routes on one gateway, with backends and policies.
 
-In: how many routes. Out: files on disk. Ten routes share a host and a backend; each has a match of its own, a filter and
-a timeout; every hundredth has a policy.
+In: how many routes. Out: files on disk, a hundred documents in each. Ten routes share a host and a backend; each has a match of
+its own, a filter and a timeout; every hundredth has a policy.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 PER_FILE = 100
-_GATEWAY = """\
+CLASS = """\
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
 metadata:
   name: cellway
 spec:
   controllerName: cellway.dev/gateway-controller
----
+"""
+_GATEWAY = """\
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata:
-  name: bench
+  name: {name}
 spec:
   gatewayClassName: cellway
   addresses:
     - type: IPAddress
       value: 127.0.0.1
   listeners:
-    - name: http
+"""
+_LISTENER = """\
+    - name: {name}
       protocol: HTTP
       port: {port}
 """
@@ -35,40 +41,38 @@ _BACKEND = """\
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
 metadata:
-  name: backend-{number}
+  name: {name}
 spec:
   endpoints:
     - ip:
-        address: {address}
+        address: 127.0.0.1
         port: {port}
 """
 _ROUTE = """\
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata:
-  name: route-{number}
+  name: {name}
 spec:
   parentRefs:
-    - name: bench
-  hostnames:
-    - host-{host}.example.com
+    - name: {gateway}
+{section}  hostnames:
+    - {host}
   rules:
     - matches:
         - path:
             type: PathPrefix
-            value: /path/{number}
+            value: {path}
       filters:
         - type: ResponseHeaderModifier
           responseHeaderModifier:
             set:
-              - name: x-route
-                value: "{number} {edit}"
-      timeouts:
+{headers}      timeouts:
         request: 10s
       backendRefs:
         - group: gateway.envoyproxy.io
           kind: Backend
-          name: backend-{host}
+          name: {backend}
 """
 _POLICY = """\
 apiVersion: gateway.envoyproxy.io/v1alpha1
@@ -87,9 +91,64 @@ spec:
 """
 
 
+@dataclass(frozen=True)
+class Route:
+    """What a route says. `section` is a listener of its gateway, if it is for one alone; `headers` are set in answers."""
+
+    name: str
+    gateway: str
+    backend: str
+    host: str
+    path: str
+    headers: Mapping[str, str]
+    section: str = ""
+
+    def text(self) -> str:
+        """The document."""
+        headers = "".join(
+            f'              - name: {name}\n                value: "{value}"\n' for name, value in self.headers.items()
+        )
+        section = f"      sectionName: {self.section}\n" if self.section else ""
+        return _ROUTE.format(**vars(self) | {"section": section, "headers": headers})
+
+
+def gateway(name: str, listeners: Mapping[str, int]) -> str:
+    """A Gateway on loopback, with the ports of its listeners."""
+    written = (_LISTENER.format(name=one, port=port) for one, port in listeners.items())
+    return _GATEWAY.format(name=name) + "".join(written)
+
+
+def backend(name: str, port: int) -> str:
+    """A Backend on loopback."""
+    return _BACKEND.format(name=name, port=port)
+
+
+def write(path: Path, documents: Iterable[str]) -> Path:
+    """Write a file of these documents."""
+    path.write_text("---\n".join(documents), encoding="utf-8")
+    return path
+
+
+def replace(path: Path, text: str) -> float:
+    """Write a file by rename, as careful editors do: when it was renamed."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    began = time.monotonic()
+    fresh.replace(path)
+    return began
+
+
 def route(number: int, edit: int = 0) -> str:
-    """One route. It says `edit` in a response header."""
-    return _ROUTE.format(number=number, host=number // 10, edit=edit)
+    """One route of many. It says `edit` in a response header."""
+    host = number // 10
+    return Route(
+        name=f"route-{number}",
+        gateway="bench",
+        backend=f"backend-{host}",
+        host=f"host-{host}.example.com",
+        path=f"/path/{number}",
+        headers={"x-route": f"{number} {edit}"},
+    ).text()
 
 
 def routes_file(folder: Path, number: int) -> Path:
@@ -101,27 +160,21 @@ def write_routes(folder: Path, number: int, routes: int, edit: int = 0) -> Path:
     """Write the file that holds this route anew, with this edit of it alone."""
     first = number // PER_FILE * PER_FILE
     numbers = range(first, min(first + PER_FILE, routes))
-    path = routes_file(folder, number)
-    path.write_text("---\n".join(route(one, edit if one == number else 0) for one in numbers), encoding="utf-8")
-    return path
+    return write(routes_file(folder, number), (route(one, edit if one == number else 0) for one in numbers))
 
 
 def write_backends(folder: Path, routes: int, upstream: int, other: tuple[int, int] = (-1, 0)) -> Path:
     """Write the file of all backends anew. `other` is one of them by its number, and a port for it alone."""
     ports = {other[0]: other[1]}
     numbers = range((routes + 9) // 10)
-    texts = (_BACKEND.format(number=one, address="127.0.0.1", port=ports.get(one, upstream)) for one in numbers)
-    path = folder / "backends.yaml"
-    path.write_text("---\n".join(texts), encoding="utf-8")
-    return path
+    return write(folder / "backends.yaml", (backend(f"backend-{one}", ports.get(one, upstream)) for one in numbers))
 
 
 def write_world(folder: Path, routes: int, port: int = 8080, upstream: int = 9) -> None:
     """All files. `port` is the gateway's, `upstream` that of all backends, on loopback."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "gateway.yaml").write_text(_GATEWAY.format(port=port), encoding="utf-8")
+    write(folder / "gateway.yaml", [CLASS, gateway("bench", {"http": port})])
     write_backends(folder, routes, upstream)
-    policies = (_POLICY.format(number=one) for one in range(0, routes, 100))
-    (folder / "policies.yaml").write_text("---\n".join(policies), encoding="utf-8")
+    write(folder / "policies.yaml", (_POLICY.format(number=one) for one in range(0, routes, 100)))
     for first in range(0, routes, PER_FILE):
         write_routes(folder, first, routes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -10,18 +11,19 @@ import httpx
 from bench.soak.acks import save, start
 from bench.soak.clients import clients
 from bench.soak.envoys import Elsewhere, envoys
-from bench.soak.rig import Row, broken_rules, memory, processor, rig, told
+from bench.soak.rig import Row, broken_rules, memory, rig, told
+from bench.workers import processor
 from tests.e2e.running import Cellway
 from tests.e2e.test_live import load, prepare, route
 
 _SHORT = 200_000
-_FLEET = 500
-_AGAIN = 5
+FLEET = 500
+AGAIN = 5
 _AT_WORK = 5
 """Descriptors and tasks that the server may just have for something else, such as the question how many there are."""
 _ROUTES = 20
 _HOUR = 3600.0
-_ENOUGH = 600.0
+ENOUGH = 600.0
 """Seconds after which the growth of memory says something."""
 _GRACE = 5.0
 
@@ -47,15 +49,43 @@ def cancels(seconds: float) -> Row:
     return Row("G8 streams that come and go", measured, back and grown <= 64)
 
 
-def lasting(seconds: float) -> Row:
-    """G9: 500 clients, a change a second, five of them come anew each second. The first sixth of the time does not count."""
+@dataclass(frozen=True)
+class Fleet:
+    """What a fleet was given and what that cost. `seen`: when, in seconds, and the resident memory in MiB.
+
+    `worked` are seconds of a processor for each change, `late` the p99 of the event loop in seconds; `whole`: all have
+    the newest change.
+    """
+
+    changes: int
+    lost: int
+    worked: float
+    late: float
+    whole: bool
+    seen: tuple[tuple[float, float], ...]
+
+    @property
+    def slope(self) -> float:
+        """MiB an hour, by least squares."""
+        middle = sum(at for at, _ in self.seen) / len(self.seen), sum(size for _, size in self.seen) / len(self.seen)
+        spread = sum((at - middle[0]) ** 2 for at, _ in self.seen)
+        return sum((at - middle[0]) * (size - middle[1]) for at, size in self.seen) / spread * _HOUR if spread else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """For how long memory was looked at."""
+        return self.seen[-1][0] - self.seen[0][0]
+
+
+def fleet(seconds: float) -> Fleet:
+    """500 clients, a change a second, five of them come anew each second. The first sixth of the time does not count."""
     seen: list[tuple[float, float]] = []
     edit = lost = 0
     with rig("--no-envoy", prepared=False) as cellway:
         start(cellway, _ROUTES)
         pid = _pid(cellway)
         with clients(cellway) as raw:
-            raw.ask("open", _FLEET, "plain")
+            raw.ask("open", FLEET, "plain")
             began, worked = time.monotonic(), processor(pid)
             lag = _lags(cellway)
             while (now := time.monotonic() - began) < seconds:
@@ -64,22 +94,28 @@ def lasting(seconds: float) -> Row:
                     seen.append((now, memory(pid)))
                 edit += 1
                 save(cellway, edit, _ROUTES)
-                raw.ask("close", _AGAIN, "plain")
-                raw.ask("open", _AGAIN, "plain")
+                raw.ask("close", AGAIN, "plain")
+                raw.ask("open", AGAIN, "plain")
                 lost += raw.ask("seen", edit)["missing"]
                 time.sleep(max(0.0, began + edit - time.monotonic()))
             worked = (processor(pid) - worked) / edit
             late = _quantile(lag, _lags(cellway), 0.99)
             state = raw.ask("state")
-    slope = _slope(seen) * _HOUR
-    flat = slope < 2 or seconds < _ENOUGH
-    whole = state["open"] == _FLEET and state["newest"] == {str(edit): _FLEET}
+    whole = state["open"] == FLEET and state["newest"] == {str(edit): FLEET}
+    return Fleet(edit, lost, worked, late, whole, tuple(seen))
+
+
+def lasting(seconds: float) -> Row:
+    """G9: the fleet, for long."""
+    found = fleet(seconds)
+    flat = found.slope < 2 or seconds < ENOUGH
     measured = (
-        f"{edit} changes to {_FLEET} clients, {edit * _AGAIN} of them anew: {lost} updates lost; each costs "
-        f"{worked * 1000:.0f} ms of a processor; {slope:+.1f} MiB/h "
-        f"({seen[0][1]:.0f} to {seen[-1][1]:.0f} MiB), the loop is late by less than {late * 1000:.0f} ms (p99)"
+        f"{found.changes} changes to {FLEET} clients, {found.changes * AGAIN} of them anew: {found.lost} updates lost; "
+        f"each costs {found.worked * 1000:.0f} ms of a processor; {found.slope:+.1f} MiB/h "
+        f"({found.seen[0][1]:.0f} to {found.seen[-1][1]:.0f} MiB), "
+        f"the loop is late by less than {found.late * 1000:.0f} ms (p99)"
     )
-    return Row("G9 a fleet for long", measured, whole and not lost and flat and late <= 0.05)
+    return Row("G9 a fleet for long", measured, found.whole and not found.lost and flat and found.late <= 0.05)
 
 
 def endings(_seconds: float) -> Row:
@@ -89,7 +125,7 @@ def endings(_seconds: float) -> Row:
         cellway.write("routes/web.yaml", route("web", "edit-1"))
         cellway.start()
         with envoys(cellway, Elsewhere("default/edge")) as admins, clients(cellway) as raw:
-            raw.ask("open", _FLEET, "plain")
+            raw.ask("open", FLEET, "plain")
             broken = broken_rules(cellway, elsewhere=admins)
             with load(cellway, rate=500) as steady:
                 steady.lasts(1)
@@ -102,7 +138,7 @@ def endings(_seconds: float) -> Row:
     spread = times[-1] - times[0] if times else 0.0
     most = max((sum(low <= at < low + 1 for at in times) for low in times), default=0)
     failed = sum(steady.failures().values())
-    reached = code == 0 and took <= _GRACE + 1 and len(times) == _FLEET and most <= _FLEET / 2 and not failed
+    reached = code == 0 and took <= _GRACE + 1 and len(times) == FLEET and most <= FLEET / 2 and not failed
     measured = (
         f"exit code {code} after {took:.1f} s; {len(times)} streams ended over {spread:.1f} s, {most} at most in one second; "
         f"{failed} of {steady.total:,} requests failed{told(broken)}"
@@ -146,10 +182,3 @@ def _quantile(before: dict[float, float], after: dict[float, float], share: floa
     """The upper end of the bucket that it lies in."""
     counted = {bound: after[bound] - before.get(bound, 0) for bound in sorted(after)}
     return next(bound for bound, count in counted.items() if count >= share * max(counted.values()))
-
-
-def _slope(seen: list[tuple[float, float]]) -> float:
-    """Least squares, MiB a second."""
-    middle = sum(at for at, _ in seen) / len(seen), sum(size for _, size in seen) / len(seen)
-    spread = sum((at - middle[0]) ** 2 for at, _ in seen)
-    return sum((at - middle[0]) * (size - middle[1]) for at, size in seen) / spread if spread else 0.0

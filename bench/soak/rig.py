@@ -6,7 +6,6 @@ only `main` decides what that means.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from bench import workers
 from tests.e2e.running import Cellway, ask_envoy, reserve_block
 from tests.e2e.test_live import get, prepare
 from xds_server.serve.tokens import Tokens
@@ -97,16 +97,9 @@ def told(broken: list[str]) -> str:
     return f"; Envoy counted {', '.join(broken)}" if broken else ""
 
 
-def processor(pid: int) -> float:
-    """Seconds of a processor that a process has had."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def memory(pid: int) -> float:
     """Resident memory of a process in MiB."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+    return workers.memory(pid) / 1024
 
 
 def until(check: Callable[[], bool], patience: float = 120) -> bool:

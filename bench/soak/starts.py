@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
-
-from bench.soak.rig import Row, processor
+from bench.rig import started
+from bench.soak.rig import Row
+from bench.workers import processor
 from bench.world import write_world
 from tests.e2e.running import Cellway, reserve_block
 
@@ -45,13 +45,9 @@ def _words(taken: tuple[float, float]) -> str:
 
 
 def _ready(cellway: Cellway) -> tuple[float, float]:
-    began = time.monotonic()
-    cellway.start(wait=False)
-    cellway.until_up()
-    while httpx.get(f"{cellway.admin}/readyz", timeout=30).status_code != 200:
-        time.sleep(0.01)
+    seconds = started(cellway)
     assert cellway.process is not None
-    return time.monotonic() - began, processor(cellway.process.pid)
+    return seconds, processor(cellway.process.pid)
 
 
 def _until_kept(state: Path) -> None:

@@ -49,6 +49,7 @@ TRAPS = {
     "True": ("a: True\n", ["1:4+4 L105"]),
     "number key": ("80: a\n", ["1:1+2 L106"]),
     "boolean key": ("a:\n  true: x\n", ["2:3+4 L106"]),
+    "long key": ("a: 1\n" + "x" * 1025 + ": 2\n", ["2:1026+1 L101"]),
     "null key": ("~: x\n", ["1:1+1 L106"]),
     "empty key": ("? \n: x\n", ["1:2+1 L106"]),
     "time key": ("22:22: x\n", ["1:1+5 L106"]),

@@ -29,6 +29,8 @@ _FLOW = re.compile(
 )
 _INSIDE = re.compile(r": |:$| #")
 _DEEPEST = 32
+_LONGEST_KEY = 1024
+"""Characters. What is longer is no key for YAML unless `?` says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,9 @@ class Scalars:
         return value
 
     def check(self, key: str) -> None:
-        """Refuse a key that is no text."""
+        """Refuse a key that is no text, or too long for a key."""
         if key not in self.keys:
-            if plain_key(key) is not None:
+            if len(key) > _LONGEST_KEY or plain_key(key) is not None:
                 raise _BeyondError
             self.keys.add(key)
 
