@@ -7,17 +7,19 @@ asserts how fast; the test runner's timeout catches what is never seen.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncinotify
 import pytest
 
 from tests.load.test_directory import config_map, values, write
-from xds_server.load import watch
 from xds_server.load.directory import load_paths
+from xds_server.load.events import FolderEvents
 from xds_server.load.watch import Rhythm, changes
 
 EVENTS = Rhythm(recheck=3600)
@@ -47,11 +49,12 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(*paths: Path, polling: bool = False) -> AsyncIterator[Watch]:
+async def watching(*paths: Path, polling: bool = False, rhythm: Rhythm | None = None) -> AsyncIterator[Watch]:
     """A watch that has made its first scan."""
+    rhythm = rhythm or (POLLING if polling else EVENTS)
     watch, stop = Watch(list(paths)), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(watch.run(stop, POLLING if polling else EVENTS, polling))
+        tasks.create_task(watch.run(stop, rhythm, polling))
         async with asyncio.timeout(20):
             await watch.sees(*values(load_paths(watch.paths)))
             yield watch
@@ -189,6 +192,41 @@ async def test_many_files_are_few_scans(tmp_path: Path) -> None:
         assert len(await watch.sees(*({"a": i} for i in range(300)))) < 20
 
 
+async def test_what_is_renamed_into_place_needs_no_quiet(tmp_path: Path) -> None:
+    never = Rhythm(quiet=3600, longest=3600, rest=0, recheck=3600)
+    write(tmp_path, {"p/a.yaml": "a: 1", "new/a.yaml": "a: 2", "new/b.yaml": "b: 1"})
+    config_map(tmp_path / "p/map", 1, {"m.yaml": "m: 1"})
+    async with watching(tmp_path / "p", rhythm=never) as watch:
+        (tmp_path / "new/a.yaml").replace(tmp_path / "p/a.yaml")
+        await watch.sees({"a": 2}, {"m": 1})
+        config_map(tmp_path / "p/map", 2, {"m.yaml": "m: 2"})
+        await watch.sees({"a": 2}, {"m": 2})
+        (tmp_path / "new").rename(tmp_path / "p/new")
+        await watch.sees({"a": 2}, {"m": 2}, {"b": 1})
+
+
+async def test_renames_in_a_row_are_gathered(tmp_path: Path) -> None:
+    files = {f"{number}.yaml": f"a: {number}" for number in range(9)}
+    write(tmp_path, {f"new/{name}": text for name, text in files.items()})
+    (tmp_path / "p").mkdir()
+    async with watching(tmp_path / "p", rhythm=Rhythm(rest=3600, quiet=0.1, recheck=3600)) as watch:
+        for name in files:
+            (tmp_path / "new" / name).replace(tmp_path / "p" / name)
+        assert len(await watch.sees(*({"a": number} for number in range(9)))) == 1
+
+
+async def test_a_file_that_is_still_open_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("a: 1")
+    async with watching(tmp_path, rhythm=Rhythm(longest=3600, recheck=3600)) as watch:
+        with path.open("w") as file:
+            for line in ("a: 2\n", "b: 2\n", "c: 2\n"):
+                file.write(line)
+                file.flush()
+                await asyncio.sleep(0.1)
+        assert await watch.sees({"a": 2, "b": 2, "c": 2}) == [[{"a": 2, "b": 2, "c": 2}]]
+
+
 async def test_hidden_folders_are_no_news(tmp_path: Path) -> None:
     write(tmp_path, {"a.yaml": "a: 1", ".git/x": "1"})
     async with watching(tmp_path) as watch:
@@ -198,7 +236,7 @@ async def test_hidden_folders_are_no_news(tmp_path: Path) -> None:
 
 
 async def test_lost_events_are_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_visible", lambda name, folders: False)
+    monkeypatch.setattr(FolderEvents, "_note", lambda events, event: None)
     stop = asyncio.Event()
     stream = changes([tmp_path], stop, rhythm=Rhythm(recheck=0.2))
     await anext(stream)
@@ -208,14 +246,14 @@ async def test_lost_events_are_made_up_for(tmp_path: Path, monkeypatch: pytest.M
     assert [item async for item in stream] == []
 
 
-@pytest.mark.parametrize("error", [OSError("OS file watch limit reached."), RuntimeError("broken")])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EMFILE, "Too many")])
 async def test_without_events_it_polls_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
-    def no_events(*paths: str, **options: object) -> None:
+    def no_events(*words: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(watch, "awatch", no_events)
+    monkeypatch.setattr(asyncinotify.Inotify, "add_watch" if error.errno == errno.ENOSPC else "__init__", no_events)
     told: list[str] = []
     stream = changes([tmp_path], asyncio.Event(), rhythm=POLLING, on_fallback=told.append)
     await anext(stream)

@@ -17,14 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from watchfiles import awatch
-
-from xds_server.load.find import CODE, find_files, wanted
+from xds_server.load.events import FolderEvents, folder_events
+from xds_server.load.find import find_files
 
 Signature = tuple[tuple[str, tuple[int, ...]], ...]
 """Names with what `stat` says of them; equal if, as far as can be seen without reading, nothing changed."""
-
-_RETRIES = 20
 
 
 class Stop(Protocol):
@@ -38,12 +35,16 @@ class Stop(Protocol):
 class Rhythm:
     """Times in seconds. So long without an event ends a burst (`quiet`); so long after its start it ends anyway (`longest`).
 
+    `instant` takes the place of `quiet` for a file that is renamed into place when nothing has happened for a `rest`: it is
+    whole, and only such that are renamed together with it are waited for.
     `grace` is how long a file that vanished or became empty may be on its way back: editors delete and write anew.
     `tick` is how often the paths themselves are looked at: no event tells that a watched folder was replaced.
     `recheck` is how often all files are looked at in case events were lost, `poll` the same where there are no events.
     """
 
     quiet: float = 0.03
+    instant: float = 0.002
+    rest: float = 0.03
     longest: float = 0.5
     grace: float = 0.5
     tick: float = 0.1
@@ -68,21 +69,12 @@ async def changes(
     called with the reason when the system gives no events; polling takes their place, for good.
     """
     roots = tuple(os.fspath(path) for path in paths)
-    failures, lenient = 0, False
     while not force_polling and not stop.is_set():
         try:
-            async with aclosing(_watched(roots, stop, rhythm, lenient)) as bursts:
+            async with aclosing(_watched(roots, stop, rhythm)) as bursts:
                 async for _ in bursts:
-                    failures = 0
                     yield None
-        except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' own
-            failures += 1
-            if isinstance(error, PermissionError) and not lenient:
-                lenient = True  # watch what may be watched; the load reports the rest
-                continue
-            if isinstance(error, FileNotFoundError) and failures < _RETRIES:
-                await asyncio.sleep(rhythm.quiet)  # a folder went while its watch was set up
-                continue
+        except OSError as error:
             force_polling = True
             if on_fallback is not None:
                 on_fallback(f"no file events ({error}); looking every {rhythm.poll:g} s instead")
@@ -91,20 +83,22 @@ async def changes(
             yield None
 
 
-async def _watched(roots: tuple[str, ...], stop: Stop, rhythm: Rhythm, lenient: bool) -> AsyncGenerator[None, None]:
+async def _watched(roots: tuple[str, ...], stop: Stop, rhythm: Rhythm) -> AsyncGenerator[None, None]:
     """Watch until `stop` is set or a root becomes another folder than the one that is watched."""
     watched, single = _identities(roots), _single_files(roots)
-    folders = _folders(roots)
     due = _now() + rhythm.recheck
     reported: Signature | None = None
-    async with aclosing(_events(folders, rhythm, lenient)) as batches:
-        async for batch in batches:
+    async with folder_events(_folders(roots), _files(roots)) as events:
+        last = _now()
+        while True:
+            if reported is not None:
+                await events.wait(rhythm.tick)
             if stop.is_set() or _identities(roots) != watched:
                 return
-            names = [name for name in batch if _visible(name, folders)]
             report = reported is None
-            if names or single != _single_files(roots):
-                await _settled(_awaited(names, single), rhythm)
+            if events.news.any or single != _single_files(roots):
+                await _gathered(events, rhythm, rested=_now() - last >= rhythm.rest)
+                await _settled([*events.take().partial, *(name for name, _ in single)], rhythm)
                 single = _single_files(roots)
                 report = True
             if reported is None or _now() >= due:
@@ -114,28 +108,18 @@ async def _watched(roots: tuple[str, ...], stop: Stop, rhythm: Rhythm, lenient: 
                 reported = files
             if report:
                 yield None
+                last = _now()
 
 
-async def _events(folders: tuple[str, ...], rhythm: Rhythm, lenient: bool) -> AsyncGenerator[set[str], None]:
-    """The names of each burst of events; an empty set once a tick without any. `lenient`: skip what may not be watched."""
-    if not folders:
-        while True:
-            yield set()
-            await asyncio.sleep(rhythm.tick)
-    batches = awatch(
-        *folders,
-        watch_filter=None,
-        debounce=_milliseconds(rhythm.longest),
-        step=_milliseconds(rhythm.quiet),
-        stop_event=asyncio.Event(),  # its own: a cancelled awatch sets it
-        rust_timeout=_milliseconds(rhythm.tick),
-        yield_on_timeout=True,
-        force_polling=False,
-        ignore_permission_denied=lenient,  # it would hide the limit of inotify, too
-    )
-    async with aclosing(batches):
-        async for batch in batches:
-            yield {name for _, name in batch}
+async def _gathered(events: FolderEvents, rhythm: Rhythm, *, rested: bool) -> None:
+    """Wait until what has begun to happen is over. `rested`: nothing had happened for a while."""
+    end = _now() + rhythm.longest
+    while (now := _now()) < end:
+        news = events.news
+        quiet = rhythm.instant if rested and news.whole and not news.partial else rhythm.quiet
+        came = await events.wait(min(quiet, end - now))
+        if not came and not events.writing:
+            return
 
 
 async def _polled(roots: tuple[str, ...], stop: Stop, rhythm: Rhythm) -> AsyncGenerator[None, None]:
@@ -171,24 +155,13 @@ async def _settled(files: list[str], rhythm: Rhythm) -> None:
         await asyncio.sleep(rhythm.quiet)
 
 
-def _awaited(names: list[str], single: Signature) -> list[str]:
-    """The files that should be there: all with our suffixes, but not those of a ConfigMap's earlier versions."""
-    files = [name for name in names if wanted(Path(name).name) or name.endswith(CODE)]
-    plain = [name for name in files if "/.." not in name]
-    return plain + [name for name, _ in single]
-
-
 def _folders(roots: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(Path(root).absolute().as_posix() for root in roots if Path(root).is_dir())
 
 
-def _visible(name: str, folders: tuple[str, ...]) -> bool:
-    """False for what happens inside hidden files and folders, except those of a ConfigMap (`..data`)."""
-    for folder in folders:
-        if name.startswith(folder + "/"):
-            parts = name[len(folder) + 1 :].split("/")
-            return not any(part.startswith(".") and not part.startswith("..") for part in parts)
-    return True
+def _files(roots: tuple[str, ...]) -> tuple[str, ...]:
+    """The roots that are no folders, or not yet."""
+    return tuple(Path(root).absolute().as_posix() for root in roots if not Path(root).is_dir())
 
 
 def _identities(roots: tuple[str, ...]) -> Signature:
@@ -225,7 +198,3 @@ def _size(name: str) -> int:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
