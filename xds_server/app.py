@@ -144,6 +144,7 @@ class Server:
                 asyncio.create_task(self._fetcher.run(self.reload), name="documents of the web"),
                 asyncio.create_task(self._renew(), name="certificates"),
                 asyncio.create_task(self._xds.watch_revoked(), name="revoked certificates"),
+                asyncio.create_task(self._xds.watch_memory(), name="memory"),
                 asyncio.create_task(self._keep(), name="what is in force"),
                 asyncio.create_task(watch_loop(late=self._metrics.lagged), name="watchdog"),
             ]
@@ -448,6 +449,7 @@ class Server:
             nacks=counters.nacks,
             refused_streams=counters.refused,
             revocations=self._xds.revocations,
+            begun_streams=counters.begun,
             unknown={"type": counters.unknown_types, "nonce": counters.unknown_nonces},
             usage=self._used,
             valid=self._valid,

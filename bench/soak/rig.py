@@ -97,9 +97,9 @@ def told(broken: list[str]) -> str:
     return f"; Envoy counted {', '.join(broken)}" if broken else ""
 
 
-def memory(pid: int) -> float:
-    """Resident memory of a process in MiB."""
-    return workers.memory(pid) / 1024
+def memory(pid: int, what: str = "VmRSS") -> float:
+    """Resident memory of a process in MiB; with VmHWM the most that it ever had."""
+    return workers.memory(pid, what) / 1024
 
 
 def until(check: Callable[[], bool], patience: float = 120) -> bool:

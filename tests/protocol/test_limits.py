@@ -99,7 +99,7 @@ async def test_without_memory_there_are_no_more_streams_and_the_others_go_on(del
 
 async def test_streams_that_come_at_once_are_all_served() -> None:
     numbers = range(1, 2 * _AT_ONCE, 2)
-    async with serving(Limits()) as (server, port):
+    async with serving(Limits(streams_per_connection=_AT_ONCE)) as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(_FIRST)
         await reader.readexactly(9)  # the server has said what it takes
@@ -109,16 +109,51 @@ async def test_streams_that_come_at_once_are_all_served() -> None:
         writer.close()
 
 
+async def test_a_connection_has_so_many_streams_and_the_next_waits() -> None:
+    async with serving(Limits(streams_per_connection=2)) as (server, port):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            calls = []
+            for number in range(2):
+                calls.append(channel.stream_stream(DELTA)())
+                await calls[number].write(_request(number))
+                assert await calls[number].read()
+            third = channel.stream_stream(DELTA)()
+            waits = asyncio.create_task(third.write(_request(2)))
+            async with Client(port, True, node_id="other") as other:
+                other.ask(CLUSTER)
+                other.answer(await other.next())
+                assert server.counters.begun == 3
+            calls[0].cancel()
+            await waits
+            assert await third.read()
+            assert server.counters.begun == 4
+
+
+async def test_memory_of_streams_that_have_gone_is_given_back() -> None:
+    async with serving(Limits()) as (server, _):
+        held = [bytes((number % 256,)) * 600 for number in range(200_000)]
+        filled = resident()
+        del held[:-1]  # the last one keeps the allocator from shrinking by itself
+        watching = asyncio.create_task(server.watch_memory(0.01))
+        await until(lambda: resident() < filled - 60 * _MIB)
+        watching.cancel()
+
+
 def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
     """One HTTP/2 frame."""
     return len(body).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + body
 
 
-def _asks(number: int) -> bytes:
+def _request(number: int) -> bytes:
     """The first request of an Envoy."""
     request = DeltaDiscoveryRequest(type_url=CLUSTER)
     request.node.id, request.node.cluster = str(number), "default/edge"
-    message = request.SerializeToString()
+    return request.SerializeToString()
+
+
+def _asks(number: int) -> bytes:
+    """The same as gRPC has it in HTTP/2."""
+    message = _request(number)
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 

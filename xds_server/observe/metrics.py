@@ -31,8 +31,8 @@ _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 class State:
     """What is read off at a scrape. `proxies` counts Envoys by gateway and state, `streams` by protocol.
 
-    `responses`, `acks` and `nacks` count messages by type URL since the start, `refused_streams` streams by the name
-    of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the server does not know. `valid` is from
+    `responses`, `acks` and `nacks` count messages by type URL since the start, `begun_streams` all streams, `refused_streams`
+    those that were refused, by the name of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the server does not know. `valid` is from
     when to when certificates are, by name, in seconds since the epoch. `resident` is the memory of this process in bytes,
     `limits` of what there may be how much; `tasks` is how much is done at the same time. `revocations` are the lists for
     clients' certificates, if there are any.
@@ -45,6 +45,7 @@ class State:
     responses: Mapping[str, int] = field(default_factory=dict)
     acks: Mapping[str, int] = field(default_factory=dict)
     nacks: Mapping[str, int] = field(default_factory=dict)
+    begun_streams: int = 0
     refused_streams: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
     usage: Report = field(default_factory=Report)
@@ -198,6 +199,9 @@ def _messages(state: State) -> Iterator[Metric]:
         for type_url, count in sorted(counts.items()):
             family.add_metric([short_type(type_url)], count)
         yield family
+    yield CounterMetricFamily(
+        "cellway_begun_streams", "Streams that came, and were served or refused.", state.begun_streams
+    )
     refused = CounterMetricFamily("cellway_refused_streams", "Streams refused.", labels=["code"])
     for code, count in sorted(state.refused_streams.items()):
         refused.add_metric([code], count)

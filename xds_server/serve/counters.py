@@ -18,6 +18,8 @@ class Counters:
     acks: Counter[str] = field(default_factory=Counter)
     nacks: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    begun: int = 0
+    """Streams, with those that were refused."""
     unknown_types: int = 0
     """Requests for types that are not served."""
     unknown_nonces: int = 0

@@ -1,4 +1,4 @@
-"""The xDS services over grpc.aio: the only file of this room that awaits, but for the gate before it and a wake-up call.
+"""The xDS services over grpc.aio: the only file of this room that awaits, but for what stands before it and a wake-up call.
 
 In: snapshots, published by the app. Out: streams of Envoys served, and records of what each has. All state is confined
 to one event loop. A stream that does not read holds back only itself: its next response is made when the last was
@@ -37,6 +37,7 @@ from xds_server.serve.tls import Credentials
 from xds_server.serve.tokens import Tokens
 from xds_server.serve.turns import Turns
 from xds_server.serve.wake import Wake
+from xds_server.serve.whole import Whole
 from xds_server.serve.wire import FILES, Envelope, TooLargeError, read_delta, read_full, read_loads, wanted_loads
 from xds_server.snapshot.resource import CLUSTER, Snapshot
 
@@ -55,6 +56,8 @@ _TICK = 0.01
 """Seconds between streams that end because the server stops, or between as many as must end together."""
 _LOOK = 1.0
 """Seconds between looks at revocation lists."""
+_TIDY = 5.0
+"""Seconds between looks at how much memory this process has."""
 _WARNINGS = 1000
 """So many clients that ask for what is not served are told of."""
 _SPARE = 1000
@@ -110,6 +113,13 @@ class XdsServer:
             if self._gate is not None:
                 await self._gate.look()
 
+    async def watch_memory(self, every: float = _TIDY) -> None:
+        """Until cancelled, give back what streams that have gone leave; a large heap takes a tenth of a second."""
+        while True:
+            await asyncio.sleep(every)
+            if self.pressure.has_grown():
+                await asyncio.to_thread(self.pressure.give_back)
+
     def listen(self, address: str, credentials: Credentials | None = None) -> int:
         """Bind one more address, in plain text without credentials; returns the port. OSError if it cannot be had."""
         server = self._server or self._new_server()
@@ -127,7 +137,7 @@ class XdsServer:
 
     def _new_server(self) -> grpc.aio.Server:
         # Without reuseport 0 a second server on the port starts, and the kernel deals connections to both.
-        gates = () if self._gate is None else (self._gate,)
+        gates = (Whole(),) if self._gate is None else (Whole(), self._gate)
         server = grpc.aio.server(interceptors=gates, options=(("grpc.so_reuseport", 0), *self._limits.options()))
         for service, methods in SERVICES.items():
             server.add_generic_rpc_handlers((self._handlers(service, *methods),))
@@ -233,6 +243,7 @@ class XdsServer:
     @contextlib.asynccontextmanager
     async def _admitted(self, context: Context) -> AsyncIterator[Allowed]:
         """One more stream of a peer, if it may have one; the gateways that it may ask for."""
+        self.counters.begun += 1
         if not self._published.is_set():
             await self._refuse(context, "UNAVAILABLE", "policies are not loaded yet")
         if crowded := self._crowded():
@@ -267,9 +278,9 @@ class XdsServer:
         self._leave[wake] = None
         try:
             async with asyncio.TaskGroup() as group:
-                writer = group.create_task(self._write(session, wake, context))
+                group.create_task(self._write(session, wake, context))
                 await self._read(session, request, context)
-                writer.cancel()
+                wake.end()
         except ExceptionGroup as ended:
             # InternalError: the client is gone. Else an abort, or a bug: a stream that writes no more must end, too.
             for error in ended.exceptions:
@@ -399,7 +410,7 @@ class XdsServer:
     async def _write(self, session: Session, wake: Wake, context: Context) -> None:
         core, responses = session.core, self.counters.responses
         wake.call()
-        while True:
+        while not wake.over:
             due = core.wake_at()
             if due is None:
                 await wake.wait()
@@ -409,7 +420,7 @@ class XdsServer:
             wake.clear()
             if wake.leaves:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "this server stops")
-            for type_url, data in core.poll(self._clock()):
+            for type_url, data in () if wake.over else core.poll(self._clock()):
                 if core.serves(type_url):  # other types are the client's words, and no label of a metric
                     responses[type_url] += 1
                 await context.write(data)

@@ -18,13 +18,15 @@ class Limits:
 
     `memory`: when the server nearly has so much, new streams are refused; 0: what the system lets it have. A peer
     is a client certificate, or without one an IP address. `subscriptions` counts the names of one stream; `age`:
-    after it (give or take a tenth) a connection is to be made anew, so that clients spread over servers.
+    after it (give or take a tenth) a connection is to be made anew, so that clients spread over servers. Streams of a
+    connection that were cancelled and not yet looked at count, too: nobody has thousands of them wait here.
     """
 
     memory: int = 0
     message: int = 32 * 1024 * 1024
     streams: int = 20_000
     streams_per_peer: int = 5_000
+    streams_per_connection: int = 100
     subscriptions: int = 100_000
     keepalive: int = 60
     keepalive_timeout: int = 20
@@ -36,7 +38,7 @@ class Limits:
         return (
             ("grpc.max_receive_message_length", self.message),
             ("grpc.max_send_message_length", -1),
-            ("grpc.max_concurrent_streams", self.streams_per_peer),
+            ("grpc.max_concurrent_streams", self.streams_per_connection),
             # Without these two some of a thousand streams that come at once are cancelled without a word.
             ("grpc.server.max_pending_requests", self.streams),
             ("grpc.server.max_pending_requests_hard_limit", self.streams),

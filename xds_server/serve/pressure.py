@@ -2,7 +2,7 @@
 
 In: a limit as operators write it, the limits of the control groups that the process is in, the limit of its addresses. Out: a
 sentence, while one of them is nearly reached. What the allocator holds and nobody uses is given back before anybody is
-refused, and now and then: streams that come and go leave holes.
+refused, and when the process has grown: streams that come and go leave holes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from pathlib import Path
 _NEAR = 0.9
 _AGAIN = 0.05
 """Seconds for which what was read counts."""
-_TRIM, _TIDY = 5.0, 60.0
-"""Seconds between two times that memory is given back, when it is needed and when it is not."""
+_TRIM = 5.0
+"""Seconds between two times that memory is given back because it is needed."""
 _MIB = 1024 * 1024
+_GROWN = 16 * _MIB
+"""So much more than after the last time it was given back is worth another look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,29 @@ class Pressure:
         self._clock, self._most = clock, most
         self._groups = () if most else groups_of(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
         self._looked, self._trimmed, self._problem = -_AGAIN, -_TRIM, ""
+        self._settled = 0
 
     def problem(self) -> str:
         """Why there should be no more streams; empty if there may."""
         now = self._clock()
         if now - self._looked >= _AGAIN:
             self._looked, self._problem = now, self._look()
-            if now - self._trimmed >= (_TRIM if self._problem else _TIDY):
+            if self._problem and now - self._trimmed >= _TRIM:
                 self._trimmed = now
-                _give_back()
+                self.give_back()
                 self._problem = self._look()
         return self._problem
+
+    def has_grown(self) -> bool:
+        """Whether there is much more in memory than when it was last given back."""
+        return resident() > self._settled + _GROWN
+
+    def give_back(self) -> None:
+        """Have the allocator give pages back to the system that nobody uses; not every one can. Any thread may call it."""
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+        self._settled = resident()
 
     def uses(self) -> Iterator[Use]:
         """What is used of each limit that there is."""
@@ -126,10 +140,3 @@ def _inactive(path: Path, name: str) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.split()[0] == name), 0)
-
-
-def _give_back() -> None:
-    """Have the allocator give pages back to the system that nobody uses; not every one can."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

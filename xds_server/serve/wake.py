@@ -13,11 +13,11 @@ from xds_server.serve.turns import Turns
 class Wake:
     """What one task waits for: somebody calls, and then it is its turn. Less work than an event for many."""
 
-    __slots__ = ("_called", "_loop", "_ready", "_turns", "_waits", "leaves")
+    __slots__ = ("_called", "_loop", "_ready", "_turns", "_waits", "leaves", "over")
 
     def __init__(self, turns: Turns) -> None:
         self._turns, self._loop = turns, asyncio.get_running_loop()
-        self._called = self._ready = self.leaves = False
+        self._called = self._ready = self.leaves = self.over = False
         self._waits: asyncio.Future[None] | None = None
 
     def call(self) -> None:
@@ -30,6 +30,11 @@ class Wake:
     def leave(self) -> None:
         """Let the task end its stream, now."""
         self.leaves = True
+        self._go()
+
+    def end(self) -> None:
+        """Let the task return when it has written what it is about."""
+        self.over = True
         self._go()
 
     def clear(self) -> None:
