@@ -110,23 +110,25 @@ async def test_streams_that_come_at_once_are_all_served() -> None:
 
 
 async def test_a_connection_has_so_many_streams_and_the_next_waits() -> None:
-    async with serving(Limits(streams_per_connection=2)) as (server, port):
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            calls = []
-            for number in range(2):
-                calls.append(channel.stream_stream(DELTA)())
-                await calls[number].write(_request(number))
-                assert await calls[number].read()
-            third = channel.stream_stream(DELTA)()
-            waits = asyncio.create_task(third.write(_request(2)))
-            async with Client(port, True, node_id="other") as other:
-                other.ask(CLUSTER)
-                other.answer(await other.next())
-                assert server.counters.begun == 3
-            calls[0].cancel()
-            await waits
-            assert await third.read()
-            assert server.counters.begun == 4
+    async with (
+        serving(Limits(streams_per_connection=2)) as (server, port),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        calls: list[Any] = []
+        for number in range(2):
+            calls.append(channel.stream_stream(DELTA)())
+            await calls[number].write(_request(number))
+            assert await calls[number].read()
+        third: Any = channel.stream_stream(DELTA)()
+        waits = asyncio.create_task(third.write(_request(2)))
+        async with Client(port, True, node_id="other") as other:
+            other.ask(CLUSTER)
+            other.answer(await other.next())
+            assert server.counters.begun == 3
+        calls[0].cancel()
+        await waits
+        assert await third.read()
+        assert server.counters.begun == 4
 
 
 async def test_memory_of_streams_that_have_gone_is_given_back() -> None:

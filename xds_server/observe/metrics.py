@@ -32,10 +32,10 @@ class State:
     """What is read off at a scrape. `proxies` counts Envoys by gateway and state, `streams` by protocol.
 
     `responses`, `acks` and `nacks` count messages by type URL since the start, `begun_streams` all streams, `refused_streams`
-    those that were refused, by the name of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the server does not know. `valid` is from
-    when to when certificates are, by name, in seconds since the epoch. `resident` is the memory of this process in bytes,
-    `limits` of what there may be how much; `tasks` is how much is done at the same time. `revocations` are the lists for
-    clients' certificates, if there are any.
+    those that were refused, by the name of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the
+    server does not know. `valid` is from when to when certificates are, by name, in seconds since the epoch. `resident` is
+    the memory of this process in bytes, `limits` of what there may be how much; `tasks` is how much is done at the same
+    time. `revocations` are the lists for clients' certificates, if there are any.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
