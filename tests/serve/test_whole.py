@@ -38,7 +38,7 @@ async def test_a_client_that_is_gone_breaks_nothing_off() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.stream_stream("/some/Method")()
+        call: Any = channel.stream_stream("/some/Method")()
         await call.write(b"hello")
         assert await call.read() == b"hello"
         call.cancel()
