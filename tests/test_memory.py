@@ -199,7 +199,7 @@ def test_the_reader_of_plain_yaml_gives_what_the_whole_one_gives(
     for at, piece in changes:
         place = at % (len(text) + 1)
         text = text[:place] + piece + text[place + at % 2 :]
-    found = read_block(text, DEFAULT_LIMITS, Scalars({}, set()))
+    found = read_block(text, DEFAULT_LIMITS, Scalars())
     whole = _read_yaml(text, DEFAULT_LIMITS)
     if found is not None:
         assert not whole.faults
@@ -208,7 +208,7 @@ def test_the_reader_of_plain_yaml_gives_what_the_whole_one_gives(
 
 
 def test_what_is_written_plainly_is_read_plainly() -> None:
-    assert sum(read_block(text, DEFAULT_LIMITS, Scalars({}, set())) is not None for text in PLAIN) > len(PLAIN) * 0.9
+    assert sum(read_block(text, DEFAULT_LIMITS, Scalars()) is not None for text in PLAIN) > len(PLAIN) * 0.9
 
 
 def _values(parsed: Parsed) -> Any:

@@ -8,7 +8,7 @@ escapes, comments after values, text over several lines, and every kind of mista
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from xds_server.load.document import Limits
@@ -16,12 +16,11 @@ from xds_server.load.places import pack
 from xds_server.load.scalars import LookAlike, TooLarge, plain, plain_key
 
 _LINE = re.compile(
-    r"^(?P<indent> *)(?:(?P<dash>- +)?"
+    r"(?P<indent> *)(?:(?P<dash>- +)?"
     r"(?:(?P<key>[A-Za-z][A-Za-z0-9_./-]*):(?= |$))?(?P<space> *)"
     r"(?:(?P<plain>[A-Za-z0-9_/.$^(+=~<][^\n]*?)|\"(?P<double>[^\"\\\n]*)\"|'(?P<single>[^'\n]*)'"
     r"|(?P<flow>[{\[][^\n]*[}\]]))?"
-    r" *|#[^\n]*)$",
-    re.MULTILINE,
+    r" *|#[^\n]*)",
 )
 _FLOW = re.compile(
     r" *(?:(?P<mark>[{}\[\],])|(?P<key>[A-Za-z][A-Za-z0-9_./-]*): +|\"(?P<double>[^\"\\]*)\"|'(?P<single>[^']*)'"
@@ -29,6 +28,9 @@ _FLOW = re.compile(
 )
 _INSIDE = re.compile(r": |:$| #")
 _DEEPEST = 32
+_Line = tuple[int, int, str | None, Any, bool]
+"""A line: the column of its first letter, how wide a dash with its spaces is (0: none), a key, a value, and whether there is
+a value. What has neither, such as a comment, is at column -1."""
 _LONGEST_KEY = 1024
 """Characters. What is longer is no key for YAML unless `?` says so."""
 
@@ -46,12 +48,20 @@ class _BeyondError(Exception):
     """This is more than is read here."""
 
 
+@dataclass(frozen=True, slots=True)
+class _FlowText:
+    """A flow collection that is to be read."""
+
+    text: str
+
+
 @dataclass(slots=True)
 class Scalars:
-    """What plain scalars and keys mean, each asked once."""
+    """What plain scalars, keys and whole lines mean, each asked once: documents of one file are much alike."""
 
-    values: dict[str, Any]
-    keys: set[str]
+    values: dict[str, Any] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    lines: dict[str, _Line] = field(default_factory=dict)
 
     def value(self, text: str) -> Any:
         """The value of a plain scalar."""
@@ -131,6 +141,26 @@ def read_block(text: str, limits: Limits, scalars: Scalars) -> Block | None:
         return None
 
 
+def _line(line: str, scalars: Scalars) -> _Line:
+    """What a line says, whatever stands around it."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise _BeyondError
+    indent, dash, key, space, bare, double, single, flow = match.groups()
+    text = double if double is not None else single
+    given = bare is not None or text is not None or flow is not None
+    if dash is None and key is None:
+        if given:
+            raise _BeyondError
+        return -1, 0, None, None, False
+    if (key is not None and not space and given) or (dash and not key and space):
+        raise _BeyondError
+    if key is not None:
+        scalars.check(key)
+    value = text if bare is None else scalars.value(bare)
+    return len(indent), len(dash or ""), key, value if flow is None else _FlowText(flow), given
+
+
 class _Reader:
     """One document while it is read. `_levels` are the collections that are open, each with its column."""
 
@@ -145,33 +175,37 @@ class _Reader:
 
     def read(self, body: str, line: int) -> Block:
         """The document of a text whose first line is this one of the piece."""
-        mark, end = -1, 0
-        for match in _LINE.finditer(body):
-            if match.start() != end:
-                raise _BeyondError  # a line that is none of ours was passed over
-            end = match.end() + 1
-            indent, dash, key, space, bare, double, single, flow = match.groups()
-            text = double if double is not None else single if single is not None else flow
-            if dash is None and key is None:
-                if bare is not None or text is not None:
-                    raise _BeyondError
+        levels, known, mark, nodes = self._levels, self._scalars.lines, -1, 0
+        for text in body.split("\n"):
+            entry = known.get(text)
+            if entry is None:
+                entry = known[text] = _line(text, self._scalars)
+            column, dash, key, value, given = entry
+            if column < 0:
                 line += 1
-                continue  # nothing, or a comment
-            if (key is not None and not space and (bare is not None or text is not None)) or (
-                dash and not key and space
-            ):
-                raise _BeyondError
+                continue
             if mark < 0:
-                mark = pack(line, len(indent), 1)
-            line += 1
-            if flow is not None:
-                value = self._flow(flow)
+                mark = pack(line, column, 1)
+            if type(value) is _FlowText:
+                value = self._flow(value.text)
+            if dash:
+                mapping = self._list_item(column, dash, key, value, given)
+                if mapping is None:
+                    continue
+            elif levels and levels[-1][0] == column and type(levels[-1][1]) is dict:
+                mapping = levels[-1][1]
             else:
-                value = text if text is not None else self._scalars.value(bare) if bare is not None else None
-            self._take(len(indent), dash, key, value, bare is not None or text is not None)
-        if end < len(body) or not self._levels or self._nodes > self._limits.nodes:
+                mapping = self._mapping_at(column)
+            assert key is not None
+            if key in mapping:
+                raise _BeyondError
+            mapping[key] = value
+            nodes += 1
+            self._waiting = None if given else (mapping, key)
+        self._nodes += nodes
+        if not levels or self._nodes > self._limits.nodes:
             raise _BeyondError
-        root = self._levels[0][1]
+        root = levels[0][1]
         if not isinstance(root, dict) or root.get("kind") == "List":
             raise _BeyondError
         return Block(root, self._nodes, mark)
@@ -204,19 +238,6 @@ class _Reader:
                 self._nodes += flow.add(single if single is not None else value)
         raise _BeyondError
 
-    def _take(self, column: int, dash: str | None, key: str | None, value: Any, given: bool) -> None:
-        """One line: an entry of a mapping, or an item of a list."""
-        mapping = self._list_item(column, dash, key, value, given) if dash else self._mapping_at(column)
-        if mapping is None:
-            return
-        assert key is not None
-        self._scalars.check(key)
-        if key in mapping:
-            raise _BeyondError
-        mapping[key] = value
-        self._nodes += 1
-        self._waiting = None if given else (mapping, key)
-
     def _mapping_at(self, column: int) -> dict[str, Any]:
         levels = self._levels
         if not levels:
@@ -232,7 +253,7 @@ class _Reader:
         found: dict[str, Any] = levels[-1][1]
         return found
 
-    def _list_item(self, column: int, dash: str, key: str | None, value: Any, given: bool) -> dict[str, Any] | None:
+    def _list_item(self, column: int, dash: int, key: str | None, value: Any, given: bool) -> dict[str, Any] | None:
         """Add an item; its mapping, if it is one."""
         levels = self._levels
         if not levels:
@@ -250,7 +271,7 @@ class _Reader:
         if key is not None:
             mapping: dict[str, Any] = {}
             items.append(mapping)
-            self._open(column + len(dash), mapping)
+            self._open(column + dash, mapping)
             return mapping
         if not given:
             raise _BeyondError

@@ -114,7 +114,7 @@ class _YamlReader:
         self._text = text
         self._limits = limits
         self._clean = _BAD_CHARACTER.search(text) is None
-        self._scalars = Scalars({}, set())
+        self._scalars = Scalars()
 
     def cut(self) -> Iterator[tuple[int, str]]:
         """The pieces that are not only comments, each with the line on which it starts."""
