@@ -203,6 +203,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.fanout", description=__doc__)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 100, 1_000])
+    parser.add_argument("--workers", type=int, default=1, help="processes that serve, in the table of saves")
     parser.add_argument("--only", choices=["cpu", "saves"], help="only one of the two tables")
     parser.add_argument("--role", choices=["cellway", "floor"], help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -219,7 +220,7 @@ def main() -> None:
         print("from saving a file to the last ACK, ms")
         print(f"{'streams':>8}{'change':>8}{'p50':>10}{'p99':>10}")
         for streams in chosen.streams:
-            for size, seconds in saves(streams):
+            for size, seconds in saves(streams, chosen.workers):
                 p99 = statistics.quantiles(seconds, n=100, method="inclusive")[98]
                 print(
                     f"{streams:>8,}{size:>8}{statistics.median(seconds) * 1e3:>10,.0f}{p99 * 1e3:>10,.0f}", flush=True

@@ -1,7 +1,8 @@
 """The time from saving a policy file, by rename, to the last ACK of many streams: a real `cellway serve`, a route of 200.
 
-In: how many streams. Out: seconds of each save, for a change of a small route table and of one of a megabyte. The save begins
-when the new file is renamed to its place; the last ACK is the moment when the last client writes it.
+In: how many streams, and how many processes serve them. Out: seconds of each save, for a change of a small route table and of
+one of a megabyte. The save begins when the new file is renamed to its place; the last ACK is the moment when the last client
+writes it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def save(folder: Path, number: int, edit: int) -> float:
     return replace(folder / f"route-{number}.yaml", one.text())
 
 
-def saves(streams: int) -> Iterator[tuple[str, list[float]]]:
+def saves(streams: int, workers: int = 1) -> Iterator[tuple[str, list[float]]]:
     """The seconds of each save."""
     with tempfile.TemporaryDirectory(prefix="bench") as name:
         folder = Path(name)
@@ -44,7 +45,7 @@ def saves(streams: int) -> Iterator[tuple[str, list[float]]]:
         write(folder / "world.yaml", [CLASS, gateways, backend("backend", 9)])
         for number in range(ROUTES_IN_ALL):
             save(folder, number, 0)
-        with server(folder) as served, crowd(f"127.0.0.1:{served.port}") as clients:
+        with server(folder, workers) as served, crowd(f"127.0.0.1:{served.port}") as clients:
             asked = DeltaDiscoveryRequest(type_url=ROUTES, resource_names_subscribe=["*"])
             clients.connect(streams, [asked.SerializeToString()], "default/bench")
             clients.until(1)

@@ -27,19 +27,21 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Running:
-    """A server: its xDS port, its admin port and its process."""
+    """A server: its xDS port, its admin port, its process, and all of them where several serve."""
 
     port: int
     admin: int
     pid: int
+    pids: tuple[int, ...]
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Running]:
+def server(folder: Path, workers: int = 1) -> Iterator[Running]:
     """`cellway serve` on a folder, ready."""
     port, admin = free_port(), free_port()
     command = [sys.executable, "-m", "xds_server.cli.main", "serve", str(folder)]
     command += ["--admin", f"127.0.0.1:{admin}", "--xds", f"127.0.0.1:{port}", "--xds-insecure"]
+    command += ["--workers", str(workers)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -47,7 +49,8 @@ def server(folder: Path) -> Iterator[Running]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("cellway serve does not start")
             time.sleep(0.05)
-        yield Running(port, admin, process.pid)
+        serving = httpx.get(f"http://127.0.0.1:{admin}/api/v1/proxies", timeout=30).json()["processes"]
+        yield Running(port, admin, process.pid, (process.pid, *(one["pid"] for one in serving)))
     finally:
         process.terminate()
         process.wait()

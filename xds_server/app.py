@@ -34,6 +34,7 @@ from xds_server.graph import Process
 from xds_server.listening import (
     XdsPorts,
     from_here,
+    front,
     is_loopback,
     open_socket,
     open_xds,
@@ -61,8 +62,6 @@ from xds_server.releases.requests import Kind
 from xds_server.reload import GRACE, Policies, Source, reload
 from xds_server.saved.keeper import Keeper
 from xds_server.serve.counters import Listeners
-from xds_server.serve.grpc import XdsServer
-from xds_server.serve.pressure import resident
 from xds_server.settings import Clocks, Settings, Told
 from xds_server.snapshot.resource import Snapshot
 from xds_server.supervise.binary import ENVOY_VERSION
@@ -90,8 +89,8 @@ class Server:
         self._source = Source(settings.folders, settings.options, clocks.steady, self._vouch)
         self._policies = Policies()
         self._metrics = Metrics(__version__, ENVOY_VERSION, self._state_of_things)
-        hears = Listeners(self._metrics.acknowledged, _LOG.warning)
-        self._xds = XdsServer(clocks.steady, limits=settings.xds.limits, told=hears, identities=settings.xds.identities)
+        hears = Listeners(self._metrics.acknowledged, _LOG.warning, self._metrics.lagged)
+        self._xds = front(settings.xds, clocks.steady, hears)
         self._reloading = asyncio.Lock()
         self._begun = 0
         self._state: StateFolder | None = None
@@ -146,7 +145,7 @@ class Server:
                 asyncio.create_task(self._xds.watch_revoked(), name="revoked certificates"),
                 asyncio.create_task(self._xds.watch_memory(), name="memory"),
                 asyncio.create_task(self._keep(), name="what is in force"),
-                asyncio.create_task(watch_loop(late=self._metrics.lagged), name="watchdog"),
+                asyncio.create_task(watch_loop(late=self._late), name="watchdog"),
             ]
             self._handle_signals()
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -154,6 +153,11 @@ class Server:
             for task in done:
                 task.result()  # none of them may end by itself: its error ends the process, and Envoys go on
             await self._stop(server, lasting)
+
+    def _late(self, seconds: float) -> None:
+        """How late the loop is counts where it serves Envoys."""
+        if not self._xds.processes():
+            self._metrics.lagged(seconds)
 
     def _restore(self, folder: Path) -> None:
         """Know what the last server had in force, in case that what is on disk now is worse."""
@@ -322,6 +326,7 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._xds.changed(), _LOOK)
                 await asyncio.sleep(_TOGETHER)
+            await self.look()
             steady, records = self._clocks.steady(), self._xds.proxies()
             for event, words in alarms.look(records, steady, self._valid, self._clocks.wall()):
                 _LOG.error(event, **words)
@@ -342,6 +347,10 @@ class Server:
         return status, answer
 
     # -- being looked at -------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Know of all Envoys what there is to know now, whoever serves them."""
+        await self._xds.look()
 
     async def objects(self, *, derived: bool) -> list[dict[str, Any]]:
         """All written objects with their status; `derived`: also those that cells mean."""
@@ -403,6 +412,7 @@ class Server:
                 quiet = 0
                 while quiet < 2:  # a stream needs a moment to see what was published
                     await asyncio.sleep(_TICK)
+                    await self.look()
                     reason = await self._not_acknowledged()
                     if reason and self._fleet().refused():
                         return reason
@@ -424,7 +434,7 @@ class Server:
         local = self._envoys.running if self._envoys is not None else ()
         expected = tuple(self._expected()) if self._envoys is not None else ()
         replacing = self._envoys.replacing() if self._envoys is not None else ()
-        return Fleet(self._xds.proxies(), local, expected, self._moment, replacing)
+        return Fleet(self._xds.proxies(), local, expected, self._moment, replacing, self._xds.processes())
 
     def _moment(self, steady: float) -> str:
         """A time of the steady clock, as people write times."""
@@ -453,9 +463,10 @@ class Server:
             unknown={"type": counters.unknown_types, "nonce": counters.unknown_nonces},
             usage=self._used,
             valid=self._valid,
-            resident=resident(),
+            resident=self._xds.pressure.resident(),
             limits={use.what: use.most for use in self._xds.pressure.uses()},
             tasks=len(asyncio.all_tasks()),
+            processes=self._xds.processes(),
         )
 
 

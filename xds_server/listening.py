@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 import re
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ import structlog
 from xds_server.attach.reach import own_place
 from xds_server.compile import Options
 from xds_server.observe.admin import listen
+from xds_server.serve.counters import Listeners
+from xds_server.serve.front import Front
 from xds_server.serve.grpc import XdsServer
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import Limits
@@ -27,8 +30,11 @@ from xds_server.serve.tls import Credentials, TlsFiles
 from xds_server.serve.tokens import Tokens
 from xds_server.supervise.bootstrap import Address, is_ip_address
 from xds_server.supervise.records import StateFolder
+from xds_server.workers.pool import Pool, Share
 
 _LOG = structlog.get_logger("cellway")
+_LETTING_GO, _AGAIN = 1.0, 0.02
+"""Seconds for which a port is waited for, and between two tries."""
 _NOTHING_KEPT = (
     "xDS in plain text asks Envoys for a token, which is kept in the state folder: give --state-dir, or --xds-cert, --xds-key "
     "and --xds-ca, or --xds-insecure if whoever connects is to be believed"
@@ -39,7 +45,8 @@ _NOTHING_KEPT = (
 class XdsSettings:
     """The xDS port. `tls` None: plain text. With TLS local Envoys get a plain port of their own on loopback.
 
-    In plain text Envoys have to show a token, unless it is `insecure`: then whoever connects is believed.
+    In plain text Envoys have to show a token, unless it is `insecure`: then whoever connects is believed. `processes`: how many
+    serve; one is the server itself.
     """
 
     address: Address
@@ -47,6 +54,7 @@ class XdsSettings:
     identities: Identities = field(default_factory=Identities)
     limits: Limits = field(default_factory=Limits)
     insecure: bool = False
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +82,16 @@ class XdsPorts:
         return self.tokens.word(gateway) if self.tokens is not None else ""
 
 
+def front(settings: XdsSettings, clock: Callable[[], float], told: Listeners) -> Front:
+    """Who serves Envoys: this process, or several others."""
+    limits, identities = settings.limits, settings.identities
+    if settings.processes > 1:
+        return Pool(Share(settings.processes, limits, identities), clock, told)
+    return XdsServer(clock, limits=limits, told=told, identities=identities)
+
+
 def open_xds(
-    server: XdsServer,
+    server: Front,
     settings: XdsSettings,
     state: StateFolder | None,
     wall: Callable[[], float],
@@ -107,7 +123,7 @@ def open_xds(
     return XdsPorts(public.said, local.said, tokens, tuple(dict.fromkeys((*public.at, *local.at))))
 
 
-def _plain(server: XdsServer, wanted: Address, state: StateFolder | None) -> Opened:
+def _plain(server: Front, wanted: Address, state: StateFolder | None) -> Opened:
     """In plain text: with port 0 where an earlier server listened, since its Envoys still look there."""
     if wanted.port == 0 and state is not None:
         last = state.addresses().get("xds_port")
@@ -117,14 +133,31 @@ def _plain(server: XdsServer, wanted: Address, state: StateFolder | None) -> Ope
     return _bind(server, wanted)
 
 
-def _bind(server: XdsServer, wanted: Address, credentials: Credentials | None = None) -> Opened:
+def _bind(server: Front, wanted: Address, credentials: Credentials | None = None) -> Opened:
     """Listen on all that a name stands for. It is asked about once: what it stands for later is not listened on."""
     at: list[Address] = []
     for one in _resolved(wanted):
         place = Address(one, at[0].port if at else wanted.port)
-        open_socket(place, "xDS").close()  # grpc would tell of a taken port in its own words, too
+        _see_free(place, _LETTING_GO if isinstance(server, Pool) else 0.0)
         at.append(Address(one, server.listen(str(place), credentials)))
     return Opened(Address(wanted.host, at[0].port), tuple(at))
+
+
+def _see_free(place: Address, patience: float) -> None:
+    """Nobody else is there: grpc would tell of a taken port in its own words. OSError if somebody is.
+
+    The processes of a server that was killed go with it, but not in the same moment.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            open_socket(place, "xDS").close()
+        except OSError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_AGAIN)
+        else:
+            return
 
 
 def _resolved(wanted: Address) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ class Fake:
     waited: list[float] = field(default_factory=list)
     moved: list[Any] = field(default_factory=list)
 
+    async def look(self) -> None:
+        """Nothing is elsewhere."""
+
     async def objects(self, *, derived: bool) -> list[dict[str, Any]]:
         return [{"kind": "Gateway", "derived": derived}]
 

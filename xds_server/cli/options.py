@@ -68,6 +68,16 @@ XdsLimits = Annotated[
         "--xds-limit", metavar="NAME=VALUE", help="A limit of the xDS server, such as streams=500.", show_default=False
     ),
 ]
+Workers = Annotated[
+    int,
+    typer.Option(
+        envvar="CELLWAY_WORKERS",
+        metavar="N",
+        min=1,
+        max=64,
+        help="Processes that serve Envoys on the xDS port; with 1 the server does it itself.",
+    ),
+]
 AddressPool = Annotated[
     str | None,
     typer.Option(

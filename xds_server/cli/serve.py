@@ -19,6 +19,7 @@ from xds_server.cli.options import (
     ModuleFolders,
     SocketFolders,
     StateFolder,
+    Workers,
     Xds,
     XdsCa,
     XdsCert,
@@ -42,6 +43,7 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
     xds_identities: XdsIdentities = None,
     xds_insecure: XdsInsecure = False,
     xds_limit: XdsLimits = None,
+    workers: Workers = 1,
     address_pool: AddressPool = None,
     geoip: Geoip = None,
     log_folder: LogFolders = None,
@@ -63,7 +65,7 @@ def serve(  # noqa: PLR0913, PLR0917 (options of a command)
         from xds_server.cli.serving import CellChoices, Choices, XdsChoices, XdsFiles, serve_until_stopped
 
     files = XdsFiles(xds_cert, xds_key, xds_ca, xds_crl, xds_identities)
-    port = XdsChoices(xds, files, xds_insecure, tuple(xds_limit or ()))
+    port = XdsChoices(xds, files, xds_insecure, tuple(xds_limit or ()), workers)
     cells = CellChoices(cell_authorities, certificate_lifetime)
     choices = Choices(
         tuple(folders),

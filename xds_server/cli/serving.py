@@ -78,6 +78,7 @@ class XdsChoices:
     files: XdsFiles
     insecure: bool
     limits: tuple[str, ...]
+    processes: int = 1
 
     def settings(self) -> XdsSettings:
         """What they mean. ValueError with a sentence if they mean nothing."""
@@ -90,7 +91,7 @@ class XdsChoices:
             )
         told = self.files.identities
         identities = read_identities(told) if told is not None else Identities()
-        return XdsSettings(address, tls, identities, parse_limits(self.limits), self.insecure)
+        return XdsSettings(address, tls, identities, parse_limits(self.limits), self.insecure, self.processes)
 
 
 @dataclass(frozen=True, slots=True)

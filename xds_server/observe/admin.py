@@ -38,6 +38,10 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 class Watched(Cells, Inspected, Protocol):
     """A running server, as far as it can be looked at."""
 
+    async def look(self) -> None:
+        """Know of all Envoys what there is to know now."""
+        ...
+
     async def objects(self, *, derived: bool) -> list[dict[str, Any]]:
         """All written objects with their status; `derived`: also those that cells mean."""
         ...
@@ -127,7 +131,11 @@ def admin_application(watched: Watched, guard: Guard) -> Starlette:
             Route("/livez", _livez),
             Route("/readyz", _readyz(watched)),
         ],
-        middleware=[Middleware(_NoPage), Middleware(_OwnHost, loopback=guard.loopback)],
+        middleware=[
+            Middleware(_NoPage),
+            Middleware(_OwnHost, loopback=guard.loopback),
+            Middleware(_Looking, watched=watched),
+        ],
     )
 
 
@@ -216,6 +224,21 @@ def _readyz(watched: Watched) -> Handler:
         return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
 
     return handle
+
+
+class _Looking:
+    """Has whatever is shown of Envoys be as it is now. How the server itself is can be told at any time."""
+
+    def __init__(self, app: ASGIApp, watched: Watched) -> None:
+        self._app, self._watched = app, watched
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path") not in _OF_ITSELF:
+            await self._watched.look()
+        await self._app(scope, receive, send)
+
+
+_OF_ITSELF = ("/livez", "/readyz")
 
 
 class _NoPage:

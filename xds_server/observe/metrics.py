@@ -21,6 +21,7 @@ from xds_server.diagnostics import Diagnostic
 from xds_server.observe.resources_view import short_type
 from xds_server.observe.usage import Report, classes_of
 from xds_server.reload import Result
+from xds_server.serve.records import Serving
 from xds_server.serve.revocation import Revocations
 
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -34,8 +35,9 @@ class State:
     `responses`, `acks` and `nacks` count messages by type URL since the start, `begun_streams` all streams, `refused_streams`
     those that were refused, by the name of the gRPC status, and `unknown` requests with a `type` or a `nonce` that the
     server does not know. `valid` is from when to when certificates are, by name, in seconds since the epoch. `resident` is
-    the memory of this process in bytes, `limits` of what there may be how much; `tasks` is how much is done at the same
-    time. `revocations` are the lists for clients' certificates, if there are any.
+    the memory in bytes, of those that serve, too, `limits` of what there may be how much; `tasks` is how much is done at
+    the same time. `revocations` are the lists for clients' certificates, if there are any; `processes` those that serve,
+    if they are several.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -53,6 +55,7 @@ class State:
     resident: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
     tasks: int = 0
+    processes: tuple[Serving, ...] = ()
     revocations: Revocations | None = None
 
 
@@ -176,8 +179,18 @@ class _StateCollector:
         yield _gauge(
             "cellway_certificate_expiry_timestamp_seconds", "When a certificate ends.", ["name"], expiry.items()
         )
+        if state.processes:
+            yield from _processes(state.processes)
         if state.revocations is not None:
             yield from _revocations(state.revocations)
+
+
+def _processes(processes: tuple[Serving, ...]) -> Iterator[Metric]:
+    good = sum(not one.problem for one in processes)
+    yield _gauge("cellway_serving_processes", "Processes that serve Envoys.", [], [((), good)])
+    starts = CounterMetricFamily("cellway_serving_process_starts", "Starts of such processes.")
+    starts.add_metric([], sum(one.starts for one in processes))
+    yield starts
 
 
 def _revocations(known: Revocations) -> Iterator[Metric]:

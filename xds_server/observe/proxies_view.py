@@ -15,7 +15,7 @@ from typing import Any
 from xds_server.graph import Gateway
 from xds_server.observe.resources_view import short_type
 from xds_server.observe.status_view import Programming
-from xds_server.serve.records import ProxyRecord, RefusalRecord, TypeRecord
+from xds_server.serve.records import ProxyRecord, RefusalRecord, Serving, TypeRecord
 from xds_server.snapshot.resource import Snapshot
 from xds_server.supervise.envoys import LocalEnvoy
 from xds_server.types import Key
@@ -29,7 +29,7 @@ class Fleet:
     """All Envoys. `local` run on this machine, and there should be one of each gateway in `expected`.
 
     `moment` writes a time of the records as RFC 3339. `replacing` are gateways whose local Envoys do not run as they should,
-    yet.
+    yet. `processes` are those that serve, if they are several.
     """
 
     records: tuple[ProxyRecord, ...]
@@ -37,11 +37,12 @@ class Fleet:
     expected: tuple[str, ...]
     moment: Callable[[float], str]
     replacing: tuple[str, ...] = ()
+    processes: tuple[Serving, ...] = ()
 
     def changing(self) -> list[str]:
-        """Sentences about local Envoys that others are to replace."""
+        """Sentences about processes that serve and do not, and about local Envoys that others are to replace."""
         problems = {one.gateway: one.problem for one in self.local}
-        return [
+        return [one.problem for one in self.processes if one.problem] + [
             f"the new Envoy of {name} does not come up, the one before goes on: {problem}"
             if (problem := problems.get(name))
             else f"the Envoy of {name} is being replaced"
@@ -80,7 +81,12 @@ class Fleet:
         """The admin API's answer. `wanted` finds what a gateway's Envoys should have."""
         local = {one.node_id: one for one in self.local}
         items = [self._proxy(record, local.get(record.node_id), wanted) for record in self.records]
-        return {"synced": not self.unsettled(), "missing": self.missing(), "changing": self.changing(), "items": items}
+        state = {"synced": not self.unsettled(), "missing": self.missing(), "changing": self.changing()}
+        processes = [
+            {"number": one.number, "pid": one.pid, "starts": one.starts, "streams": one.streams, "problem": one.problem}
+            for one in self.processes
+        ]
+        return {**state, "processes": processes, "items": items}
 
     def _proxy(self, record: ProxyRecord, local: LocalEnvoy | None, wanted: Callable[[str], Snapshot | None]) -> Json:
         snapshot = wanted(record.gateway)
@@ -92,6 +98,7 @@ class Fleet:
             "state": _state_of(record),
             "protocol": record.protocol,
             "peer": record.peer,
+            "process": record.process,
             "envoy_version": record.version,
             "locality": record.locality,
             "connected_since": self.moment(record.connected_since),

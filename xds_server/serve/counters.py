@@ -25,10 +25,42 @@ class Counters:
     unknown_nonces: int = 0
     """Requests with a nonce that was never issued."""
 
+    def copy(self) -> Counters:
+        """The numbers of now."""
+        copied = Counters()
+        copied.add(self)
+        return copied
+
+    def since(self, before: Counters) -> Counters:
+        """What has come since then."""
+        return Counters(
+            self.responses - before.responses,
+            self.acks - before.acks,
+            self.nacks - before.nacks,
+            self.refused - before.refused,
+            self.begun - before.begun,
+            self.unknown_types - before.unknown_types,
+            self.unknown_nonces - before.unknown_nonces,
+        )
+
+    def add(self, more: Counters) -> None:
+        """What another process counted happened, too."""
+        self.responses.update(more.responses)
+        self.acks.update(more.acks)
+        self.nacks.update(more.nacks)
+        self.refused.update(more.refused)
+        self.begun += more.begun
+        self.unknown_types += more.unknown_types
+        self.unknown_nonces += more.unknown_nonces
+
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who is told what: the type and the seconds from push to ACK; sentences about clients that ask for nonsense."""
+    """Who is told what: the type and the seconds from push to ACK; sentences about clients that ask for nonsense.
+
+    `lagged`: by how many seconds the loop of another process that serves was late.
+    """
 
     acknowledged: Callable[[str, float], None] = lambda _type_url, _seconds: None
     warned: Callable[[str], None] = lambda _sentence: None
+    lagged: Callable[[float], None] = lambda _seconds: None

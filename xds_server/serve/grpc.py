@@ -27,15 +27,16 @@ from xds_server.serve.identity import Identities, Refused, gateway_of
 from xds_server.serve.limits import Limits
 from xds_server.serve.loads import Loads, Pace
 from xds_server.serve.pressure import Pressure
-from xds_server.serve.records import ProxyRecord
+from xds_server.serve.records import ProxyRecord, Serving
 from xds_server.serve.requests import Node, Request
 from xds_server.serve.revocation import Revocations
 from xds_server.serve.services import LOADS, SERVICES
-from xds_server.serve.sessions import Session, Sessions
+from xds_server.serve.sessions import Court, Session, Sessions
 from xds_server.serve.stream import Stream
 from xds_server.serve.tls import Credentials
 from xds_server.serve.tokens import Tokens
 from xds_server.serve.turns import Turns
+from xds_server.serve.verdicts import Verdicts
 from xds_server.serve.wake import Wake
 from xds_server.serve.whole import Whole
 from xds_server.serve.wire import FILES, Envelope, TooLargeError, read_delta, read_full, read_loads, wanted_loads
@@ -84,7 +85,7 @@ class XdsServer:
         self.pressure, self._full = Pressure(clock, limits.memory), ""
         self._published = asyncio.Event()
         self._changed: set[asyncio.Future[None]] = set()
-        self._sessions = Sessions()
+        self.sessions = Sessions()
         self._streams: Counter[str] = Counter()
         self._turns = Turns(lambda work: asyncio.get_running_loop().call_soon(work))
         self._leave: dict[Wake, None] = {}
@@ -92,6 +93,12 @@ class XdsServer:
         self._envelope, self._differences = Envelope(), Differences()
         self._health = health_aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._shares_ports = False
+
+    def be_one_of_several(self, process: int, court: Court) -> None:
+        """Share ports with other processes, and tell `court` what Envoys say of resources. To be said before `listen`."""
+        self._shares_ports = True
+        self.sessions.court, self.sessions.process, self.sessions.touched = court, process, set()
 
     def ask_for_tokens(self, tokens: Tokens) -> None:
         """Whoever comes in plain text has to show one. Without this its own word counts."""
@@ -137,8 +144,9 @@ class XdsServer:
 
     def _new_server(self) -> grpc.aio.Server:
         # Without reuseport 0 a second server on the port starts, and the kernel deals connections to both.
+        shared = ("grpc.so_reuseport", int(self._shares_ports))
         gates = (Whole(),) if self._gate is None else (Whole(), self._gate)
-        server = grpc.aio.server(interceptors=gates, options=(("grpc.so_reuseport", 0), *self._limits.options()))
+        server = grpc.aio.server(interceptors=gates, options=(shared, *self._limits.options()))
         for service, methods in SERVICES.items():
             server.add_generic_rpc_handlers((self._handlers(service, *methods),))
         server.add_generic_rpc_handlers((self._load_handler(),))
@@ -162,16 +170,27 @@ class XdsServer:
     async def publish(self, snapshots: Mapping[str, Snapshot]) -> None:
         """These snapshots are wanted from now on. A gateway that is not among them keeps its last one."""
         self._differences.turn()
-        self._envelope.drop(self._sessions.publish(snapshots))
-        wanted = [named for snapshot in self._sessions.snapshots() for named in snapshot.resources.values()]
+        self._envelope.drop(self.sessions.publish(snapshots))
+        self._drop_unwanted()
+        await self._ready()
+
+    def _drop_unwanted(self) -> None:
+        wanted = [named for snapshot in self.sessions.snapshots() for named in snapshot.resources.values()]
         if self._envelope.prepared > 2 * sum(map(len, wanted)) + _SPARE:
             self._envelope.keep(one for named in wanted for one in named.values())
+
+    async def adopt(self, verdicts: Mapping[str, Verdicts]) -> None:
+        """Begin with what another process has published, and what Envoys said of it."""
+        self.sessions.adopt(verdicts)
+        await self._ready()
+
+    async def _ready(self) -> None:
         self._published.set()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     def forget(self, gateway: str) -> None:
         """A gateway no longer exists: new streams that name it are refused."""
-        self._sessions.forget(gateway)
+        self.sessions.forget(gateway)
         self.loads.forget(gateway)
 
     async def stop(self, grace: float) -> None:
@@ -188,13 +207,20 @@ class XdsServer:
             await asyncio.sleep(_TICK)
         await ended
 
+    async def look(self) -> None:
+        """Know all that `proxies`, `loads` and `counters` tell: here it is always known."""
+
+    def processes(self) -> tuple[Serving, ...]:
+        """The processes that serve, if they are others than this one."""
+        return ()
+
     def proxies(self) -> tuple[ProxyRecord, ...]:
         """All open streams, by node and time."""
-        return self._sessions.records()
+        return self.sessions.records()
 
     def connected(self) -> set[str]:
         """The gateways that have a stream."""
-        return self._sessions.connected()
+        return self.sessions.connected()
 
     async def changed(self) -> None:
         """Return when any stream opened, closed or acknowledged something."""
@@ -274,7 +300,7 @@ class XdsServer:
         assert request.node is not None
         now, wake = self._clock(), Wake(self._turns)
         session = Session(core, request.node, gateway, context.peer(), now, now, wake.call)
-        self._sessions.open(session)
+        self.sessions.open(session)
         self._leave[wake] = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -288,7 +314,7 @@ class XdsServer:
                     raise error from None
         finally:
             del self._leave[wake]
-            self._sessions.close(session)
+            self.sessions.close(session)
             self._tell()
 
     async def _allowed(self, context: Context, names: tuple[str, ...]) -> Allowed:
@@ -306,7 +332,7 @@ class XdsServer:
 
     async def _gateway(self, node: Node | None, context: Context, allowed: Allowed) -> str:
         """The gateway that a stream is for, if it may be."""
-        gateway = gateway_of(node, self._sessions.gateways, allowed)
+        gateway = gateway_of(node, self.sessions.gateways, allowed)
         if isinstance(gateway, Refused):
             await self._refuse(context, gateway.code, gateway.message)
         return gateway
@@ -333,7 +359,7 @@ class XdsServer:
             if not gateway:
                 gateway = await self._gateway(report.node, context, allowed)
                 await context.write(wanted_loads(_LOADS_EVERY))
-            snapshot = self._sessions.snapshot(gateway)
+            snapshot = self.sessions.snapshot(gateway)
             if snapshot is None:
                 await self._refuse(context, "NOT_FOUND", f"{gateway} is no gateway any more")
             self.loads.add(gateway, report, snapshot.get(CLUSTER))
@@ -360,7 +386,7 @@ class XdsServer:
 
     def _receive(self, session: Session, request: Request) -> Refused | None:
         """Take a request; or why the stream ends."""
-        if request.bare and (event := self._sessions.take(session, request, self._clock())) is not None:
+        if request.bare and (event := self.sessions.take(session, request, self._clock())) is not None:
             self.counters.acks[event.type_url] += 1
             self._told.acknowledged(event.type_url, event.seconds)
             self._tell()
@@ -372,7 +398,7 @@ class XdsServer:
         if problem:
             return Refused("INVALID_ARGUMENT", problem)
         nonces = core.unknown_nonces
-        event = self._sessions.receive(session, request, self._clock())
+        event = self.sessions.receive(session, request, self._clock())
         if event is not None:
             if event.refused:
                 self.counters.nacks[event.type_url] += 1
@@ -423,7 +449,9 @@ class XdsServer:
             for type_url, data in () if wake.over else core.poll(self._clock()):
                 if core.serves(type_url):  # other types are the client's words, and no label of a metric
                     responses[type_url] += 1
+                self.sessions.touch(session)
                 await context.write(data)
+            self.sessions.touch(session)
 
 
 def _certificate_names(context: Context) -> tuple[str, ...]:

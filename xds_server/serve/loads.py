@@ -8,7 +8,7 @@ report all the time.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from xds_server.serve.requests import Node
@@ -64,11 +64,24 @@ class Loads:
 
     def add(self, gateway: str, report: LoadReport, clusters: Container[str]) -> None:
         """Count a report of one of a gateway's Envoys. `clusters` are those that the gateway has."""
+        wanted = ((one, load) for one, load in report.loads.items() if one.startswith(COUNTED) and one in clusters)
+        self._count(gateway, wanted)
+
+    def _count(self, gateway: str, loads: Iterable[tuple[str, Load]]) -> None:
         known = self.by_gateway.setdefault(gateway, {})
-        for cluster, load in report.loads.items():
-            wanted = cluster.startswith(COUNTED) and cluster in clusters
-            if wanted and (cluster in known or len(known) < MOST):
+        for cluster, load in loads:
+            if cluster in known or len(known) < MOST:
                 known[cluster] = known.get(cluster, Load()).plus(load)
+
+    def take(self) -> dict[str, dict[str, Load]]:
+        """The sums, which begin anew."""
+        taken, self.by_gateway = self.by_gateway, {}
+        return taken
+
+    def join(self, taken: Mapping[str, Mapping[str, Load]]) -> None:
+        """Another process counted these."""
+        for gateway, loads in taken.items():
+            self._count(gateway, loads.items())
 
     def forget(self, gateway: str) -> None:
         """A gateway is gone."""

@@ -41,13 +41,15 @@ class Use:
 
 
 class Pressure:
-    """Looks at the memory of this process. `most`: bytes that it may have; 0: what the system says."""
+    """Looks at the memory of this process, or of several. `most`: bytes that there may be; 0: what the system says."""
 
     def __init__(self, clock: Callable[[], float], most: int = 0) -> None:
         self._clock, self._most = clock, most
         self._groups = () if most else groups_of(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
         self._looked, self._trimmed, self._problem = -_AGAIN, -_TRIM, ""
         self._settled = 0
+        self.others: tuple[int, ...] = ()
+        """The ids of further processes whose memory counts together with this one's."""
 
     def problem(self) -> str:
         """Why there should be no more streams; empty if there may."""
@@ -73,16 +75,19 @@ class Pressure:
 
     def uses(self) -> Iterator[Use]:
         """What is used of each limit that there is."""
-        addresses, resident = _sizes()
         if self._most:
-            yield Use("memory", resident, self._most)
+            yield Use("memory", self.resident(), self._most)
         for folder in self._groups:
             use = use_of_group(folder)
             if use is not None:
                 yield use
         most = resource.getrlimit(resource.RLIMIT_AS)[0]
         if most != resource.RLIM_INFINITY:
-            yield Use("addresses", addresses, most)
+            yield Use("addresses", _sizes("self")[0], most)
+
+    def resident(self) -> int:
+        """Bytes that are in memory."""
+        return sum(_sizes(one)[1] for one in ("self", *map(str, self.others)))
 
     def _look(self) -> str:
         return next((str(use) for use in self.uses() if use.near), "")
@@ -90,11 +95,15 @@ class Pressure:
 
 def resident() -> int:
     """Bytes of this process that are in memory."""
-    return _sizes()[1]
+    return _sizes("self")[1]
 
 
-def _sizes() -> tuple[int, int]:
-    size, here = Path("/proc/self/statm").read_text(encoding="ascii").split()[:2]
+def _sizes(process: str) -> tuple[int, int]:
+    """Bytes of addresses, and of memory; of a process that is gone there are none."""
+    try:
+        size, here = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[:2]
+    except (OSError, ValueError):
+        return 0, 0
     return int(size) * resource.getpagesize(), int(here) * resource.getpagesize()
 
 

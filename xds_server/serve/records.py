@@ -47,7 +47,7 @@ class TypeRecord:
 
 @dataclass(frozen=True, slots=True)
 class ProxyRecord:
-    """One stream of one Envoy. Times are seconds of the server's clock."""
+    """One stream of one Envoy. Times are seconds of the server's clock. `process`: which one serves it, of several; else 0."""
 
     node_id: str
     gateway: str
@@ -58,6 +58,7 @@ class ProxyRecord:
     connected_since: float
     last_message: float
     types: tuple[TypeRecord, ...]
+    process: int = 0
 
     @property
     def synced(self) -> bool:
@@ -70,6 +71,17 @@ class ProxyRecord:
         if any(one.standing for one in self.types):
             return "rejected"
         return "synced" if self.synced else "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One of several processes that serve. `pid` is 0 while there is none; `problem` says what is wrong, empty if nothing."""
+
+    number: int
+    pid: int
+    starts: int
+    streams: int
+    problem: str
 
 
 def type_record(node: str, channel: Channel, verdicts: tuple[Verdict, ...], *, synced: bool, held: bool) -> TypeRecord:

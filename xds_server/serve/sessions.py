@@ -6,8 +6,9 @@ records. It awaits nothing and opens nothing: `grpc.py` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from xds_server.serve.records import ProxyRecord, type_record
 from xds_server.serve.requests import Node, Request
@@ -37,10 +38,27 @@ class Session:
     """All streams of the same Envoy, this one among them."""
 
 
+class Court(Protocol):
+    """Who takes what Envoys say of resources, where several processes serve: it tells all of them, in one order."""
+
+    def took(self, gateway: str, node: str, resources: Iterable[Resource]) -> None:
+        """An Envoy took these."""
+
+    def refused(self, gateway: str, said: Sequence[Verdict]) -> None:
+        """An Envoy refused what is in these; there is one at least."""
+
+
 @dataclass(slots=True)
 class Sessions:
-    """All open streams, and the verdicts of all Envoys."""
+    """All open streams, and the verdicts of all Envoys.
 
+    `court`: without one, what an Envoy says counts here at once. `process`: the number of this process among several.
+    """
+
+    court: Court | None = None
+    process: int = 0
+    touched: set[Session] | None = None
+    """Sessions whose records may have changed, if somebody asks; who does takes them out."""
     _open: set[Session] = field(default_factory=set)
     _of_node: dict[tuple[str, str], set[Session]] = field(default_factory=dict)
     _verdicts: dict[str, Verdicts] = field(default_factory=dict)
@@ -61,6 +79,41 @@ class Sessions:
     def snapshots(self) -> Iterable[Snapshot]:
         """What is wanted of each gateway."""
         return [verdicts.wanted for verdicts in self._verdicts.values()]
+
+    def verdicts(self) -> dict[str, Verdicts]:
+        """What Envoys said of what is wanted of each gateway, for another process."""
+        return {gateway: verdicts.kept() for gateway, verdicts in self._verdicts.items()}
+
+    def adopt(self, verdicts: Mapping[str, Verdicts]) -> None:
+        """Begin with what another process knows."""
+        self._verdicts.update(verdicts)
+
+    def is_news(self, gateway: str, node: str, resources: Iterable[Resource]) -> bool:
+        """Whether it would change anything that an Envoy took these."""
+        verdicts = self._verdicts.get(gateway)
+        return verdicts is not None and verdicts.is_news(node, resources)
+
+    def took(self, gateway: str, node: str, resources: Iterable[Resource]) -> None:
+        """An Envoy took these: that counts now."""
+        verdicts = self._verdicts.get(gateway)
+        if verdicts is not None and verdicts.accept(node, resources):
+            self._serve_all(gateway)
+
+    def refused(self, gateway: str, said: Sequence[Verdict]) -> None:
+        """An Envoy refused what is in these: that counts now."""
+        verdicts = self._verdicts.get(gateway)
+        if verdicts is None:
+            return
+        if verdicts.refuse(said) or self.touched is not None:  # records of others show it, too
+            self._serve_all(gateway)
+        else:
+            for one in self._of_node.get((gateway, said[0].node), ()):
+                self._serve(one)
+
+    def touch(self, session: Session) -> None:
+        """The record of a session may have changed."""
+        if self.touched is not None:
+            self.touched.add(session)
 
     def publish(self, snapshots: Mapping[str, Snapshot]) -> list[Resource]:
         """These are wanted from now on. A gateway that is not among them keeps its last one.
@@ -83,6 +136,8 @@ class Sessions:
     def forget(self, gateway: str) -> None:
         """A gateway no longer exists: its streams go on with what they have, and there are no new ones."""
         self._verdicts.pop(gateway, None)
+        for session in self._open if self.touched is not None else ():
+            self.touch(session)
 
     def open(self, session: Session) -> None:
         """A stream begins."""
@@ -98,11 +153,13 @@ class Sessions:
         twins.add(session)
         session.twins = twins
         session.core.replace_snapshot(verdicts.served(session.node.id))
+        self.touch(session)
 
     def close(self, session: Session) -> None:
         """A stream ended."""
         key = (session.gateway, session.node.id)
         self._open.discard(session)
+        self.touch(session)
         twins = self._of_node.get(key, set())
         twins.discard(session)
         if not twins:
@@ -122,11 +179,16 @@ class Sessions:
                     verdicts.wanted.get(request.type_url or session.core.only),
                     session.core.differences,
                 )
+                had: Iterable[Resource]
                 if request.initial == differences.versions(wanted):
-                    verdicts.accept(session.node.id, differences.all_of(wanted))
+                    had = differences.all_of(wanted)
                 else:
-                    had = [wanted[name] for name in request.initial if name in wanted]
-                    verdicts.accept(session.node.id, [one for one in had if one.version == request.initial[one.name]])
+                    named = [wanted[name] for name in request.initial if name in wanted]
+                    had = [one for one in named if one.version == request.initial[one.name]]
+                if self.court is None:
+                    verdicts.accept(session.node.id, had)
+                elif verdicts.is_news(session.node.id, had):
+                    self.court.took(session.gateway, session.node.id, had)
             if event is not None and event.resources:
                 self._judge(session, verdicts, event, now)
             if session.refused_before:
@@ -141,14 +203,16 @@ class Sessions:
             session.last_message = now
             verdicts = self._verdicts.get(session.gateway)
             if verdicts is not None:
-                if event.resources and verdicts.accept(session.node.id, event.resources):
-                    self._serve_all(session.gateway)
+                if event.resources:
+                    self._accept(session, verdicts, event.resources)
                 if session.refused_before:
                     self._retry(session, verdicts)
             self._look_after(session)
         return event
 
     def _look_after(self, session: Session) -> None:
+        if self.touched is not None:
+            self.touched.add(session)
         twins = session.twins
         if len(twins) > 1 or not session.core.is_idle():
             for one in twins:
@@ -159,20 +223,21 @@ class Sessions:
             if one.gateway == gateway:
                 self._serve(one)
 
+    def _accept(self, session: Session, verdicts: Verdicts, resources: tuple[Resource, ...]) -> None:
+        if self.court is None:
+            if verdicts.accept(session.node.id, resources):
+                self._serve_all(session.gateway)
+        elif verdicts.is_news(session.node.id, resources):
+            self.court.took(session.gateway, session.node.id, resources)
+
     def _judge(self, session: Session, verdicts: Verdicts, event: Event, now: float) -> None:
-        node = session.node.id
-        if event.refused:
-            version = session.core.channels[event.type_url].sent_version
-            said = [Verdict(node, one, version, event.message, now) for one in event.resources]
-            session.retried -= {(one.type_url, one.name) for one in event.resources}
-            others = verdicts.refuse(said)
-        else:
-            others = verdicts.accept(node, event.resources)
-        if others:
-            self._serve_all(session.gateway)
-        elif event.refused:
-            for one in self._of_node[session.gateway, node]:
-                self._serve(one)
+        if not event.refused:
+            self._accept(session, verdicts, event.resources)
+            return
+        version = session.core.channels[event.type_url].sent_version
+        said = [Verdict(session.node.id, one, version, event.message, now) for one in event.resources]
+        session.retried -= {(one.type_url, one.name) for one in event.resources}
+        (self.court or self).refused(session.gateway, said)
 
     def _retry(self, session: Session, verdicts: Verdicts) -> None:
         """An Envoy that came back and has a set that works is sent once more what it refused before."""
@@ -189,6 +254,7 @@ class Sessions:
             if snapshot is not session.core.snapshot:
                 session.core.replace_snapshot(snapshot)
                 session.wake()
+            self.touch(session)
 
     def connected(self) -> set[str]:
         """The gateways that have a stream."""
@@ -196,10 +262,15 @@ class Sessions:
 
     def records(self) -> tuple[ProxyRecord, ...]:
         """All open streams, by gateway, Envoy and time."""
-        records = (self._record(session) for session in self._open)
+        records = (self.record(session) for session in self._open)
         return tuple(sorted(records, key=lambda one: (one.gateway, one.node_id, one.connected_since)))
 
-    def _record(self, session: Session) -> ProxyRecord:
+    def is_open(self, session: Session) -> bool:
+        """Whether a stream goes on."""
+        return session in self._open
+
+    def record(self, session: Session) -> ProxyRecord:
+        """What is known of one stream."""
         core, verdicts = session.core, self._verdicts.get(session.gateway)
         standing = verdicts.standing(session.node.id) if verdicts is not None else {}
         types = [
@@ -222,6 +293,7 @@ class Sessions:
             session.connected,
             session.last_message,
             tuple(types),
+            self.process,
         )
 
 

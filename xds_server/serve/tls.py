@@ -35,7 +35,7 @@ class Credentials:
 
     def __init__(self, files: TlsFiles, told: Callable[[str], None]) -> None:
         """Raises ValueError, with a sentence, for files that cannot be used."""
-        self._files, self._told = files, told
+        self.files, self._told = files, told
         self._seen = self._read()
         self._problem = ""
         self._good = _configuration(*self._seen)
@@ -59,7 +59,7 @@ class Credentials:
         return self._good
 
     def _read(self) -> tuple[bytes, bytes, bytes]:
-        files = self._files
+        files = self.files
         try:
             return files.certificate.read_bytes(), files.key.read_bytes(), files.authorities.read_bytes()
         except OSError as error:

@@ -56,6 +56,8 @@ class Verdicts:
     """The versions that were wanted before, oldest first."""
     _heard: dict[int, tuple[Resource, ...]] = field(default_factory=dict)
     """What was accepted since anything was refused or wanted anew: others may accept the same without any effect."""
+    _told: set[tuple[str, str, str]] = field(default_factory=set)
+    """By type, name and version, what was news since then."""
     _served: dict[frozenset[Name], Snapshot] = field(default_factory=dict)
 
     def replace(self, wanted: Snapshot) -> list[Resource]:
@@ -70,6 +72,7 @@ class Verdicts:
             self._past[one.type_url, one.name] = (*(old for old in past if old != one.version), one.version)[-_PAST:]
         self.wanted = wanted
         self._heard.clear()
+        self._told.clear()
         self._served.clear()
         for name, by in list(self._refusals.items()):
             version = self._version(name)
@@ -107,10 +110,39 @@ class Verdicts:
         if changed:
             self._served.clear()
         elif isinstance(resources, tuple):
-            if len(self._heard) >= _HEARD:
-                self._heard.clear()
-            self._heard[id(resources)] = resources
+            self._hear(resources)
         return changed
+
+    def is_news(self, node: str, resources: Iterable[Resource]) -> bool:
+        """Whether `accept` would change anything. A resource is news only once, unless it stands refused."""
+        if id(resources) in self._heard:
+            return False
+        news = [one for one in resources if self._is_news(node, one)]
+        told = {(one.type_url, one.name, one.version) for one in news if (one.type_url, one.name) not in self._refusals}
+        if len(told) < len(news) or not told <= self._told:
+            self._told |= told
+            return True
+        settled = not news and all((one.type_url, one.name) not in self._refusals for one in resources)
+        if settled and isinstance(resources, tuple):
+            self._hear(resources)
+        return False
+
+    def _is_news(self, node: str, one: Resource) -> bool:
+        name, taken = (one.type_url, one.name), self._taken.get((one.type_url, one.name))
+        if taken is None or name not in self._approved or node in self._refusals.get(name, ()):
+            return True
+        return taken.version != one.version and (
+            (before := self._before.get(name)) is None or before.version != one.version
+        )
+
+    def _hear(self, resources: tuple[Resource, ...]) -> None:
+        if len(self._heard) >= _HEARD:
+            self._heard.clear()
+        self._heard[id(resources)] = resources
+
+    def kept(self) -> Verdicts:
+        """The same without what only this process can use."""
+        return replace(self, _heard={}, _told=set(), _served={})
 
     def _remember(self, name: Name, one: Resource) -> None:
         """Keep the two newest versions that were accepted: ACKs of older ones may come late."""
@@ -132,6 +164,7 @@ class Verdicts:
         """An Envoy refused these. True if others may be served something else now, too."""
         changed = False
         self._heard.clear()
+        self._told.clear()
         for verdict in verdicts:
             name = (verdict.resource.type_url, verdict.resource.name)
             by = self._refusals.setdefault(name, {}) if verdict.resource.version == self._version(name) else None

@@ -1,0 +1,156 @@
+"""Several processes serve as one would: what an Envoy of one says counts for those of all, in whatever order it arrives.
+
+In: playbooks with processes on paper; and any sequence of changes, answers, starts and deliveries. Out: failures where two
+processes end with other verdicts, or one serves what an Envoy of another refused.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.serve.fleet import GATEWAY, Member
+from tests.serve.playbook import world
+from tests.workers.several import Paper, Several
+from xds_server.serve.verdicts import Verdicts
+
+
+def test_a_refused_version_is_withdrawn_in_all_processes() -> None:
+    server = Several(2, "LDS a1 b1")
+    first, second = server.processes
+    one, two = first.ready("one", "LDS"), second.ready("two", "LDS")
+    server.deliver()
+    server.change("LDS a2 b1")
+    assert one.poll() == ["LDS a2"]
+    one.nack("LDS", "a is bad")
+    server.deliver()
+    assert one.poll() == ["LDS a1"]
+    assert two.poll() == [], "it had not been sent yet"
+    assert second.client("three").ask("LDS") == ["LDS a1 b1"]
+    (record,) = [one for one in second.sessions.records() if one.node_id == "two"]
+    assert [(kind.standing[0].node, kind.standing[0].message) for kind in record.types] == [("one", "a is bad")]
+    one.ack("LDS")
+    server.change("LDS a3 b1")
+    assert [one.poll(), two.poll()] == [["LDS a3"], ["LDS a3"]]
+
+
+def test_what_an_envoy_of_another_process_accepted_is_withdrawn_for_those_alone_who_refuse_it() -> None:
+    server = Several(2, "LDS a1")
+    first, second = server.processes
+    odd, two = first.ready("odd", "LDS"), second.ready("two", "LDS")
+    server.deliver()
+    server.change("LDS a2")
+    odd.poll()
+    two.poll()
+    two.ack("LDS")
+    odd.nack("LDS", "a is bad")
+    server.deliver()
+    assert [odd.poll(), two.poll()] == [["LDS a1"], []]
+    assert first.client("three").ask("LDS") == ["LDS a2"]
+
+
+def test_a_process_that_starts_anew_knows_what_was_refused_and_accepted() -> None:
+    server = Several(2, "LDS a1 b1")
+    first, second = server.processes
+    one = first.ready("one", "LDS")
+    server.deliver()
+    server.change("LDS a2 b1")
+    one.poll()
+    one.nack("LDS", "a is bad")
+    server.deliver()
+    server.processes.remove(second)
+    begun = server.start()
+    server.deliver()
+    assert begun.client("two").ask("LDS") == ["LDS a1 b1"]
+    back = begun.client("one")
+    assert back.ask("LDS", had={"a": "1", "b": "1"}) == ["LDS a2"], "it tries once what it refused before"
+
+
+def test_a_thousand_acks_of_the_same_are_told_once() -> None:
+    server = Several(2, "LDS a1")
+    first = server.processes[0]
+    clients = [first.client(f"n{number}") for number in range(1000)]
+    for one in clients:
+        one.ask("LDS")
+        one.settle()
+    assert len(first.up) < 5
+
+
+VERSIONS = st.sampled_from(["1", "2", "3"])
+WORLDS = st.dictionaries(st.sampled_from("abc"), VERSIONS, min_size=1, max_size=3)
+STEPS = st.one_of(
+    st.tuples(st.just("world"), WORLDS),
+    st.tuples(st.just("join"), st.integers(0, 1), st.sampled_from("xyz")),
+    st.tuples(st.sampled_from(["ack", "nack", "poll", "leave"]), st.integers(0, 9)),
+    st.tuples(st.just("up"), st.integers(0, 1)),
+    st.tuples(st.just("down"), st.integers(0, 1)),
+    st.tuples(st.just("restart"), st.integers(0, 1)),
+)
+
+
+def lines(wanted: dict[str, str]) -> tuple[str, ...]:
+    listed = " ".join(name + version for name, version in wanted.items())
+    return f"CDS {listed}", f"LDS {listed}"
+
+
+def act(server: Several, clients: list[tuple[Paper, Member]], step: tuple[object, ...]) -> None:
+    match step:
+        case ("world", dict() as wanted):
+            server.court.publish({GATEWAY: world(*lines(wanted))})
+        case ("join", int() as number, str() as node):
+            process = server.processes[number]
+            if GATEWAY in process.sessions.gateways:
+                client = process.client(node)
+                clients.append((process, client))
+                client.ask("LDS")
+        case ("up", int() as number) if server.processes[number].up:
+            server.listen(server.processes[number])
+        case ("down", int() as number) if server.processes[number].down:
+            server.processes[number].hear()
+        case ("restart", int() as number):
+            gone = server.processes.pop(number)
+            clients[:] = [one for one in clients if one[0] is not gone]
+            begun = server.start()
+            server.processes.insert(number, server.processes.pop(server.processes.index(begun)))
+        case (str() as what, int() as number) if clients:
+            at = number % len(clients)
+            answer(clients, at, what)
+
+
+def answer(clients: list[tuple[Paper, Member]], at: int, what: str) -> None:
+    _, client = clients[at]
+    match what:
+        case "poll":
+            client.poll()
+        case "ack" if client.last_nonce:
+            client.ack("LDS")
+        case "nack" if client.last_nonce:
+            client.nack("LDS", "a is bad")
+        case "leave":
+            client.leave()
+            del clients[at]
+
+
+def counted(verdicts: Verdicts) -> Verdicts:
+    """What must be the same everywhere: all but what each process keeps for itself."""
+    return verdicts.kept()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(STEPS, max_size=60))
+def test_whatever_happens_all_processes_end_with_the_same(steps: list[tuple[object, ...]]) -> None:
+    server = Several(2, "CDS a1 b1", "LDS a1 b1")
+    clients: list[tuple[Paper, Member]] = []
+    for step in steps:
+        act(server, clients, step)
+    server.deliver()
+    wanted = server.court.sessions.verdicts()
+    for process in server.processes:
+        assert process.sessions.verdicts() == wanted
+        for node in "xyz":
+            served = [one.verdicts()[GATEWAY].served(node) for one in (process.sessions, server.court.sessions)]
+            assert served[0] == served[1]
+    for process, client in clients:
+        assert client.session is not None
+        now = process.sessions.verdicts()[GATEWAY].served(client.node, client.session.retried)
+        assert client.stream.snapshot == now

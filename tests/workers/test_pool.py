@@ -1,0 +1,183 @@
+"""Several processes behind real sockets: who may come, what is known of all, and what becomes of one that is of no use.
+
+In: a pool of two processes, clients of their ports, files of TLS, signals, and a process that talks nonsense. Out: failures where
+a process lets in whom one server would not, or the pool depends on one that is stuck or mad.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from tests.protocol.authority import Authority
+from tests.protocol.second_client import Client
+from tests.protocol.snapshots import snapshot
+from xds_server.serve.counters import Listeners
+from xds_server.serve.identity import Identities
+from xds_server.serve.limits import Limits
+from xds_server.serve.revocation import Revocations
+from xds_server.serve.tls import Credentials, TlsFiles
+from xds_server.serve.tokens import Tokens
+from xds_server.snapshot.resource import CLUSTER
+from xds_server.workers import pool as pool_module
+from xds_server.workers import process as process_module
+from xds_server.workers.pool import Pool, Share
+
+TOKENS = Tokens(b"k" * 32)
+URI = "spiffe://test/gateway/default/edge"
+
+
+@dataclass
+class Running:
+    """A pool, its ports in plain text and with TLS, and what it was told."""
+
+    pool: Pool
+    plain: int
+    tls: int
+    authority: Authority
+    lists: Path
+    said: list[str] = field(default_factory=list)
+
+    def client(self, name: str = "one", gateway: str = "default/edge") -> Client:
+        word = f"Bearer {TOKENS.word(gateway)}"
+        return Client(self.plain, delta=True, node_id=name, cluster="default/edge", authorization=word)
+
+    async def until_all_serve(self) -> None:
+        """Return when all processes do."""
+        async with asyncio.timeout(60):
+            while any(one.problem for one in self.pool.processes()):
+                await self.pool.changed()
+
+
+async def known(pool: Pool, streams: int) -> None:
+    """Return when so many streams are known."""
+    async with asyncio.timeout(30):
+        await pool.look()
+        while len(pool.proxies()) != streams:
+            await asyncio.sleep(0.02)
+            await pool.look()
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    authority, said = Authority(tmp_path), list[str]()
+    own, lists = authority.issue("server"), tmp_path / "lists.pem"
+    lists.write_bytes(authority.revoke())
+    told = Listeners(warned=said.append)
+    pool = Pool(Share(2, Limits(streams=8), Identities({}, {"test": ""})), time.monotonic, told)
+    pool.ask_for_tokens(TOKENS)
+    pool.refuse_revoked(Revocations(lists, authority.certificate, time.time, said.append))
+    plain = pool.listen("127.0.0.1:0")
+    files = TlsFiles(own.certificate, own.key, authority.certificate, lists)
+    tls = pool.listen("127.0.0.1:0", Credentials(files, said.append))
+    await pool.start()
+    await pool.publish({"default/edge": snapshot("c:one@1", "c:two@1")})
+    yield Running(pool, plain, tls, authority, lists, said)
+    await pool.stop(0)
+
+
+async def refusal(client: Client) -> GRPCError:
+    client.ask(CLUSTER)
+    with pytest.raises(GRPCError) as refused:
+        await client.next()
+    return refused.value
+
+
+async def test_every_process_asks_who_comes_and_the_pool_knows_all(running: Running) -> None:
+    pool = running.pool
+    for _ in range(6):  # whichever process they come to
+        async with running.client(gateway="default/other") as client:
+            assert (await refusal(client)).status is Status.PERMISSION_DENIED
+    stolen = running.authority.issue("stolen", URI)
+    with_tls = Client(running.tls, delta=True, cluster="default/edge", tls=running.authority.client(stolen))
+    async with with_tls as thief, running.client() as other:
+        for client in (thief, other):
+            client.ask(CLUSTER)
+            first = await client.next()
+            assert client.names(first) == ["one", "two"]
+            client.answer(first)
+        await known(pool, 2)
+        running.lists.write_bytes(running.authority.revoke(stolen))
+        with pytest.raises(GRPCError) as ended:
+            await thief.next()
+        assert ended.value.status is Status.PERMISSION_DENIED
+        await known(pool, 1)
+        assert pool.connected() == {"default/edge"}
+        assert pool.counters.acks == {CLUSTER: 2}
+        assert pool.counters.refused == {"PERMISSION_DENIED": 7}
+        await pool.publish({"default/edge": snapshot("c:one@2", "c:two@1")})
+        response = await other.next()
+        assert other.names(response) == ["one"]
+        (record,) = pool.proxies()
+        assert not record.synced, "what is known is not older than the publication"
+
+
+async def test_limits_are_shared_out(running: Running) -> None:
+    assert Share(3, Limits(streams=8, streams_per_peer=1)).of_one() == Limits(streams=3, streams_per_peer=1)
+    clients = [
+        running.client(f"n{number}") for number in range(40)
+    ]  # that one process gets less than four of them does not happen
+    served, refused = 0, list[Status]()
+    for client in clients:
+        await client.__aenter__()
+        client.ask(CLUSTER)
+        try:
+            await client.next()
+            served += 1
+        except GRPCError as error:
+            refused.append(error.status)
+    assert (served, refused) == (8, [Status.RESOURCE_EXHAUSTED] * 32)
+    for client in clients:
+        await client.__aexit__()
+
+
+async def test_a_process_that_does_not_answer_is_replaced(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = running.pool
+    monkeypatch.setattr(pool_module, "_ANSWER", 0.2)
+    monkeypatch.setattr(pool_module, "_PATIENCE", 0.5)
+    stuck = pool.processes()[0]
+    os.kill(stuck.pid, signal.SIGSTOP)
+    await pool.look()
+    assert [one.problem for one in pool.processes()] == ["serving process 1 does not answer", ""]
+    async with asyncio.timeout(60):
+        while pool.processes()[0].starts < 2:
+            await pool.changed()
+    monkeypatch.undo()
+    await running.until_all_serve()
+    assert pool.processes()[0].pid != stuck.pid
+    assert any("serving process 1 did not answer and is started anew" in one for one in running.said)
+    await pool.look()
+    assert [one.problem for one in pool.processes()] == ["", ""]
+
+
+async def test_a_process_that_says_nonsense_is_ended(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, whole = running.pool, process_module._started
+    nonsense = [sys.executable, "-c", "import os,sys;n=int(sys.argv[1]);os.write(n,bytes([0]*7+[3])+b'abc')"]
+
+    def mad(connection: socket.socket) -> subprocess.Popen[bytes]:
+        monkeypatch.setattr(process_module, "_started", whole)
+        number = connection.fileno()
+        return subprocess.Popen([*nonsense, str(number)], pass_fds=(number,))
+
+    monkeypatch.setattr(process_module, "_started", mad)
+    os.kill(pool.processes()[1].pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while pool.processes()[1].starts < 3:
+            await pool.changed()
+    await running.until_all_serve()
+    assert any("said what nobody understands" in one for one in running.said), running.said
+    async with running.client() as client:
+        client.ask(CLUSTER)
+        assert client.names(await client.next()) == ["one", "two"]

@@ -1,0 +1,103 @@
+"""What counts in all processes that serve, in one order: what is wanted, and what Envoys said of it.
+
+In: snapshots; what each process hears from its Envoys. Out: frames that every process is to get, in this order. What an Envoy
+says counts here first: so a version that one Envoy refused is withdrawn for those of all processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from xds_server.serve.sessions import Sessions
+from xds_server.serve.verdicts import Verdict
+from xds_server.snapshot.resource import Resource, Snapshot
+from xds_server.workers import frames
+from xds_server.workers.changes import change_between
+
+_GENERATIONS = 8
+"""So many publications ago something may have been wanted that is acknowledged only now."""
+
+
+class Court:
+    """`send` is given what all processes are to hear. `sessions` holds what counts, and no stream."""
+
+    def __init__(self, send: Callable[[frames.Down], None]) -> None:
+        self.sessions = Sessions()
+        self._send, self._recent, self._published = send, _Recent(), False
+
+    def known(self) -> frames.Known:
+        """What a process is to know that begins now."""
+        return frames.Known(self.sessions.verdicts() if self._published else None)
+
+    def publish(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """These snapshots are wanted from now on. A gateway that is not among them keeps its last one."""
+        before = {name: self.sessions.snapshot(name) for name in snapshots}
+        self._recent.turn(self.sessions.publish(snapshots))
+        self._published = True
+        now = {name: self.sessions.snapshot(name) for name in snapshots}
+        self._send(
+            frames.Published(
+                tuple(
+                    change_between(before[name], one)
+                    for name, one in now.items()
+                    if one is not None and one is not before[name]
+                )
+            )
+        )
+
+    def forget(self, gateway: str) -> None:
+        """A gateway no longer exists."""
+        self.sessions.forget(gateway)
+        self._send(frames.Forgotten(gateway))
+
+    def hear(self, frame: frames.Took | frames.Refused) -> None:
+        """What a process heard from an Envoy. What changes nothing goes no further."""
+        found, gateway = self._found(frame.gateway, frame.resources), frame.gateway
+        if not found:
+            return
+        if isinstance(frame, frames.Refused):
+            said = [Verdict(frame.node, one, frame.response, frame.message, frame.time) for one in found]
+            self.sessions.refused(gateway, said)
+        elif self.sessions.is_news(gateway, frame.node, found):
+            self.sessions.took(gateway, frame.node, found)
+        else:
+            return
+        self._send(replace(frame, resources=self._named(gateway, found)))
+
+    def _found(self, gateway: str, named: Iterable[frames.Named]) -> tuple[Resource, ...]:
+        """The resources of these names that are wanted, or were until lately."""
+        wanted = self.sessions.snapshot(gateway)
+        found = []
+        for one in named:
+            if wanted is None or isinstance(one, Resource):
+                continue
+            now = wanted.get(one[0]).get(one[1])
+            known = now if now is not None and now.version == one[2] else self._recent.get(one)
+            found += [known] if known is not None else []
+        return tuple(found)
+
+    def _named(self, gateway: str, resources: Sequence[Resource]) -> tuple[frames.Named, ...]:
+        wanted = self.sessions.snapshot(gateway)
+        return tuple(
+            (one.type_url, one.name, one.version)
+            if wanted is not None and wanted.get(one.type_url).get(one.name) is one
+            else one
+            for one in resources
+        )
+
+
+class _Recent:
+    """Resources that were wanted a few publications ago: who took one of them may say so late."""
+
+    def __init__(self) -> None:
+        self._generations: list[dict[tuple[str, str, str], Resource]] = []
+
+    def turn(self, gone: Iterable[Resource]) -> None:
+        """These are not wanted any more."""
+        now = {(one.type_url, one.name, one.version): one for one in gone}
+        self._generations = [now, *self._generations[: _GENERATIONS - 1]]
+
+    def get(self, named: tuple[str, str, str]) -> Resource | None:
+        """One of them."""
+        return next((one[named] for one in self._generations if named in one), None)

@@ -1,0 +1,138 @@
+"""One process that serves, as the one that started it sees it.
+
+In: frames to send. Out: frames that came, one after the other, until the process ends, and why it did. A process that does not
+read what it is sent, or says what is no frame, is ended. It holds one end of a pair of sockets that has no name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from xds_server.serve.records import ProxyRecord, Serving
+from xds_server.workers.frames import HEAD, MOST_UP, FrameError, Up, decode_up, length_of
+
+_LOG = structlog.get_logger("cellway")
+_UNREAD = 256 * 2**20
+"""Bytes that may wait to be read."""
+_BUFFER = 2**20
+_LEAVING = 2.0
+"""Seconds in which a process that was told to stop is gone after its last word."""
+
+
+@dataclass(slots=True)
+class Process:
+    """`records` are its streams by number. `told`: it hears of all that changes; `listening`: it serves.
+
+    `cannot` is why it will end, if that is known. `asked` is the last look that it was sent, `seen` the last that it
+    answered, and `waited` since when it owes an answer.
+    """
+
+    number: int
+    pid: int = 0
+    starts: int = 0
+    told: bool = False
+    listening: bool = False
+    problem: str = ""
+    cannot: str = ""
+    asked: int = 0
+    seen: int = 0
+    waited: float = 0.0
+    records: dict[int, ProxyRecord] = field(default_factory=dict)
+    _writer: asyncio.StreamWriter | None = None
+
+    @property
+    def serving(self) -> Serving:
+        """For people."""
+        return Serving(self.number, self.pid, self.starts, len(self.records), self.trouble())
+
+    def trouble(self) -> str:
+        """Why it does not serve; empty if it does."""
+        name = f"serving process {self.number}"
+        if not self.listening:
+            return f"{name} {self.problem or 'starts'}"
+        return f"{name} does not answer" if self.waited and self.problem else ""
+
+    def send(self, data: bytes) -> None:
+        """Send a frame, if there is somebody to hear it."""
+        if self._writer is None or not self.told:
+            return
+        if self._writer.transport.get_write_buffer_size() > _UNREAD:
+            self._writer.transport.abort()
+            return
+        self._writer.write(data)
+
+    def ask(self, number: int, data: bytes, now: float) -> None:
+        """Send a look."""
+        self.asked, self.waited = number, self.waited or now
+        self.send(data)
+
+    def answered(self, number: int) -> None:
+        """A look was answered."""
+        self.seen = number
+        if number >= self.asked:
+            self.waited, self.problem = 0.0, ""
+
+    def end(self) -> None:
+        """End it: whoever looks after it starts another."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+    async def live(self, first: Callable[[], tuple[bytes, ...]], heard: Callable[[Process, Up], None]) -> str:
+        """Start it and hear it until it ends: why it ended. `first` is what it is told at the start."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            running = _started(theirs)
+        self.pid, self.starts, self.seen, self.asked = running.pid, self.starts + 1, 0, 0
+        reader, self._writer = await asyncio.open_connection(sock=ours, limit=_BUFFER)
+        try:
+            self.told = True
+            for data in first():
+                self.send(data)
+            while True:
+                head = await reader.readexactly(HEAD)
+                heard(self, decode_up(await reader.readexactly(length_of(head, MOST_UP))))
+        except (EOFError, OSError):
+            reason = "ended"
+        except FrameError as error:
+            reason = f"said what nobody understands: {error}"
+        # The outermost boundary of all that such a process says: whatever it is must not end this one.
+        except Exception:
+            _LOG.exception("a serving process said what does not fit", number=self.number)
+            reason = "said what does not fit"
+        finally:
+            self.told = self.listening = False
+            self.records, self.waited = {}, 0.0
+            self._writer.close()
+            self._writer = None
+            code = await _ended(running)
+            self.pid = 0
+        return f"{reason} ({code})"
+
+
+def _started(connection: socket.socket) -> subprocess.Popen[bytes]:
+    """A new interpreter: gRPC cannot be forked."""
+    number = connection.fileno()
+    command = [sys.executable, "-P", "-m", "xds_server.workers.worker", str(number)]
+    nothing = subprocess.DEVNULL
+    return subprocess.Popen(command, pass_fds=(number,), stdin=nothing, stdout=nothing)  # noqa: S603 - own words
+
+
+async def _ended(running: subprocess.Popen[bytes]) -> str:
+    """See to it that a process is gone; how it ended."""
+    try:
+        code = await asyncio.to_thread(running.wait, _LEAVING)
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        running.kill()
+        running.wait()
+    if code is None:
+        return "it was killed"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
