@@ -87,7 +87,7 @@ pytest: setup ## Only the tests
 .PHONY: fuzz
 fuzz: setup ## Ten minutes of made-up bytes for each target (FUZZ_SECONDS=60: less); what breaks one stays in fuzz/found
 	@$(BIN)/python $(INSTALL) --require-hashes -r fuzz.lock
-	@for target in policies patches requests keys certificates; do \
+	@for target in policies documents patches requests reports keys certificates modules; do \
 		echo "fuzz: $$target"; $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 .PHONY: bench

@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from xds_server.envoy_api.envoy.service.load_stats.v3.lrs_pb2 import LoadStatsRequest
 from xds_server.snapshot.resource import TYPES
 
 ROOT = Path(__file__).parent.parent
@@ -33,11 +35,21 @@ def seeds(target: str) -> Iterator[bytes]:
 
 
 def _policies() -> Iterator[bytes]:
-    for folder in sorted(path for path in (ROOT / "policies").iterdir() if path.is_dir()):
-        yield b"\n---\n".join(path.read_bytes() for path in sorted(folder.rglob("*.yaml")))
+    yield from _folders()
     for page in sorted((ROOT / "docs").rglob("*.md")):
         if blocks := _BLOCK.findall(page.read_text(encoding="utf-8")):
             yield "---\n".join(blocks).encode()
+
+
+def _folders() -> Iterator[bytes]:
+    for folder in sorted(path for path in (ROOT / "policies").iterdir() if path.is_dir()):
+        yield b"\n---\n".join(path.read_bytes() for path in sorted(folder.rglob("*.yaml")))
+
+
+def _documents() -> Iterator[bytes]:
+    for text in sorted(_folders(), key=len)[:8]:
+        objects = [one for one in yaml.safe_load_all(text) if one is not None]
+        yield json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, default=str).encode()
 
 
 def _patches() -> Iterator[bytes]:
@@ -70,6 +82,20 @@ def _requests() -> Iterator[bytes]:
             yield first + b"".join(len(body).to_bytes(2, "big") + body for body in bodies)
 
 
+def _reports() -> Iterator[bytes]:
+    report = LoadStatsRequest()
+    report.node.id, report.node.cluster = "seed", "default/fuzz"
+    cluster = report.cluster_stats.add(cluster_name="a", total_dropped_requests=1)
+    cluster.upstream_locality_stats.add(total_successful_requests=2, total_error_requests=1)
+    yield report.SerializeToString()
+
+
+def _modules() -> Iterator[bytes]:
+    head, name = b"\0asm\1\0\0\0", b"proxy_abi_version_0_2_1"
+    exports = bytes((1, len(name))) + name + b"\0\0"
+    yield head + b"\1\4\1\x60\0\0" + bytes((7, len(exports))) + exports
+
+
 def _keys() -> Iterator[bytes]:
     yield from (_JWKS, _ISSUER)
 
@@ -93,8 +119,11 @@ def _certificates() -> Iterator[bytes]:
 
 _SEEDS: Mapping[str, Callable[[], Iterator[bytes]]] = {
     "policies": _policies,
+    "documents": _documents,
     "patches": _patches,
     "requests": _requests,
+    "reports": _reports,
     "keys": _keys,
     "certificates": _certificates,
+    "modules": _modules,
 }

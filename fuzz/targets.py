@@ -20,11 +20,12 @@ from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaD
 from xds_server.features.parts.issuers import description_problem
 from xds_server.features.parts.key_sets import key_set_problem
 from xds_server.features.parts.pem import certificate_problem, revocation_problem
+from xds_server.features.parts.wasm_binaries import binary_problem
 from xds_server.load.objects import parse_documents_of
 from xds_server.load.yaml import parse_file
 from xds_server.serve.requests import Request
 from xds_server.serve.stream import Stream
-from xds_server.serve.wire import Envelope, read_delta, read_full
+from xds_server.serve.wire import Envelope, TooLargeError, read_delta, read_full, read_loads
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -37,7 +38,7 @@ from xds_server.snapshot.resource import (
     snapshot_of,
 )
 
-FILE = "fuzz.yaml"
+FILE, JSON_FILE = "fuzz.yaml", "fuzz.json"
 _PATCHED = b"""
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -67,12 +68,21 @@ spec:
 
 def policies(data: bytes) -> None:
     """A policy file, up to the bytes of resources, which a second codec must read as the same."""
-    parsed = parse_file(FILE, data)
+    _compiled(FILE, data)
+
+
+def documents(data: bytes) -> None:
+    """The same as a file of JSON, which has a reader of its own."""
+    _compiled(JSON_FILE, data)
+
+
+def _compiled(file: str, data: bytes) -> None:
+    parsed = parse_file(file, data)
     objects = parse_documents_of(parsed.documents, parsed.broken)
     compiled = compile_objects(objects.objects, Options(extenders=("*",)))
     for problem in (*parsed.diagnostics, *objects.diagnostics, *compiled.diagnostics):
         assert problem.span is not None, problem
-        assert (problem.span.file, problem.span.line > 0, problem.span.column > 0) == (FILE, True, True), problem
+        assert (problem.span.file, problem.span.line > 0, problem.span.column > 0) == (file, True, True), problem
     for snapshot in compiled.snapshots.values():
         for named in snapshot.resources.values():
             for resource in named.values():
@@ -149,6 +159,20 @@ def certificates(data: bytes) -> None:
     assert isinstance(key_pair_problem(chain, key), str)
 
 
+def modules(data: bytes) -> None:
+    """What should be a module of WebAssembly."""
+    assert isinstance(binary_problem(data), str)
+
+
+def reports(data: bytes) -> None:
+    """What should be a report of load of an Envoy."""
+    try:
+        report = read_loads(data)
+    except (DecodeError, TooLargeError):
+        return
+    assert all(load.failed <= load.requests for load in report.loads.values())
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (policies, patches, requests, keys, certificates)
+    one.__name__: one for one in (policies, documents, patches, requests, reports, keys, certificates, modules)
 }
