@@ -92,13 +92,7 @@ fuzz: setup ## Ten minutes of made-up bytes for each target (FUZZ_SECONDS=60: le
 
 .PHONY: bench
 bench: setup ## Measure: what an edit, a load, a push and a storm cost, how long answers, starts and returns take, memory
-	@$(BIN)/python -m bench.edits
-	@$(BIN)/python -m bench.answers
-	@$(BIN)/python -m bench.effective
-	@$(BIN)/python -m bench.starts
-	@$(BIN)/python -m bench.fanout
-	@$(BIN)/python -m bench.reconnects
-	@$(BIN)/python -m bench.lasting
+	@$(BIN)/python -m bench
 
 .PHONY: soak
 soak: setup ## Goals that take long: edits, kills and faults under load, odd policies (SOAK_SECONDS=60: less of each)

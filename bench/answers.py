@@ -1,7 +1,7 @@
 """How long do people wait for answers? `cellway validate` and `cellway explain` as commands of their own, by number of routes.
 
-In: `--routes`, sizes of worlds. Out: a table of seconds, with the start of Python, and the ratio to the smallest world; the
-same for `explain` of a running server, which has compiled before. Nothing is asserted.
+In: `--routes`, sizes of worlds; `--times` of each. Out: a table of seconds, with the start of Python, and the ratio to the
+smallest world; the same for `explain` of a running server, which has compiled before. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.results import keep, option
 from bench.world import write_world
 from tests.e2e.running import Cellway, reserve_block
 
-_TIMES = 3
+_ANSWERS = ("validate", "explain from files", "explain by the server")
 _ASKED = ("GET", "http://host-3.example.com/path/37")
 
 
-def seconds(*words: str) -> float:
+def seconds(times: int, *words: str) -> float:
     """The median of a command's time."""
     taken = []
-    for _ in range(_TIMES):
+    for _ in range(times):
         began = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "xds_server.cli.main", *words], capture_output=True, text=True, check=False
@@ -35,17 +36,17 @@ def seconds(*words: str) -> float:
     return statistics.median(taken)
 
 
-def measured(routes: int) -> list[float]:
+def measured(routes: int, times: int) -> list[float]:
     """validate, explain from files, explain by the server."""
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         root = Path(folder)
         write_world(root / "policies", routes)
         cellway = Cellway(root / "policies", root / "state", reserve_block(), ("--no-envoy",))
         policies = str(root / "policies")
-        found = [seconds("validate", policies), seconds("explain", *_ASKED, policies)]
+        found = [seconds(times, "validate", policies), seconds(times, "explain", *_ASKED, policies)]
         try:
             cellway.start()
-            return [*found, seconds("explain", *_ASKED, "--admin", cellway.admin.removeprefix("http://"))]
+            return [*found, seconds(times, "explain", *_ASKED, "--admin", cellway.admin.removeprefix("http://"))]
         finally:
             cellway.close()
 
@@ -54,14 +55,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.answers", description=__doc__)
     parser.add_argument("--routes", type=int, nargs="*", default=[100, 1000, 10_000])
-    found = {routes: measured(routes) for routes in parser.parse_args().routes}
-    print(
-        f"{'routes':>10}"
-        + "".join(f"{name:>28}" for name in ("validate", "explain from files", "explain by the server"))
-    )
+    parser.add_argument("--times", type=int, default=3)
+    option(parser)
+    chosen = parser.parse_args()
+    found = {routes: measured(routes, chosen.times) for routes in chosen.routes}
+    print(f"{'routes':>10}" + "".join(f"{name:>28}" for name in _ANSWERS))
     first = next(iter(found.values()))
     for routes, row in found.items():
         cells = (f"{one:8.2f} s  {one / base:6.1f} times" for one, base in zip(row, first, strict=True))
+        figures = {f"{name.replace(' ', '_')}_s": one for name, one in zip(_ANSWERS, row, strict=True)}
+        keep(chosen.keep, "answers", {"routes": routes}, figures)
         print(f"{routes:>10,}" + "".join(f"{one:>28}" for one in cells))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from bench.results import keep, option
 from bench.workers import memory
 from bench.world import write_routes, write_world
 from xds_server.compile import Options
@@ -30,6 +31,7 @@ from xds_server.reload import Policies, Source, reload
 
 EDITS = 15
 _SHOP = Path(__file__).parent.parent / "policies" / "shop"
+COLD = ("cold", "load", "objects", "compose", "compose without collector")
 STAGES = ("load", "parse", "attach", "translate", "snapshot")
 
 
@@ -106,7 +108,7 @@ def show(found: list[dict[str, object]]) -> None:
     ratio = [float(str(one["edit"])) / float(str(found[0]["edit"])) for one in found]
     print(f"  {'ratio to the smallest':<32}" + "".join(f"{one:10.2f}" for one in ratio))
     print("from nothing, s")
-    for name in ("cold", "load", "objects", "compose", "compose without collector"):
+    for name in COLD:
         print(f"  {name:<32}" + "".join(f"{float(str(one[name])):10.3f}" for one in found))
     shares = [float(str(one["load"])) / float(str(one["compose"])) for one in found]
     print(f"  {'load / compose':<32}" + "".join(f"{one:10.2f}" for one in shares))
@@ -120,11 +122,21 @@ def _stages(one: dict[str, object]) -> dict[str, float]:
     return stages
 
 
+def _keep(file: Path | None, one: dict[str, object], *, cells: bool) -> None:
+    routes = int(str(one["routes"]))
+    seconds = {"edit": float(str(one["edit"])), **_stages(one)}
+    figures = {f"{name}_ms": seconds * 1000 for name, seconds in seconds.items()}
+    figures |= {f"{name.replace(' ', '_')}_s": float(str(one[name])) for name in COLD}
+    figures["memory_kib"] = float(str(one["memory"])) * 1024 / routes
+    keep(file, "edits", {"routes": routes, "cells": int(cells)}, figures)
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--routes", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--cells", action="store_true")
+    option(parser)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
@@ -135,6 +147,7 @@ def main() -> None:
         command = [sys.executable, "-m", "bench.edits", "--one", str(routes), *(["--cells"] if chosen.cells else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         found.append(json.loads(done.stdout))
+        _keep(chosen.keep, found[-1], cells=chosen.cells)
     show(found)
 
 

@@ -14,12 +14,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.results import keep, option
 from bench.rig import PATIENCE, Look, Rig, look_for, rig
 from bench.world import write_backends, write_routes
 
 _PAUSE = 0.001
 _REST = 0.07
 """Between edits: such as follow each other at once are gathered, which is another matter."""
+_SAID = {
+    "effect p10": "save to effect, p10",
+    "effect p50": "save to effect, p50",
+    "effect p99": "save to effect, p99",
+    "acknowledged p50": "sent to acknowledged, p50",
+    "acknowledged p99": "sent to acknowledged, p99",
+    "server": "processor: server, mean",
+    "envoy": "processor: Envoy's main thread, mean",
+    "look": "a look with its pause, p50",
+}
 
 
 @dataclass
@@ -86,21 +97,24 @@ def _endpoints(made: Rig, edits: int) -> Taken:
     return measure(made, "ClusterLoadAssignment", look_for(made, ""), files)
 
 
-def show(what: str, found: dict[int, Taken]) -> None:
-    """A table."""
+def show(what: str, found: dict[int, Taken], file: Path | None) -> None:
+    """A table; its figures are kept."""
     print(f"one edited {what}, ms".ljust(44) + "".join(f"{routes:>10,}" for routes in found))
     rows: dict[str, Callable[[Taken], float]] = {
-        "save to effect, p10": lambda one: _percentile(one.seen, 0.1),
-        "save to effect, p50": lambda one: statistics.median(one.seen),
-        "save to effect, p99": lambda one: _percentile(one.seen, 0.99),
-        "sent to acknowledged, p50": lambda one: statistics.median(one.acknowledged),
-        "sent to acknowledged, p99": lambda one: _percentile(one.acknowledged, 0.99),
-        "processor: server, mean": lambda one: one.server / len(one.seen),
-        "processor: Envoy's main thread, mean": lambda one: one.envoy / len(one.seen),
-        "a look with its pause, p50": lambda one: statistics.median(one.looks),
+        "effect p10": lambda one: _percentile(one.seen, 0.1),
+        "effect p50": lambda one: statistics.median(one.seen),
+        "effect p99": lambda one: _percentile(one.seen, 0.99),
+        "acknowledged p50": lambda one: statistics.median(one.acknowledged),
+        "acknowledged p99": lambda one: _percentile(one.acknowledged, 0.99),
+        "server": lambda one: one.server / len(one.seen),
+        "envoy": lambda one: one.envoy / len(one.seen),
+        "look": lambda one: statistics.median(one.looks),
     }
     for name, row in rows.items():
-        print(f"  {name:<42}" + "".join(f"{row(one) * 1000:10.1f}" for one in found.values()))
+        print(f"  {_SAID[name]:<42}" + "".join(f"{row(one) * 1000:10.1f}" for one in found.values()))
+    for routes, one in found.items():
+        figures = {f"{name.replace(' ', '_')}_ms": row(one) * 1000 for name, row in rows.items()}
+        keep(file, "effective", {"edited": what, "routes": routes}, figures)
     medians = [statistics.median(one.seen) for one in found.values()]
     print(f"  {'ratio to the smallest, p50':<42}" + "".join(f"{one / medians[0]:10.2f}" for one in medians))
 
@@ -114,10 +128,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.effective", description=__doc__)
     parser.add_argument("--routes", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--edits", type=int, default=40)
+    option(parser)
     chosen = parser.parse_args()
     found = {routes: world(routes, chosen.edits) for routes in chosen.routes}
-    show("route", {routes: one[0] for routes, one in found.items()})
-    show("endpoint", {routes: one[1] for routes, one in found.items()})
+    show("route", {routes: one[0] for routes, one in found.items()}, chosen.keep)
+    show("endpoint", {routes: one[1] for routes, one in found.items()}, chosen.keep)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,12 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from bench.floor import Floor
 from bench.light import allow_many_files
+from bench.results import keep, option
 from bench.saves import saves
 from bench.workers import Crowd, Worker, crowd, memory, worker
 from xds_server import __version__
@@ -175,7 +177,7 @@ class Side:
         return sum(float(one["cpu"]) for one in self.clients.until(self.rounds))
 
 
-def measure(streams: int) -> None:
+def measure(streams: int, file: Path | None) -> None:
     """Both servers in turns."""
     with ExitStack() as held:
         sides = {}
@@ -192,6 +194,9 @@ def measure(streams: int) -> None:
                     one.round(size)
             floor, ours = (statistics.median(sides[name].cpu[size]) for name in ("floor", "cellway"))
             spent = {name: (one.spent() - began[name]) / rounds / streams * 1e6 for name, one in sides.items()}
+            weights = {f"{name}_kib": one.memory for name, one in sides.items()}
+            figures = {"floor_us": floor, "cellway_us": ours, "client_us": spent["cellway"], **weights}
+            keep(file, "fanout", {"streams": streams, "change": size}, {**figures, "ratio": ours / floor})
             print(
                 f"{streams:>8,}{size:>8}{floor:>14,.0f}{ours:>14,.0f}{ours / floor:>8.2f}{spent['cellway']:>18,.0f}"
                 f"{sides['floor'].memory:>12,.0f}{sides['cellway'].memory:>10,.0f}",
@@ -206,6 +211,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that serve, in the table of saves")
     parser.add_argument("--only", choices=["cpu", "saves"], help="only one of the two tables")
     parser.add_argument("--role", choices=["cellway", "floor"], help=argparse.SUPPRESS)
+    option(parser)
     chosen = parser.parse_args()
     if chosen.role:
         asyncio.run(serve(chosen.role))
@@ -215,16 +221,16 @@ def main() -> None:
         words = f"{'streams':>8}{'change':>8}{'floor':>14}{'cellway':>14}{'ratio':>8}{'a client of ours':>18}"
         print(f"{words}{'floor':>12}{'cellway':>10}")
         for streams in chosen.streams:
-            measure(streams)
+            measure(streams, chosen.keep)
     if chosen.only != "cpu":
         print("from saving a file to the last ACK, ms")
         print(f"{'streams':>8}{'change':>8}{'p50':>10}{'p99':>10}")
         for streams in chosen.streams:
             for size, seconds in saves(streams, chosen.workers):
-                p99 = statistics.quantiles(seconds, n=100, method="inclusive")[98]
-                print(
-                    f"{streams:>8,}{size:>8}{statistics.median(seconds) * 1e3:>10,.0f}{p99 * 1e3:>10,.0f}", flush=True
-                )
+                half, p99 = (statistics.quantiles(seconds, n=100, method="inclusive")[one] * 1e3 for one in (49, 98))
+                world = {"streams": streams, "change": size, "workers": chosen.workers}
+                keep(chosen.keep, "saves", world, {"p50_ms": half, "p99_ms": p99})
+                print(f"{streams:>8,}{size:>8}{half:>10,.0f}{p99:>10,.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from bench.results import keep, option
 from bench.soak.lasting import AGAIN, ENOUGH, FLEET, fleet
 
 
@@ -16,7 +17,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.lasting", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
-    seconds = parser.parse_args().seconds
+    option(parser)
+    chosen = parser.parse_args()
+    seconds = chosen.seconds
     found = fleet(seconds)
     print(f"{FLEET} clients, a change a second, {AGAIN} clients anew each second, for {seconds:.0f} s")
     print(
@@ -25,6 +28,16 @@ def main() -> None:
     )
     slope = f", {found.slope:+.1f} MiB an hour" if seconds >= ENOUGH else ""
     print(f"memory {found.seen[0][1]:.1f} MiB, {found.seconds:.0f} s later {found.seen[-1][1]:.1f} MiB{slope}")
+    figures = {
+        "changes": found.changes,
+        "lost": found.lost,
+        "processor_ms": found.worked * 1000,
+        "late_ms": found.late * 1000,
+        "first_mib": found.seen[0][1],
+        "last_mib": found.seen[-1][1],
+        "over_s": found.seconds,
+    }
+    keep(chosen.keep, "lasting", {"clients": FLEET, "anew": AGAIN}, figures)
     if found.lost or not found.whole:
         raise RuntimeError("not everybody has the newest change")
 

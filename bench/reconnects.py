@@ -22,6 +22,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.results import keep, option
 from bench.scout import asked, everything
 from bench.serving import Running, server
 from bench.workers import Crowd, crowd, memory, processor
@@ -123,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.reconnects", description=__doc__)
     parser.add_argument("--clients", type=int, default=2_000)
     parser.add_argument("--workers", type=int, default=1, help="processes that serve")
+    option(parser)
     chosen = parser.parse_args()
     count = chosen.clients
     with tempfile.TemporaryDirectory(prefix="bench") as name:
@@ -155,6 +157,16 @@ def main() -> None:
                     f"{found.memory:>14.0f}{half:>17.0f}{p99:>8.0f}",
                     flush=True,
                 )
+                figures = {
+                    "sent": found.sent,
+                    "served_s": found.seconds,
+                    "processor_s": found.processor,
+                    "busiest_s": found.busiest,
+                    "memory_mib": found.memory,
+                    "others_p50_ms": half,
+                    "others_p99_ms": p99,
+                }
+                keep(chosen.keep, "reconnects", {"clients": count, "have": words, "workers": chosen.workers}, figures)
                 if found.sent != brought * count:
                     raise RuntimeError(f"{brought * count} resources were to be sent")
                 clients.close()

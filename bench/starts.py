@@ -17,6 +17,7 @@ from http.client import HTTPException
 
 import httpx
 
+from bench.results import keep, option
 from bench.rig import PATIENCE, Rig, look_for, rig, started
 from bench.scout import asked, everything
 from bench.workers import Crowd, crowd
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--routes", type=int, nargs="*", default=[100, 1_000, 10_000])
     parser.add_argument("--streams", type=int, nargs="*", default=[1, 100, 1_000])
     parser.add_argument("--times", type=int, default=3)
+    option(parser)
     chosen = parser.parse_args()
     print(f"a first start, s\n{'routes':>10}{'ready':>10}{'first answer':>16}{'processor':>12}")
     for routes in chosen.routes:
@@ -119,6 +121,8 @@ def main() -> None:
         ready, answered, used = (
             statistics.median(getattr(one, name) for one in starts) for name in ("ready", "answered", "processor")
         )
+        figures = {"ready_s": ready, "answered_s": answered, "processor_s": used}
+        keep(chosen.keep, "starts", {"routes": routes}, figures)
         print(f"{routes:>10,}{ready:>10.2f}{answered:>16.2f}{used:>12.2f}", flush=True)
     print(f"a start after kill -9 with {ROUTES:,} routes, an Envoy and clients that have everything, s")
     print(f"{'clients':>10}{'ready':>10}{'all current':>16}{'processor':>12}{'sent':>8}")
@@ -128,6 +132,8 @@ def main() -> None:
             statistics.median(getattr(one, name) for one in returns) for name in ("ready", "current", "processor")
         )
         sent = sum(one.sent for one in returns)
+        figures = {"ready_s": ready, "current_s": current, "processor_s": used, "sent": sent}
+        keep(chosen.keep, "returns", {"clients": streams, "routes": ROUTES}, figures)
         print(f"{streams:>10,}{ready:>10.2f}{current:>16.2f}{used:>12.2f}{sent:>8}", flush=True)
         if sent:
             raise RuntimeError("who has everything was sent something")

@@ -1,0 +1,43 @@
+"""The charts and tables of the page on performance are what the kept results say, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from bench.charts import draw
+from bench.results import KEPT, RUNS, Result, Run, read_runs
+from bench.tables import PAGE, TABLES, filled
+
+TEXT = KEPT.read_text(encoding="utf-8")
+KEPT_RUNS = read_runs(TEXT)
+
+
+def faster(run: Run) -> Run:
+    """The same run with other figures."""
+    results = (
+        Result(one.name, one.parameters, {key: figure / 3 + 1 for key, figure in one.figures.items()})
+        for one in run.results
+    )
+    return replace(run, results=tuple(results))
+
+
+def test_charts_are_what_the_kept_results_draw() -> None:
+    drawn = draw(KEPT_RUNS)
+    folder = PAGE.with_suffix("")
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == drawn
+    assert all(drawn[name] != other for name, other in draw([faster(run) for run in KEPT_RUNS]).items())
+
+
+def test_tables_are_what_the_kept_results_say() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert filled(page, KEPT_RUNS) == page, "`python -m bench --draw` makes them anew"
+    assert set(re.findall(r"<!-- bench: (\w+) -->", page)) == {*TABLES, "machines"}
+    others = filled(page, [faster(run) for run in KEPT_RUNS])
+    assert page.count("<!-- end -->") == others.count("<!-- end -->") == len(TABLES) + 1
+    assert others != page
+
+
+def test_the_last_runs_are_kept_as_they_are_read() -> None:
+    assert 1 <= len(KEPT_RUNS) <= RUNS
+    assert "".join(run.lines() for run in KEPT_RUNS) == TEXT
