@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 import pygal
 from pygal.style import Style
 
-from bench.results import Result, Run
+from bench.results import Result, Run, in_all
 
 GOAL = 30
 """Milliseconds from a save to its effect, p50."""
@@ -45,8 +45,7 @@ def draw(runs: Sequence[Run]) -> Mapping[str, str]:
 
 def _slowest(runs: Sequence[Run], name: str, figure: str, **parameters: str | int) -> list[float]:
     """The largest figure of the runs, for each world."""
-    every = [[one.figures[figure] for one in run.of(name, **parameters)] for run in runs]
-    return [max(figures) for figures in zip(*every, strict=True)]
+    return [max(in_all(runs, world, figure)) for world in _worlds(runs, name, **parameters)]
 
 
 def _worlds(runs: Sequence[Run], name: str, **parameters: str | int) -> list[Result]:

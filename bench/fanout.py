@@ -41,6 +41,8 @@ SIZES = {"1 KB": 1_000, "1 MB": 1_000_000}
 ROUNDS = {"1 KB": 40, "1 MB": 5}
 _ALONE = 100
 """Rounds with a single stream."""
+_MANY = 100
+"""Streams, from which on the memory of one is more than noise."""
 
 
 def resource_of(size: int, edit: int) -> Resource:
@@ -194,7 +196,7 @@ def measure(streams: int, file: Path | None) -> None:
                     one.round(size)
             floor, ours = (statistics.median(sides[name].cpu[size]) for name in ("floor", "cellway"))
             spent = {name: (one.spent() - began[name]) / rounds / streams * 1e6 for name, one in sides.items()}
-            weights = {f"{name}_kib": one.memory for name, one in sides.items()}
+            weights = {f"{name}_kib": one.memory for name, one in sides.items() if streams >= _MANY}
             figures = {"floor_us": floor, "cellway_us": ours, "client_us": spent["cellway"], **weights}
             keep(file, "fanout", {"streams": streams, "change": size}, {**figures, "ratio": ours / floor})
             print(

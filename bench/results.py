@@ -56,6 +56,12 @@ class Run:
         return "".join(json.dumps(one) + "\n" for one in (head, *map(vars, self.results)))
 
 
+def in_all(runs: Iterable[Run], world: Result, figure: str) -> list[float]:
+    """A figure of one world in each run that has it, the first run first."""
+    found = (one for run in runs for one in run.of(world.name) if one.parameters == world.parameters)
+    return [one.figures[figure] for one in found if figure in one.figures]
+
+
 def option(parser: argparse.ArgumentParser) -> None:
     """Let a measurement have the file in which it keeps what it finds."""
     parser.add_argument("--keep", type=Path, help="a file to which figures are added as lines of JSON")

@@ -112,14 +112,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.starts", description=__doc__)
     parser.add_argument("--routes", type=int, nargs="*", default=[100, 1_000, 10_000])
     parser.add_argument("--streams", type=int, nargs="*", default=[1, 100, 1_000])
-    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--times", type=int, default=2)
     option(parser)
     chosen = parser.parse_args()
     print(f"a first start, s\n{'routes':>10}{'ready':>10}{'first answer':>16}{'processor':>12}")
     for routes in chosen.routes:
         starts = [first(routes) for _ in range(chosen.times)]
         ready, answered, used = (
-            statistics.median(getattr(one, name) for one in starts) for name in ("ready", "answered", "processor")
+            statistics.mean(getattr(one, name) for one in starts) for name in ("ready", "answered", "processor")
         )
         figures = {"ready_s": ready, "answered_s": answered, "processor_s": used}
         keep(chosen.keep, "starts", {"routes": routes}, figures)
@@ -129,7 +129,7 @@ def main() -> None:
     for streams in chosen.streams:
         returns = [again(streams) for _ in range(chosen.times)]
         ready, current, used = (
-            statistics.median(getattr(one, name) for one in returns) for name in ("ready", "current", "processor")
+            statistics.mean(getattr(one, name) for one in returns) for name in ("ready", "current", "processor")
         )
         sent = sum(one.sent for one in returns)
         figures = {"ready_s": ready, "current_s": current, "processor_s": used, "sent": sent}

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.results import Parameters, Run
+from bench.results import Parameters, Run, in_all
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 _PLACE = re.compile(r"(<!-- bench: (\w+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -32,11 +32,9 @@ class Table:
         """The table, as Markdown."""
         heads = [*self.worlds.values(), *(head for head, _ in self.figures.values())]
         lines = [heads, ["---"] * len(heads)]
-        last = runs[-1].of(self.name, **self.only)
-        for place, world in enumerate(last):
-            every = [run.of(self.name, **self.only)[place].figures for run in runs]
+        for world in runs[-1].of(self.name, **self.only):
             cells = [
-                " / ".join(f"{figures[key]:,.{digits}f}" for figures in every)
+                " / ".join(f"{figure:,.{digits}f}" for figure in in_all(runs, world, key))
                 for key, (_, digits) in self.figures.items()
             ]
             lines.append([*(_said(world.parameters, key) for key in self.worlds), *cells])

@@ -12,7 +12,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["xds_server", "yaml"]):
+with atheris.instrument_imports(include=["xds_server", "yaml", "joserfc"]):
     from fuzz.targets import TARGETS
 
 from fuzz.mutate import another
