@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element
 
-import pygal
-from pygal.style import Style
-
+from bench.plotting import Bar, Graph, Line, Style
 from bench.results import Result, Run, in_all
 
 GOAL = 30
@@ -53,7 +51,7 @@ def _worlds(runs: Sequence[Run], name: str, **parameters: str | int) -> list[Res
 
 
 def _effect(runs: Sequence[Run]) -> str:
-    chart = _chart(pygal.Line, "From a save to the first answer that has it, ms", logarithmic=True, dots_size=4)
+    chart = _chart(Line, "From a save to the first answer that has it, ms", logarithmic=True, dots_size=4)
     chart.x_labels = [f"{one.parameters['routes']:,} routes" for one in _worlds(runs, "effective", edited="route")]
     for edited in ("route", "endpoint"):
         for part in ("p50", "p99"):
@@ -66,7 +64,7 @@ def _effect(runs: Sequence[Run]) -> str:
 
 
 def _fanout(runs: Sequence[Run]) -> str:
-    chart = _chart(pygal.Bar, "Processor for one change to one Envoy, µs")
+    chart = _chart(Bar, "Processor for one change to one Envoy, µs")
     worlds = _worlds(runs, "fanout")
     chart.x_labels = [f"{one.parameters['change']} to {one.parameters['streams']:,}" for one in worlds]
     for head, figure in (("bare gRPC server", "floor_us"), ("Cellway", "cellway_us")):
@@ -75,7 +73,7 @@ def _fanout(runs: Sequence[Run]) -> str:
 
 
 def _away(runs: Sequence[Run]) -> str:
-    chart = _chart(pygal.Bar, "Until a server is back, s")
+    chart = _chart(Bar, "Until a server is back, s")
     starts, returns, storms = (_worlds(runs, name) for name in ("starts", "returns", "reconnects"))
     chart.x_labels = [
         *(f"start, {one.parameters['routes']:,} routes" for one in starts),
@@ -89,7 +87,7 @@ def _away(runs: Sequence[Run]) -> str:
     return _text(chart)
 
 
-def _chart(kind: type[pygal.Graph], title: str, **options: object) -> pygal.Graph:
+def _chart(kind: type[Graph], title: str, **options: object) -> Graph:
     chart = kind(
         style=_STYLE,
         title=title,
@@ -98,10 +96,10 @@ def _chart(kind: type[pygal.Graph], title: str, **options: object) -> pygal.Grap
         explicit_size=True,
         legend_at_bottom=True,
         js=(),
-        x_label_rotation=0 if kind is pygal.Line else 20,
-        print_values=kind is pygal.Bar,
+        x_label_rotation=0 if kind is Line else 20,
+        print_values=kind is Bar,
         print_values_position="top",
-        value_formatter=lambda value: f"{value:,.3g}",
+        value_formatter=_figure,
         truncate_legend=-1,
         pretty_print=True,
         **options,
@@ -109,6 +107,11 @@ def _chart(kind: type[pygal.Graph], title: str, **options: object) -> pygal.Grap
     chart.uuid = "chart"  # else a random one
     chart.add_xml_filter(_still)
     return chart
+
+
+def _figure(value: float) -> str:
+    """Three digits that say something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _still(root: Element) -> Element:
@@ -123,6 +126,6 @@ def _still(root: Element) -> Element:
     return root
 
 
-def _text(chart: pygal.Graph) -> str:
+def _text(chart: Graph) -> str:
     lines = (line.rstrip() for line in str(chart.render(is_unicode=True)).splitlines())
     return "\n".join(line for line in lines if line) + "\n"
