@@ -43,17 +43,17 @@ def main() -> int:
                 return 1
         print(f"-- {time.monotonic() - clock:.0f} s", flush=True)
         if not chosen.parts:
-            add(found, began, load)
+            add(KEPT, found, began, load)
             show()
     return 0
 
 
-def add(found: Path, began: datetime.datetime, load: float) -> None:
+def add(kept: Path, found: Path, began: datetime.datetime, load: float) -> None:
     """Keep what was found, beside the run before."""
     lines = found.read_text(encoding="utf-8").splitlines()
     run = this_run((Result(**json.loads(line)) for line in lines), began, load)
-    earlier = read_runs(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
-    KEPT.write_text("".join(one.lines() for one in [*earlier, run][-RUNS:]), encoding="utf-8")
+    earlier = read_runs(kept.read_text(encoding="utf-8")) if kept.exists() else []
+    kept.write_text("".join(one.lines() for one in [*earlier, run][-RUNS:]), encoding="utf-8")
 
 
 def show() -> None:

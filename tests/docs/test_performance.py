@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import replace
+from pathlib import Path
 
+from bench.__main__ import add
 from bench.charts import draw
-from bench.results import KEPT, RUNS, Result, Run, read_runs
+from bench.results import KEPT, RUNS, Result, Run, in_all, keep, read_runs
 from bench.tables import PAGE, TABLES, filled
+from xds_server import __version__
 
 TEXT = KEPT.read_text(encoding="utf-8")
 KEPT_RUNS = read_runs(TEXT)
@@ -41,3 +45,15 @@ def test_tables_are_what_the_kept_results_say() -> None:
 def test_the_last_runs_are_kept_as_they_are_read() -> None:
     assert 1 <= len(KEPT_RUNS) <= RUNS
     assert "".join(run.lines() for run in KEPT_RUNS) == TEXT
+
+
+def test_a_run_takes_the_place_of_the_older_one_of_two(tmp_path: Path) -> None:
+    kept, found = tmp_path / "kept", tmp_path / "found"
+    for day in (1, 2, 3):
+        found.unlink(missing_ok=True)
+        keep(found, "starts", {"routes": 100}, {"ready_s": day / 7})
+        add(kept, found, datetime.datetime(2026, 1, day, tzinfo=datetime.UTC), 0.04)
+    runs = read_runs(kept.read_text(encoding="utf-8"))
+    assert [run.began for run in runs] == ["2026-01-02 00:00 UTC", "2026-01-03 00:00 UTC"]
+    assert in_all(runs, runs[-1].results[0], "ready_s") == [0.2857, 0.4286]
+    assert (runs[-1].machine["load"], runs[-1].versions["cellway"]) == (0.0, __version__)
