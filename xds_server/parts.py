@@ -95,10 +95,6 @@ class Gathered(Sequence[T]):
     def __repr__(self) -> str:
         return repr(self._all())
 
-    def __reduce__(self) -> tuple[type[Gathered[T]], tuple[tuple[tuple[T, ...]]]]:
-        """To another process it goes put together."""
-        return Gathered, ((self._all(),),)
-
 
 class Layers(Mapping[K, V]):
     """A mapping on top of another one, which both stay as they are."""

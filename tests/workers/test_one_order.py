@@ -6,13 +6,17 @@ processes end with other verdicts, or one serves what an Envoy of another refuse
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.serve.fleet import GATEWAY, Member
-from tests.serve.playbook import world
+from tests.serve.playbook import fake, world
 from tests.workers.several import Paper, Several
-from xds_server.serve.verdicts import Verdicts
+from xds_server.diagnostics import Span
+from xds_server.snapshot.resource import snapshot_of
+from xds_server.types import Key, Origin
 
 
 def test_a_refused_version_is_withdrawn_in_all_processes() -> None:
@@ -64,6 +68,26 @@ def test_a_process_that_starts_anew_knows_what_was_refused_and_accepted() -> Non
     assert begun.client("two").ask("LDS") == ["LDS a1 b1"]
     back = begun.client("one")
     assert back.ask("LDS", had={"a": "1", "b": "1"}) == ["LDS a2"], "it tries once what it refused before"
+
+
+def test_the_court_tells_which_documents_made_what_was_refused() -> None:
+    server = Several(2)
+    first, second = server.processes
+    made = replace(fake("LDS", "a1"), origins=(Origin(Key("", "Gateway", "default", "web"), Span("web.yaml", 7, 1)),))
+    server.court.publish({GATEWAY: snapshot_of(GATEWAY, [made])})
+    server.deliver()
+    one, _ = first.client("one"), second.client("two")
+    assert one.ask("LDS") == ["LDS a1"]
+    one.nack("LDS", "a is bad")
+    server.deliver()
+    (record,) = first.sessions.records()
+    assert record.types[0].standing[0].origins == ()
+    for gone in (False, True):
+        if gone:
+            server.change("LDS b1")
+        (kind,) = server.court.blamed(record).types
+        assert kind.refusal is not None
+        assert [str(one.origins[0].span) for one in (kind.standing[0], kind.refusal)] == ["web.yaml:7:1"] * 2
 
 
 def test_a_thousand_acks_of_the_same_are_told_once() -> None:
@@ -129,11 +153,6 @@ def answer(clients: list[tuple[Paper, Member]], at: int, what: str) -> None:
         case "leave":
             client.leave()
             del clients[at]
-
-
-def counted(verdicts: Verdicts) -> Verdicts:
-    """What must be the same everywhere: all but what each process keeps for itself."""
-    return verdicts.kept()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

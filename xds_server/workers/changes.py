@@ -70,5 +70,5 @@ def _in_order(named: Mapping[str, Resource]) -> Iterator[tuple[str, Resource]]:
 
 
 def _is_other(old: Resource | None, new: Resource) -> bool:
-    """Also if only the lines that made it are others: they are told when an Envoy refuses it."""
-    return old is not new and (old is None or old != new or old.origins != new.origins)
+    """Not if only the documents that made it are others: those do not go to another process."""
+    return old is not new and old != new

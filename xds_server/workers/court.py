@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from xds_server.serve.records import ProxyRecord, RefusalRecord
 from xds_server.serve.sessions import Sessions
 from xds_server.serve.verdicts import Verdict
 from xds_server.snapshot.resource import Resource, Snapshot
@@ -65,6 +66,24 @@ class Court:
             return
         self._send(replace(frame, resources=self._named(gateway, found)))
 
+    def blamed(self, record: ProxyRecord) -> ProxyRecord:
+        """The same with the documents that made what was refused, which processes that serve do not know."""
+        if not any(one.standing or one.refusal for one in record.types):
+            return record
+        types = []
+        for one in record.types:
+            standing = tuple(self._blamed(record.gateway, one.type_url, refusal) for refusal in one.standing)
+            last = self._blamed(record.gateway, one.type_url, one.refusal) if one.refusal is not None else None
+            types.append(replace(one, standing=standing, refusal=last))
+        return replace(record, types=tuple(types))
+
+    def _blamed(self, gateway: str, type_url: str, refusal: RefusalRecord) -> RefusalRecord:
+        wanted = self.sessions.snapshot(gateway)
+        named = wanted.get(type_url) if wanted is not None else {}
+        found = (named.get(name) or self._recent.named(type_url, name) for name in refusal.resources)
+        origins = (origin for one in found if one is not None for origin in one.origins)
+        return replace(refusal, origins=tuple(dict.fromkeys(origins)))
+
     def _found(self, gateway: str, named: Iterable[frames.Named]) -> tuple[Resource, ...]:
         """The resources of these names that are wanted, or were until lately."""
         wanted = self.sessions.snapshot(gateway)
@@ -92,12 +111,19 @@ class _Recent:
 
     def __init__(self) -> None:
         self._generations: list[dict[tuple[str, str, str], Resource]] = []
+        self._named: dict[tuple[str, str], Resource] = {}
 
     def turn(self, gone: Iterable[Resource]) -> None:
         """These are not wanted any more."""
         now = {(one.type_url, one.name, one.version): one for one in gone}
         self._generations = [now, *self._generations[: _GENERATIONS - 1]]
+        kept = (one for generation in reversed(self._generations) for one in generation.values())
+        self._named = {(one.type_url, one.name): one for one in kept}
 
     def get(self, named: tuple[str, str, str]) -> Resource | None:
         """One of them."""
         return next((one[named] for one in self._generations if named in one), None)
+
+    def named(self, type_url: str, name: str) -> Resource | None:
+        """The last one of this name."""
+        return self._named.get((type_url, name))

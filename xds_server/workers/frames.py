@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from xds_server.diagnostics import Span
-from xds_server.parts import Gathered
 from xds_server.serve.counters import Counters
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import Limits
@@ -31,7 +30,7 @@ HEAD = 8
 MOST_DOWN, MOST_UP = 4 * 2**30, 256 * 2**20
 """Bytes of the longest frame to and from a process that serves."""
 Named: TypeAlias = tuple[str, str, str] | Resource
-"""A resource that is wanted, by type URL, name and version; any other as it is."""
+"""A resource that is wanted, by type URL, name and version; any other as it is, but for the documents that made it."""
 
 
 class FrameError(ValueError):
@@ -151,10 +150,21 @@ Up: TypeAlias = Listening | Changed | Acknowledged | Said | Seen | Took | Refuse
 _DOWN = (Begin, Known, Published, Forgotten, Took, Refused, Look, Stop)
 _UP = (Listening, Changed, Acknowledged, Said, Seen, Took, Refused)
 _PARTS = (
-    *(Change, Counter, Counters, Gathered, Hosts, Identities, Key, Limits, Load, Origin, ProxyRecord),
+    *(Change, Counter, Counters, Hosts, Identities, Key, Limits, Load, Origin, ProxyRecord),
     *(RefusalRecord, Resource, Snapshot, Span, TypeRecord, Verdict, Verdicts),
 )
 _CLASSES: Mapping[tuple[str, str], Any] = {(one.__module__, one.__qualname__): one for one in (*_DOWN, *_UP, *_PARTS)}
+
+
+class _Writer(pickle.Pickler):
+    """Leaves out which documents made a resource: who serves it has no use for that, and there may be thousands."""
+
+    def reducer_override(self, given: Any) -> Any:
+        if type(given) is not Resource:
+            return NotImplemented
+        one: Resource = given
+        parts = one.type_url, one.name, one.body, one.version, (), one.needs, one.ttl, one.on_demand, one.aliases
+        return Resource, (*parts, one.withheld)
 
 
 class _Reader(pickle.Unpickler):
@@ -169,8 +179,12 @@ class _Reader(pickle.Unpickler):
 
 def encode(frame: Down | Up) -> bytes:
     """A frame with its head."""
-    body = pickle.dumps(frame, 5)
-    return len(body).to_bytes(HEAD, "big") + body
+    written = io.BytesIO()
+    written.write(bytes(HEAD))
+    _Writer(written, 5).dump(frame)
+    data = written.getbuffer()
+    data[:HEAD] = (len(data) - HEAD).to_bytes(HEAD, "big")
+    return bytes(data)
 
 
 def length_of(head: bytes, most: int) -> int:

@@ -224,7 +224,7 @@ class Pool:
                 self._tell()
 
     def _see(self, process: Process, frame: frames.Seen) -> None:
-        process.records.update(frame.records)
+        process.records.update({number: self._court.blamed(one) for number, one in frame.records.items()})
         for one in frame.gone:
             process.records.pop(one, None)
         self.counters.add(frame.counters)
