@@ -17,6 +17,10 @@ from tests.docs.pages import PAGES, blocks
 from tests.documents import objects_of, parse
 from tests.test_properties import FOLDERS, ROOT, files_of
 from xds_server.attach.hostnames import intersect
+from xds_server.attach.index import unique
+from xds_server.cells.releases import NO_RELEASES
+from xds_server.cells.stages import Memory as StagesMemory
+from xds_server.cells.stages import _age, _lower, _speaks_of_cells, lower_stages
 from xds_server.compile import Compiled, Memory, Options, compile_objects
 from xds_server.load.block import Scalars, read_block
 from xds_server.load.document import DEFAULT_LIMITS
@@ -26,6 +30,7 @@ from xds_server.load.yaml import Parsed, _read_yaml, parse_file
 from xds_server.memory import Ranking, difference
 from xds_server.model.object import Object
 from xds_server.parts import Layers
+from xds_server.types import CELLWAY_GROUP
 
 Files = dict[str, list[str]]
 _CUT = re.compile(r"^---\s*?\n", re.MULTILINE)
@@ -133,6 +138,71 @@ def test_a_memory_changes_nothing(random: Random, steps: int) -> None:
             assert warm[name] == value, name
         for _ in range(random.randrange(1, 3)):
             step(files, random)
+
+
+def cells_of(group: Iterable[str]) -> set[str]:
+    """The names of the cells in documents."""
+    found = [item for text in group for item in parse(text)[0]]
+    return {item.name for item in found if (item.key.group, item.key.kind) == (CELLWAY_GROUP, "Cell")}
+
+
+CELLS = [group for group in GROUPS if any("kind: Cell\n" in text for text in group) and cells_of(group)]
+
+
+def moved(text: str, places: list[str], random: Random) -> str:
+    """A document in another namespace."""
+    place = f"namespace: {random.choice(places)}"
+    text = re.sub(r"^metadata:\n(  namespace: \S+\n)?", f"metadata:\n  {place}\n", text, count=1, flags=re.MULTILINE)
+    return re.sub(r"^metadata: \{(namespace: [^,}]+, )?", f"metadata: {{{place}, ", text, count=1, flags=re.MULTILINE)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 4))
+def test_what_lowering_passes_over_is_what_it_would_not_have_changed(random: Random, steps: int) -> None:
+    cells = random.choice(CELLS)
+    places = sorted({"default", "edge"} | cells_of(cells))
+    files: Files = {"world.yaml": list(WORLD), "cells.yaml": list(cells), "routes.yaml": list(random.choice(GROUPS))}
+    memory, reader = StagesMemory(), Reader()
+    for _ in range(steps):
+        objects = unique(reader.read(files))[0]
+        split, whole = lower_stages(objects, memory=memory), _lower(sorted(objects, key=_age), NO_RELEASES, None)
+        # Where nobody speaks of cells nothing is lowered at all: attachment sees routes with errors then, too.
+        for one, other in zip(split, whole, strict=True) if any(map(_speaks_of_cells, objects)) else ():
+            assert sorted(map(_seen, one.objects)) == sorted(map(_seen, other.objects))
+            assert (one.statuses, one.diagnostics, one.made) == (other.statuses, other.diagnostics, other.made)
+            assert (one.settings, one.gateways) == (other.settings, other.gateways)
+        step(files, random)
+        texts = files[random.choice(list(files))]
+        for at in random.sample(range(len(texts)), min(2, len(texts))):
+            texts[at] = moved(texts[at], places, random)
+
+
+def _seen(item: Object) -> str:
+    return repr((item.key, item.origins, item.meta, item.broken, item.kept, item.spec, item.document))
+
+
+OUTSIDE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: web}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
+  cors: {allowOrigins: ["https://app.example"]}
+"""
+
+
+def test_routes_backends_and_policies_outside_cells_are_passed_over() -> None:
+    memory, outside = StagesMemory(), [*objects_of(OUTSIDE), *objects_of("---\n".join(WORLD))]
+    lower_stages([*outside, *objects_of("---\n".join(CELLS[0]), "cells.yaml")], memory=memory)
+    assert {item.key.kind for item in memory.apart.bound.items} == {"HTTPRoute", "SecurityPolicy"}
+    assert {item.key.kind for item in memory.apart.leading.items} == {"Backend", "Service", "EndpointSlice"}
+    assert not {item.key for item in memory.apart.rest.items} & {item.key for item in memory.apart.bound.items}
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 
 from google.protobuf.message import Message
 
@@ -28,7 +29,7 @@ from xds_server.diagnostics import Diagnostic, diagnose, sort_key
 from xds_server.features import FEATURES
 from xds_server.model.object import Object
 from xds_server.model.shadow import Labels
-from xds_server.parts import Side
+from xds_server.parts import Over, Side
 from xds_server.rules import Rules
 from xds_server.snapshot.build import Memory as SnapshotMemory
 from xds_server.snapshot.build import build_snapshot, merge_snapshots
@@ -227,9 +228,15 @@ def _statuses(
     """The statuses of all stages together, and what became of patches."""
     if len(lowered) == 1 and not lowered[0].statuses and not lowered[0].made:
         return Side(attached[0].plain, with_programmed(all_aggregated(attached[0].others), programmed))
-    both = zip(lowered, attached, strict=True)
-    joined = join_stages([join_derived(one.statuses, cells.statuses, cells.made) for cells, one in both], written)
-    return with_programmed(joined, programmed)
+    first, plain = lowered[0], attached[0].plain
+    later = [
+        join_derived(one.statuses, cells.statuses, cells.made)
+        for cells, one in zip(lowered[1:], attached[1:], strict=True)
+    ]
+    concerned = {*first.statuses, *first.made, *chain(*first.made.values()), *chain(*later)}
+    known = {key: plain[key] for key in concerned if key in plain}
+    joined = join_stages([join_derived({**known, **attached[0].others}, first.statuses, first.made), *later], written)
+    return Over(plain, with_programmed(joined, programmed))
 
 
 def _called(gateway: graph.Gateway, lowered: Lowered) -> graph.Gateway:

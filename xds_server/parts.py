@@ -169,3 +169,27 @@ class Side(Mapping[K, V]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+class Over(Mapping[K, V]):
+    """A mapping with entries that count in place of its own."""
+
+    __slots__ = ("_below", "_top")
+
+    def __init__(self, below: Mapping[K, V], top: Mapping[K, V]) -> None:
+        self._below, self._top = below, top
+
+    def __getitem__(self, key: K) -> V:
+        return self._top[key] if key in self._top else self._below[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._top or key in self._below
+
+    def __iter__(self) -> Iterator[K]:
+        return chain(self._top, (key for key in self._below if key not in self._top))
+
+    def __len__(self) -> int:
+        return len(self._below) + sum(key not in self._below for key in self._top)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from xds_server.cells.apart import STAGES_LABEL, Apart
 from xds_server.cells.attachments import closed
 from xds_server.cells.authority import Authorities
 from xds_server.cells.bindings import close
@@ -24,10 +25,9 @@ from xds_server.model.gateway_api import HttpRouteSpec
 from xds_server.model.object import Object
 from xds_server.model.patches import EnvoyPatchPolicySpec
 from xds_server.model.policies import Targets
-from xds_server.parts import in_parts
+from xds_server.parts import Parts, in_parts
 from xds_server.types import CELLWAY_GROUP, GATEWAY_GROUP, Key
 
-STAGES_LABEL = "cellway.dev/stages"
 _BOUND_TO_GATEWAYS = frozenset({"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"})
 
 
@@ -43,8 +43,9 @@ class Memory:
         self._objects: Sequence[Object] = ()
         self._ranking: Ranking[Object] = Ranking(_age)
         self._secrets: Ranking[Object] = Ranking(_age)
-        self._concerned: set[int] = set()
-        self._alone = Recollection()
+        self._concerned: dict[int, Object] = {}
+        self.apart = Apart(_age)
+        self._kept = Recollection()
         self._lowered: dict[str, dict[Key, Object]] = {}
 
     def update(self, objects: Iterable[Object]) -> Sequence[Object]:
@@ -56,8 +57,13 @@ class Memory:
         self._secrets.change(
             *([one for one in some if isinstance(one.spec, SecretBody)] for some in (now.gone, now.came))
         )
-        self._concerned -= {id(item) for item in now.gone}
-        self._concerned |= {id(item) for item in now.came if _speaks_of_cells(item)}
+        for item in now.gone:
+            self._concerned.pop(id(item), None)
+        self._concerned |= {id(item): item for item in now.came if _speaks_of_cells(item)}
+        if self._concerned:
+            self.apart.update(self._ranking.items, now, self._concerned.values())
+        else:
+            self.apart.forget()
         return self._ranking.items
 
     def untouched(
@@ -68,10 +74,22 @@ class Memory:
             return None
         secrets = tuple(self._secrets.items)
         given = (releases, authorities, *secrets)
-        alone = self._alone.recall(("secrets",), given, lambda _: _lower(secrets, releases, authorities))
+        alone = self._kept.recall(("secrets",), given, lambda _: _lower(secrets, releases, authorities))
         return (replace(alone[0], objects=ordered),)
 
-    def settled(self, lowered: Iterable[Lowered]) -> tuple[Lowered, ...]:
+    def lowered(self, releases: Releases, authorities: Authorities | None) -> tuple[Lowered, ...]:
+        """What cells mean in each stage, beside what has nothing to do with them."""
+        rest, bound, leading = (one.items for one in (self.apart.rest, self.apart.bound, self.apart.leading))
+        given = (rest, releases, authorities)
+        stages = self._kept.recall(("stages",), given, lambda _: self._settled(_lower(rest, releases, authorities)))
+        return tuple(
+            replace(
+                one, objects=Parts((*(() if number else bound.parts), *leading.parts, *in_parts(one.objects).parts))
+            )
+            for number, one in enumerate(stages)
+        )
+
+    def _settled(self, lowered: Iterable[Lowered]) -> tuple[Lowered, ...]:
         """The same, where objects that mean what they meant the last time are the very same: much is remembered of those."""
         last, self._lowered = self._lowered, {}
         found = []
@@ -79,7 +97,7 @@ class Memory:
             known = last.get(one.stage, {})
             objects = tuple(_again(known.get(item.key), item) for item in one.objects)
             self._lowered[one.stage] = {item.key: item for item in objects}
-            found.append(replace(one, objects=objects))
+            found.append(replace(one, objects=Parts((objects,))))
         return tuple(found)
 
 
@@ -111,7 +129,7 @@ def lower_stages(
     """Replace cells by what they mean, in every stage. `memory` is that of earlier calls."""
     memory = memory or Memory()
     ordered = memory.update(objects)
-    return memory.untouched(ordered, releases, authorities) or memory.settled(_lower(ordered, releases, authorities))
+    return memory.untouched(ordered, releases, authorities) or memory.lowered(releases, authorities)
 
 
 def _lower(objects: Iterable[Object], releases: Releases, authorities: Authorities | None) -> tuple[Lowered, ...]:
