@@ -30,8 +30,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 class Spec(BaseModel):
     """What may be written at one place. Field names are snake_case here and camelCase in documents."""
 
+    # Most kinds are in no document of a set: each is made ready for reading when it is first read.
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False, serialize_by_alias=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=False,
+        serialize_by_alias=True,
+        defer_build=True,
     )
 
 
