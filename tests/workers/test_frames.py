@@ -78,7 +78,7 @@ def in_order(one: Snapshot) -> list[tuple[str, list[Resource]]]:
     return [(type_url, list(named.values())) for type_url, named in one.resources.items()]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SNAPSHOTS, SNAPSHOTS)
 def test_any_snapshot_arrives_as_it_was(before: Snapshot, after: Snapshot) -> None:
     first = arrived(None, before)
@@ -151,7 +151,7 @@ def test_every_frame_arrives_and_on_its_own_side_only() -> None:
         decode_up(encode(DOWN[0])[HEAD:])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(UP), st.data())
 def test_broken_bytes_are_no_frame_and_nothing_worse(frame: frames.Up, data: st.DataObject) -> None:
     body = bytearray(encode(frame)[HEAD:])

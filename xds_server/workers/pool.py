@@ -247,7 +247,7 @@ class Pool:
             one.ask(number, data, now)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ANSWER):
-                while any(one.listening and one.seen < number for one in asked):
+                while any(one.listening and one.seen < number and not one.problem for one in asked):
                     await self._wait(self._answered)
         for one in asked:
             if one.listening and one.seen < number:

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -103,8 +104,9 @@ class Process:
         except FrameError as error:
             reason = f"said what nobody understands: {error}"
         # The outermost boundary of all that such a process says: whatever it is must not end this one.
-        except Exception:
-            _LOG.exception("a serving process said what does not fit", number=self.number)
+        except Exception as error:
+            trace = "".join(traceback.format_exception(error))  # without values: keys may be among them
+            _LOG.error("a serving process said what does not fit", number=self.number, trace=trace)
             reason = "said what does not fit"
         finally:
             self.told = self.listening = False
