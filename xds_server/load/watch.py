@@ -96,19 +96,20 @@ async def _watched(roots: tuple[str, ...], stop: Stop, rhythm: Rhythm) -> AsyncG
             if stop.is_set() or _identities(roots) != watched:
                 return
             report = reported is None
-            if events.news.any or single != _single_files(roots):
+            told = events.news.any or single != _single_files(roots)
+            if told:
                 await _gathered(events, rhythm, rested=_now() - last >= rhythm.rest)
                 await _settled([*events.take().partial, *(name for name, _ in single)], rhythm)
                 single = _single_files(roots)
                 report = True
-            if reported is None or _now() >= due:
+            if reported is None or (not told and _now() >= due):
                 due = _now() + rhythm.recheck
                 files = await asyncio.to_thread(_signature, roots)
                 report = report or files != reported
                 reported = files
             if report:
                 yield None
-                last = _now()
+                last = _now() if told else last
 
 
 async def _gathered(events: FolderEvents, rhythm: Rhythm, *, rested: bool) -> None:
