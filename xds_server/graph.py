@@ -271,7 +271,7 @@ class HttpChain:
 
     Listeners without TLS that share a port are one chain; with TLS each listener is a chain of its own, picked
     by SNI (`server_names`; empty: any). `name` names its route configuration and is part of its stats prefix.
-    `on_demand`: an Envoy gets a virtual host when a request for it comes.
+    `on_demand`: an Envoy gets a virtual host when a request for it comes; `spread`: its hosts are in several route tables.
     `settings` are listener-wide features. `validation` is what clients must show; with `quic` the chain is served over
     UDP, too (HTTP/3).
     """
@@ -283,6 +283,7 @@ class HttpChain:
     settings: tuple[Setting, ...] = ()
     origins: tuple[Origin, ...] = field(default=(), compare=False)
     on_demand: bool = False
+    spread: bool = False
     validation: ClientValidation | None = None
     quic: bool = False
     policies: tuple[Covering, ...] = field(default=(), compare=False)

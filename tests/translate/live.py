@@ -40,9 +40,14 @@ _TYPES = (
     "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "envoy.extensions.transport_sockets.tls.v3.Secret",
     "envoy.config.listener.v3.Listener",
+    "envoy.config.route.v3.ScopedRouteConfiguration",
     "envoy.config.route.v3.RouteConfiguration",
 )
-_WILDCARD = ("envoy.config.cluster.v3.Cluster", "envoy.config.listener.v3.Listener")
+_WILDCARD = (
+    "envoy.config.cluster.v3.Cluster",
+    "envoy.config.listener.v3.Listener",
+    "envoy.config.route.v3.ScopedRouteConfiguration",
+)
 
 
 def envoy_binary() -> Path:

@@ -6,7 +6,7 @@ In: a `Snapshot`. Out: `Tables`. Virtual hosts that come on demand stand in thei
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -18,23 +18,25 @@ from xds_server.envoy_api.envoy.config.listener.v3.listener_components_pb2 impor
 from xds_server.envoy_api.envoy.config.listener.v3.listener_pb2 import Listener
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import VirtualHost
 from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
+from xds_server.envoy_api.envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from xds_server.envoy_api.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
 from xds_server.envoy_api.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, HOST, LISTENER, ROUTES, Snapshot
+from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, HOST, LISTENER, ROUTES, SCOPES, Snapshot
 
 M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The messages of one gateway by name; listeners in the order of theirs."""
+    """The messages of one gateway by name; listeners in the order of theirs. `scopes`: names of route tables by key."""
 
     listeners: tuple[Listener, ...]
     routes: Mapping[str, RouteConfiguration]
     clusters: Mapping[str, Cluster]
     assignments: Mapping[str, ClusterLoadAssignment]
+    scopes: Mapping[str, str] = field(default_factory=dict)
 
     def endpoints(self, cluster: str) -> tuple[str, ...]:
         """`ADDRESS:PORT` (or the path of a socket) of all endpoints of a cluster."""
@@ -63,6 +65,10 @@ def read_tables(snapshot: Snapshot) -> Tables:
         routes,
         _all(snapshot, CLUSTER, Cluster),
         _all(snapshot, ENDPOINTS, ClusterLoadAssignment),
+        {
+            "".join(one.string_key for one in scope.key.fragments): scope.route_configuration_name
+            for scope in _all(snapshot, SCOPES, ScopedRouteConfiguration).values()
+        },
     )
 
 

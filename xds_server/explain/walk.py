@@ -7,6 +7,7 @@ that Envoy answers by itself. What filters decide is in `filters`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,8 @@ from xds_server.explain.verdict import Verdict
 
 MILLION = 1_000_000
 _PEER = "%DOWNSTREAM_PEER_URI_SAN%"
+_BIT = re.compile(r"%CEL\(request\.host\.matches\('(.*?)'\) \? '0' : '1'\)%")
+"""An expression for one bit of a hash of the host (`translate/scopes.py`)."""
 Manager = HttpConnectionManager
 
 
@@ -116,7 +119,7 @@ def _at_listener(listener: Listener, tables: Tables, request: Request) -> Answer
         refusal = "" if clusters else "connections are closed: there is no backend"
         return replace(answer, clusters=clusters, refusal=refusal)
     seen, refusal = _arriving(manager, request)
-    answer = replace(answer, request=seen, table=manager.rds.route_config_name)
+    answer = replace(answer, request=seen, table=_table_of(manager, seen, tables))
     if refusal:
         return replace(answer, refusal=refusal, status=400)
     table = tables.routes.get(answer.table)
@@ -197,6 +200,15 @@ def _arriving(manager: Manager, request: Request) -> tuple[Request, str]:
     return replace(request, path=path, host=host, headers=_early(manager, request)), ""
 
 
+def _table_of(manager: Manager, request: Request, tables: Tables) -> str:
+    """The name of the table: the manager's one, or that of the scope whose key is in the request."""
+    if not manager.HasField("scoped_routes"):
+        return manager.rds.route_config_name
+    fragments = manager.scoped_routes.scope_key_builder.fragments
+    found = (request.headers.get(one.header_value_extractor.name, ("",)) for one in fragments)
+    return tables.scopes.get("".join(values[0] for values in found), "")
+
+
 def _early(manager: Manager, request: Request) -> dict[str, tuple[str, ...]]:
     """The headers that routes see."""
     headers = dict(request.headers)
@@ -209,12 +221,13 @@ def _early(manager: Manager, request: Request) -> dict[str, tuple[str, ...]]:
                 matcher = one.remove_on_match.key_matcher
                 headers = {name: value for name, value in headers.items() if not fits(matcher, name)}
             elif one.HasField("append"):
-                _append(headers, one.append, request.peer)
+                _append(headers, one.append, request.peer, request.host)
     return headers
 
 
-def _append(headers: dict[str, tuple[str, ...]], option: HeaderValueOption, peer: str) -> None:
-    name, value = option.header.key.lower(), option.header.value.replace(_PEER, peer).replace("%%", "%")
+def _append(headers: dict[str, tuple[str, ...]], option: HeaderValueOption, peer: str, host: str) -> None:
+    name, value = option.header.key.lower(), option.header.value.replace(_PEER, peer)
+    value = _BIT.sub(lambda bit: "01"[not re.search(bit[1].replace("\\\\", "\\"), host)], value).replace("%%", "%")
     if name not in headers or option.append_action == HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD:
         headers[name] = (value,)
     elif option.append_action == HeaderValueOption.APPEND_IF_EXISTS_OR_ADD:

@@ -159,6 +159,8 @@ class Feature(Generic[SpecT, ValueT]):
 
     runs_code: ClassVar[bool] = False
     """True if its filters run code that only Envoy reads, which may refuse a listener for it (`chain_follows_routes`)."""
+    reads_requests: ClassVar[bool] = False
+    """True if its filters may show all headers of a request to somebody, or change the host that it is for."""
     transports: ClassVar[tuple[Transport, ...]] = ("http",)
     """The traffic that it works on. What a feature `guards` and cannot check is refused."""
     finds_clients: ClassVar[bool] = False

@@ -105,6 +105,7 @@ class DynamicModules(Feature[Written, NativeModules]):
     )
     chain_follows_routes = True
     runs_code = True
+    reads_requests = True
 
     def resolve(self, spec: Written, context: Context) -> NativeModules | None:
         """The libraries or the modules, or None if one of them must not be used."""

@@ -127,6 +127,7 @@ class ExtAuthFeature(Feature[ExtAuthSpec, ExtAuth]):
     name = "ext_auth"
     carriers = (("SecurityPolicy", "extAuth"),)
     chain_follows_routes = True
+    reads_requests = True
     guards = True
 
     def resolve(self, spec: ExtAuthSpec, context: Context) -> ExtAuth | None:

@@ -121,6 +121,7 @@ class ExtProcFeature(Feature[tuple[ProcessorSpec, ...], Processors]):
     name = "ext_proc"
     carriers = (("EnvoyExtensionPolicy", "extProc"),)
     chain_follows_routes = True
+    reads_requests = True
 
     def resolve(self, spec: tuple[ProcessorSpec, ...], context: Context) -> Processors | None:
         """The services. One with `failOpen` whose reference leads nowhere is left out; else None after a problem."""

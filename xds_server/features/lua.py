@@ -127,6 +127,7 @@ class LuaFeature(Feature[tuple[ScriptSpec, ...], Scripts]):
     name = "lua"
     carriers = (("EnvoyExtensionPolicy", "lua"),)
     chain_follows_routes = True
+    reads_requests = True
 
     def resolve(self, spec: tuple[ScriptSpec, ...], context: Context) -> Scripts | None:
         """The scripts, or None if one of them cannot be read or must not be run."""

@@ -113,6 +113,7 @@ class WasmFeature(Feature[tuple[ModuleSpec, ...], Modules]):
     carriers = (("EnvoyExtensionPolicy", "wasm"),)
     chain_follows_routes = True
     runs_code = True
+    reads_requests = True
 
     def resolve(self, spec: tuple[ModuleSpec, ...], context: Context) -> Modules | None:
         """The modules, or None if one of them cannot be had or must not be run."""

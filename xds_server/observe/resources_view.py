@@ -21,7 +21,18 @@ from xds_server.envoy_api.envoy.config.listener.v3 import listener_pb2
 from xds_server.envoy_api.envoy.config.route.v3 import route_pb2
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from xds_server.features.parts.redact import REDACTED, Word, redacted
-from xds_server.snapshot.resource import CLUSTER, ENDPOINTS, HOST, LISTENER, ROUTES, SECRET, TYPES, Resource, Snapshot
+from xds_server.snapshot.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    HOST,
+    LISTENER,
+    ROUTES,
+    SCOPES,
+    SECRET,
+    TYPES,
+    Resource,
+    Snapshot,
+)
 from xds_server.supervise.bootstrap import Address, Bootstrap
 
 Json = dict[str, Any]
@@ -112,8 +123,8 @@ def static_bootstrap(snapshot: Snapshot) -> Json:
     )
     del bootstrap["dynamic_resources"]
     bootstrap["static_resources"] = {
-        "clusters": [_static(cluster, tables) for cluster in clusters],
-        "listeners": [_static(listener, tables) for listener in parts[LISTENER].values()],
+        "clusters": [_static(cluster, tables, parts[SCOPES]) for cluster in clusters],
+        "listeners": [_static(listener, tables, parts[SCOPES]) for listener in parts[LISTENER].values()],
         "secrets": list(parts[SECRET].values()),
     }
     return bootstrap
@@ -155,17 +166,30 @@ def _whole(table: Json, hosts: Mapping[str, Json]) -> Json:
     return {key: value for key, value in table.items() if key != "vhds"} | {"virtual_hosts": own}
 
 
-def _static(value: Any, routes: Mapping[str, Json]) -> Any:
+def _static(value: Any, routes: Mapping[str, Json], scopes: Mapping[str, Json]) -> Any:
     """A value whose route tables stand where they were referred to, and whose secrets are looked for in the same file."""
     if isinstance(value, list):
-        return [_static(item, routes) for item in value]
+        return [_static(item, routes, scopes) for item in value]
     if not isinstance(value, Mapping):
         return value
-    found = {key: _static(item, routes) for key, item in value.items() if key != "sds_config"}
+    found = {key: _static(item, routes, scopes) for key, item in value.items() if key != "sds_config"}
     if isinstance(found.get("rds"), Mapping):
         name = found.pop("rds")["route_config_name"]
         found["route_config"] = routes.get(name, {"name": name})
+    if isinstance(found.get("scoped_routes"), Mapping):
+        found["scoped_routes"] = _static_scopes(found["scoped_routes"], routes, scopes)
     return found
+
+
+def _static_scopes(asked: Json, routes: Mapping[str, Json], scopes: Mapping[str, Json]) -> Json:
+    """The scopes of a listener with their tables in them."""
+    own = [
+        {"name": name, "key": scope["key"], "route_configuration": routes[scope["route_configuration_name"]]}
+        for name, scope in scopes.items()
+        if name.startswith(f"{asked['name']}/")
+    ]
+    kept = {key: asked[key] for key in ("name", "scope_key_builder")}
+    return {**kept, "scoped_route_configurations_list": {"scoped_route_configurations": own}}
 
 
 def _readable(value: Any) -> Any:

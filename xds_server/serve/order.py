@@ -3,6 +3,7 @@
 In: the snapshot that is wanted and the one before, and the state of the stream's channels. Out: which resources count
 as wanted now, and whether a type has to wait. Clusters, then endpoints, then secrets, listeners and routes; a cluster
 that goes away stays until listeners and routes without it were acknowledged, and a while longer for requests in flight.
+Scopes, which connections to a former listener go on using, stay for as long as an Envoy lets such connections be.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from xds_server.snapshot.resource import (
     Snapshot,
 )
 
-HELD = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, ROUTES)
+HELD = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, ROUTES, SCOPES)
 """The types of which nothing is taken away before listeners and routes stopped using it."""
 USERS = (LISTENER, SCOPES, ROUTES, HOST)
+SCOPE_DELAY = 660.0
+"""Seconds: an Envoy lets connections to a former listener be for ten minutes, unless its `--drain-time-s` says otherwise."""
 Channels = Mapping[str, Channel]
 
 
@@ -114,9 +117,10 @@ class Order:
         if not pending:
             return lacking
         known = channels[ROUTES].known
-        # A table that the client never had is one that a listener waits for: then it may not wait itself for clusters
-        # to be warm, only for them to be sent.
+        # A table that the client never had is one that a listener waits for, and so are scopes that it has: then they
+        # may not wait themselves for clusters to be warm, only for them to be sent.
         asked = {one.name for one in lacking if channel.type_url == ROUTES and one.name not in known}
+        asked |= channel.forced if channel.type_url == SCOPES else set()
         ready = [one for one in lacking if not self._uses(one, unsent if one.name in asked else pending, known)]
         if len(ready) < len(lacking):
             self.waiting.add(channel.type_url)
@@ -146,6 +150,34 @@ class Order:
                     return True
         return False
 
+    def follow(self, listeners: Iterable[Resource], channels: Channels) -> None:
+        """These listeners are sent: their scopes go behind them once more, whatever the client has.
+
+        A listener waits for the first scopes that come after it. Envoy would not ask for what it has for others.
+        """
+        names = {name for one in listeners for kind, name in one.needs if kind == SCOPES}
+        if names:
+            channels[SCOPES].forced |= names & self.wanted(SCOPES).keys()
+
+    def scopes(self) -> Mapping[str, Mapping[str, Resource]]:
+        """The scopes that the client has, and the tables that they lead to, by type; empty if there are none."""
+        scopes, tables = self.wanted(SCOPES), self.wanted(ROUTES)
+        led = {name: tables[name] for one in scopes.values() for _, name in one.needs if name in tables}
+        return {SCOPES: scopes, ROUTES: led} if scopes else {}
+
+    def resume(self, former: Mapping[str, Mapping[str, Resource]]) -> None:
+        """The client may have what an earlier stream held for it."""
+        assert self.snapshot is not None
+        for kind, named in former.items():
+            current = self.snapshot.get(kind)
+            self.held[kind].update({name: one for name, one in named.items() if name not in current})
+            self.busy = True
+
+    def _lasting(self) -> set[tuple[str, str]]:
+        """What is held for connections to former listeners: scopes, and the tables that they lead to."""
+        held = self.held[SCOPES]
+        return {(SCOPES, name) for name in held} | {need for one in held.values() for need in one.needs}
+
     def release(self, channels: Channels, peers: Sequence[Channels], now: float) -> None:
         """Let go of what is held once nothing uses it and the delay has passed."""
         lingering = [(type_url, name) for type_url in HELD for name in channels[type_url].lingering]
@@ -154,11 +186,15 @@ class Order:
         # A client that has not read of a cluster yet will ask for its endpoints.
         unread = channels[CLUSTER].in_flight is not None
         if going and not unread and all(self._is_settled(one[user]) for one in (channels, *peers) for user in USERS):
-            self._due = {key: self._due.get(key, now + self.drain_delay) for key in going}
+            lasting = self._lasting()
+            for key in going:
+                long = key in lasting or key[0] == SCOPES
+                self._due.setdefault(key, now + (SCOPE_DELAY if long else self.drain_delay))
         else:
             # Nothing newer uses what is held. But a client that came back may ask for its listeners and routes late.
             for key in lingering:
-                self._due.pop(key, None)
+                if key[0] != SCOPES:
+                    self._due.pop(key, None)
         for type_url, name in [key for key, due in self._due.items() if due <= now]:
             del self._due[type_url, name]
             self.held[type_url].pop(name, None)

@@ -18,6 +18,8 @@ from xds_server.snapshot.resource import Resource, Snapshot
 
 _VERDICTS = 1000
 """Of so many resources of one type a record shows the verdicts."""
+_FORMER = 1000
+"""Of so many Envoys is known which scopes their last streams had; their names are their own words."""
 
 
 @dataclass(eq=False, slots=True)
@@ -62,6 +64,7 @@ class Sessions:
     _open: set[Session] = field(default_factory=set)
     _of_node: dict[tuple[str, str], set[Session]] = field(default_factory=dict)
     _verdicts: dict[str, Verdicts] = field(default_factory=dict)
+    _former: dict[tuple[str, str], Mapping[str, Mapping[str, Resource]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -152,6 +155,7 @@ class Sessions:
         self._open.add(session)
         twins.add(session)
         session.twins = twins
+        session.core.former = self._former.pop(key, {})
         session.core.replace_snapshot(verdicts.served(session.node.id))
         self.touch(session)
 
@@ -160,6 +164,10 @@ class Sessions:
         key = (session.gateway, session.node.id)
         self._open.discard(session)
         self.touch(session)
+        if left := session.core.left():
+            self._former[key] = left
+            if len(self._former) > _FORMER:
+                del self._former[next(iter(self._former))]
         twins = self._of_node.get(key, set())
         twins.discard(session)
         if not twins:

@@ -130,6 +130,8 @@ class Stream:
     _unserved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     """Names asked for of types that are not served: in delta they are answered as absent, so that nobody waits."""
     _asked: set[str] = field(default_factory=set)
+    former: Mapping[str, State] = field(default_factory=dict)
+    """Scopes and their tables of an earlier stream: a client in the state of the world does not say what it has."""
     _order: Order = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +150,11 @@ class Stream:
         unserved = sum(len(names) for _, names in self._unserved)
         named = sum(len(one.subscription.names) for one in self.channels.values())
         return named + unserved + (len(hosts.asked) if hosts else 0)
+
+    def left(self) -> Mapping[str, State]:
+        """What the next stream of this client is given as `former`."""
+        asked = not self.delta and self.snapshot is not None and self.channels[SCOPES].requested
+        return self._order.scopes() if asked else self.former
 
     def replace_snapshot(self, snapshot: Snapshot) -> None:
         """A newer state is wanted."""
@@ -193,6 +200,9 @@ class Stream:
 
     def _change_names(self, channel: Channel, request: Request, *, first: bool) -> None:
         had: Mapping[str, str] = request.initial if first else {}
+        if channel.type_url == SCOPES:
+            # A listener that came on the last stream may still wait for them.
+            had = dict.fromkeys(had, DOUBTFUL)
         # A client that comes back says what it has: that is neither sent again nor answered with nothing.
         channel.answered = channel.answered or bool(had)
         if channel.on_demand is not None:
@@ -270,6 +280,8 @@ class Stream:
             # A client that comes back works with what it has, in whatever version.
             channel.returning = True
             channel.known.update(dict.fromkeys(channel.subscription.names, DOUBTFUL))
+            if channel.type_url == SCOPES and self.snapshot is not None:
+                self._order.resume(self.former)
         elif repeated and channel.type_url == ENDPOINTS and (channel.repeatable or not self._sends_clusters()):
             # After a cluster update Envoy repeats its last request: the endpoints are wanted again.
             channel.forced |= channel.subscription.names
@@ -471,6 +483,8 @@ class Stream:
             changed = {one.name for one in response.resources if channel.known.get(one.name) != one.version}
             self.channels[ENDPOINTS].forced |= changed
             self.channels[ENDPOINTS].repeatable = True
+        elif channel.type_url == LISTENER:
+            self._order.follow(response.resources, self.channels)
         self._number = message.number
         channel.sent(response, message.nonce, now)
         if response.whole:

@@ -24,6 +24,7 @@ from xds_server.snapshot.resource import (
     HOST,
     LISTENER,
     ROUTES,
+    SCOPES,
     SECRET,
     Resource,
     Snapshot,
@@ -38,6 +39,7 @@ Check = Callable[[Message], str | None]
 
 _PREFIX = "type.googleapis.com/"
 _WORDS = {
+    SCOPES: "scope of routes",
     CLUSTER: "cluster",
     ENDPOINTS: "endpoints",
     LISTENER: "listener",

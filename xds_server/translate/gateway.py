@@ -22,6 +22,7 @@ from xds_server.translate.listeners import set_marks, sockets, translate_listene
 from xds_server.translate.message import Translated
 from xds_server.translate.quic import translate_quic
 from xds_server.translate.routes import RoutesMemory, Tools, chain_values, translate_routes
+from xds_server.translate.scopes import spread_chains
 from xds_server.translate.tls import translate_authorities, translate_secret, translate_value
 
 
@@ -41,6 +42,7 @@ def translate_gateway(
 ) -> tuple[Parts[Translated], tuple[Diagnostic, ...]]:
     """All messages of a gateway, and what was wrong with some."""
     memory = memory or Memory()
+    gateway = spread_chains(gateway, features)
     known = memory.clusters
     known.update(gateway, features, check)
     clusters, translated, problems = known.names, known.secrets, known.problems

@@ -45,11 +45,13 @@ from xds_server.translate.endpoints import address
 from xds_server.translate.message import Translated
 from xds_server.translate.names import names_filter
 from xds_server.translate.routes import CLUSTER, chain_values, table_name
+from xds_server.translate.scopes import part_names, set_scopes
 from xds_server.translate.streams import by_source, tcp_chain, udp_filter
 from xds_server.translate.tls import SECRET, downstream_socket, listener_values
 from xds_server.types import Origin
 
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+SCOPES = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
 MARKS = "cellway.dev/infrastructure"
 _ALTERNATIVE_LIFETIME = 86_400
 _BUFFER = 32 * 1024
@@ -192,7 +194,11 @@ def _needs(chain: Chain, features: Sequence[AnyFeature]) -> list[tuple[str, str]
     found = [(SECRET, certificate.name) for certificate in chain.certificates]
     if isinstance(chain, StreamChain):
         return found + [(CLUSTER, share.cluster) for share in chain.route.destinations]
-    found.append((ROUTES, table_name(chain, features)))
+    table = table_name(chain, features)
+    if chain.spread:
+        found += [(kind, name) for name in part_names(table) for kind in (SCOPES, ROUTES)]
+    else:
+        found.append((ROUTES, table))
     found += [(SECRET, chain.validation.name)] if chain.validation else []
     for feature in features:
         if feature.chain_follows_routes:
@@ -225,8 +231,9 @@ def connection_manager(chain: HttpChain, features: Sequence[AnyFeature]) -> Http
         strip_trailing_host_dot=True,
         xff_num_trusted_hops=0,
     )
-    manager.rds.route_config_name = table_name(chain, features)
-    manager.rds.config_source.CopyFrom(ads())
+    if not chain.spread:
+        manager.rds.route_config_name = table_name(chain, features)
+        manager.rds.config_source.CopyFrom(ads())
     manager.normalize_path.value = True
     manager.use_remote_address.value = True
     # Nobody may steer Envoy by x-envoy-* headers, so no client is "internal". Without any range Envoy would take all
@@ -239,6 +246,8 @@ def connection_manager(chain: HttpChain, features: Sequence[AnyFeature]) -> Http
         manager.upgrade_configs.add(upgrade_type=kind)
     _mark_overload(manager)
     _add_filters(manager, chain, features)
+    if chain.spread:
+        set_scopes(manager, table_name(chain, features))
     return manager
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from operator import is_
 
@@ -29,6 +29,7 @@ from xds_server.translate.actions import MISSING, set_action
 from xds_server.translate.limits import match_problem, rewrite_problem
 from xds_server.translate.matches import translate_match
 from xds_server.translate.message import Translated
+from xds_server.translate.scopes import COUNT, HEADER, part_names, places, translate_scopes
 from xds_server.types import Origin
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
@@ -69,28 +70,43 @@ def table_name(chain: HttpChain, features: Sequence[AnyFeature]) -> str:
 
 
 def translate_routes(chain: HttpChain, tools: Tools, memory: RoutesMemory) -> tuple[list[Translated], list[Diagnostic]]:
-    """The route table of a chain, and the virtual hosts that are not part of it because they come on demand."""
-    table = RouteConfiguration(name=table_name(chain, tools.features), ignore_port_in_host_matching=True)
+    """The route table of a chain, or its several tables, and the virtual hosts that are not part of it because they come
+    on demand."""
+    name = table_name(chain, tools.features)
+    hosts = memory.table(chain, tools)
+    problems = [problem for host in hosts.hosts for problem in host.problems] if hosts.odd else []
+    if chain.on_demand:
+        table = _empty(name)
+        table.vhds.config_source.CopyFrom(ads())
+        return [Translated(name, table, chain.origins), *_on_demand(name, hosts.hosts, chain)], problems
+    if chain.spread:
+        return memory.parts(name, chain, hosts), problems
+    return [_filled(_empty(name), chain, hosts)], problems
+
+
+def _empty(name: str) -> RouteConfiguration:
+    """A route table without hosts."""
+    table = RouteConfiguration(name=name, ignore_port_in_host_matching=True)
     # Shares without a backend go to a cluster that does not exist, on purpose.
     table.validate_clusters.value = False
     # Envoy's own word for the client's address; x-forwarded-for says it to backends, and others need not know.
     table.request_headers_to_remove.append("x-envoy-external-address")
-    hosts = memory.table(chain, tools)
-    problems = [problem for host in hosts.hosts for problem in host.problems] if hosts.odd else []
-    if chain.on_demand:
-        table.vhds.config_source.CopyFrom(ads())
-        return [Translated(table.name, table, chain.origins), *_on_demand(table.name, hosts.hosts, chain)], problems
+    return table
+
+
+def _filled(table: RouteConfiguration, chain: HttpChain, hosts: _Table) -> Translated:
+    """A route table with these hosts."""
     origins = Gathered((chain.origins, *hosts.origins))
     found = ((at, one.violation) for at, one in enumerate(hosts.hosts if hosts.odd else ()))
     violation = next((f"virtual_hosts[{at}].{rule}" for at, rule in found if rule), "")
-    return [Translated(table.name, table, origins, hosts.needs, rest=hosts.fields, violation=violation)], problems
+    return Translated(table.name, table, origins, hosts.needs, rest=hosts.fields, violation=violation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Host:
     """A virtual host as Envoy gets it, as a field of its table with a hash, what made it, and the clusters that it uses.
 
-    `asks` are the clusters that its routes name, `there` those that were.
+    `asks` are the clusters that its routes name, `there` those that were; `places` the tables that it is in, None: all.
     """
 
     host: GraphHost
@@ -102,6 +118,7 @@ class _Host:
     needs: tuple[tuple[str, str], ...]
     problems: tuple[Diagnostic, ...]
     violation: str
+    places: frozenset[int] | None
 
 
 Needs = tuple[tuple[str, str], ...]
@@ -140,6 +157,37 @@ class _Table:
             odd and any(one.problems or one.violation for one in hosts),
         )
 
+    def of(self, hosts: tuple[_Host, ...]) -> _Table:
+        """A table of hosts that are translated."""
+        made = iter(hosts)
+        return self.changed(tuple(one.host for one in hosts), lambda _: next(made))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One of several tables, and the hosts that it was made from."""
+
+    hosts: tuple[_Host, ...]
+    translated: Translated
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """The tables of a chain that has several."""
+
+    origins: tuple[Origin, ...]
+    scopes: list[Translated]
+    parts: tuple[_Part | None, ...] = (None,) * COUNT
+
+
+def _part(last: _Part | None, name: str, chain: HttpChain, hosts: list[_Host]) -> _Part:
+    """A table with these hosts: the last one, if it is the same."""
+    if last is not None and len(last.hosts) == len(hosts) and all(map(is_, last.hosts, hosts)):
+        return last
+    table = _empty(name)
+    table.request_headers_to_remove.append(HEADER)
+    return _Part(tuple(hosts), _filled(table, chain, _Table(chain.settings).of(tuple(hosts))))
+
 
 class RoutesMemory:
     """The route tables of a gateway, kept from call to call."""
@@ -147,6 +195,8 @@ class RoutesMemory:
     def __init__(self) -> None:
         self._last: dict[str, _Table] = {}
         self._now: dict[str, _Table] = {}
+        self._spread: dict[str, _Spread] = {}
+        self._spread_now: dict[str, _Spread] = {}
         self._clusters: AbstractSet[str] = frozenset()
         self._same_clusters = True
 
@@ -154,6 +204,7 @@ class RoutesMemory:
         """A call begins: what it does not ask for is forgotten. `clusters` are those that exist."""
         self._same_clusters = clusters is self._clusters
         self._last, self._now, self._clusters = self._now, {}, clusters
+        self._spread, self._spread_now = self._spread_now, {}
 
     def table(self, chain: HttpChain, tools: Tools) -> _Table:
         """The hosts of a chain. Those for which nothing has changed are the same."""
@@ -169,6 +220,21 @@ class RoutesMemory:
         found = known.changed(chain.hosts, lambda host: _translate_host(host, settings, tools))
         self._now[chain.name] = found
         return found
+
+    def parts(self, name: str, chain: HttpChain, table: _Table) -> list[Translated]:
+        """Several tables in the place of one, and their scopes. Those for which nothing has changed are the same."""
+        spread: list[list[_Host]] = [[] for _ in range(COUNT)]
+        everywhere = tuple(range(COUNT))
+        for host in table.hosts:
+            for place in everywhere if host.places is None else host.places:
+                spread[place].append(host)
+        known = self._spread.get(name)
+        if known is None or known.origins != chain.origins:
+            known = _Spread(chain.origins, translate_scopes(name, chain.origins))
+        made = zip(known.parts, part_names(name), spread, strict=True)
+        parts = tuple(_part(last, one, chain, hosts) for last, one, hosts in made)
+        self._spread_now[name] = replace(known, parts=parts)
+        return [*known.scopes, *(one.translated for one in parts)]
 
 
 def _translate_host(host: GraphHost, settings: tuple[Setting, ...], tools: Tools) -> _Host:
@@ -193,7 +259,8 @@ def _translate_host(host: GraphHost, settings: tuple[Setting, ...], tools: Tools
     field = RouteConfiguration(virtual_hosts=[built]).SerializeToString(deterministic=True)
     digest = blake2b(field, digest_size=16).digest()
     violation = tools.check(built) or ""
-    return _Host(host, asks, asks & tools.clusters, field, digest, origins, needs, tuple(problems), violation)
+    where = places(built.domains)
+    return _Host(host, asks, asks & tools.clusters, field, digest, origins, needs, tuple(problems), violation, where)
 
 
 def _asked(route: GraphRoute) -> list[str]:

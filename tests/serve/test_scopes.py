@@ -1,0 +1,137 @@
+"""Scopes: behind every listener that names them, again where a client had them, and for long after they went.
+
+In: playbooks in which the listener `l` needs the scope `s`, which leads to the table `t`; after a change `m` leads to `u`.
+Out: failures where a listener would wait for scopes that nobody sends, or where connections to a former listener lose theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.serve.playbook import DRAIN, Client, fake
+from xds_server.serve.order import SCOPE_DELAY
+from xds_server.serve.requests import Node, Request
+from xds_server.serve.sessions import Session, Sessions
+from xds_server.serve.stream import Stream
+from xds_server.serve.wire import Envelope
+from xds_server.snapshot.resource import ROUTES, SCOPES, Snapshot, snapshot_of
+
+BOTH = pytest.mark.parametrize("is_delta", [True, False], ids=["delta", "sotw"])
+WEEK = 7 * 86400.0
+
+
+def world(listener: str, *pairs: tuple[str, str]) -> Snapshot:
+    """The listener needs all scopes; each leads to its table."""
+    made = [replace(fake("LDS", listener), needs=tuple((SCOPES, scope[0]) for scope, _ in pairs))]
+    for scope, table in pairs:
+        made += [replace(fake("SRDS", scope), needs=((ROUTES, table[0]),)), fake("RDS", table)]
+    return snapshot_of("default/web", made)
+
+
+A, B = world("l1", ("s1", "t1")), world("l2", ("m1", "u1"))
+NEITHER = world("l3")
+
+
+def change(client: Client, wanted: Snapshot) -> list[str]:
+    client.stream.replace_snapshot(wanted)
+    return client.poll()
+
+
+def connected(is_delta: bool) -> Client:
+    client = Client(is_delta, A)
+    plus = "+" if is_delta else ""
+    for short, names in (("LDS", []), ("SRDS", []), ("RDS", [f"{plus}t"])):
+        client.ask(short, *names)
+        client.settle()
+    assert client.stream.in_sync()
+    return client
+
+
+@BOTH
+def test_scopes_follow_their_listener_and_the_former_ones_stay(is_delta: bool) -> None:
+    client = connected(is_delta)
+    assert change(client, B) == ["LDS l2", "SRDS m1" if is_delta else "SRDS s1 m1"]
+    client.settle()
+    assert change(client, A) == ["LDS l1", "SRDS s1" if is_delta else "SRDS m1 s1"]
+    client.settle()
+    assert client.wait(SCOPE_DELAY - 1) == []
+    assert client.wait(2) == ["SRDS -m" if is_delta else "SRDS s1"]
+    client.settle()
+    assert change(client, B) == ["LDS l2", "SRDS m1" if is_delta else "SRDS s1 m1"]
+
+
+@BOTH
+def test_a_changed_listener_with_the_same_scopes_gets_them_again(is_delta: bool) -> None:
+    client = connected(is_delta)
+    assert change(client, world("l4", ("s1", "t1"))) == ["LDS l4", "SRDS s1"]
+    assert client.settle() == []
+
+
+@BOTH
+def test_scopes_on_their_way_when_the_listener_goes_come_once_more(is_delta: bool) -> None:
+    client = connected(is_delta)
+    assert change(client, world("l1", ("s2", "t1"))) == ["SRDS s2"]
+    assert change(client, world("l4", ("s2", "t1"))) == ["LDS l4"]
+    assert client.ack("SRDS") == ["SRDS s2"]
+
+
+@BOTH
+def test_tables_under_former_scopes_stay_as_long_as_these(is_delta: bool) -> None:
+    client = connected(is_delta)
+    change(client, NEITHER)
+    client.settle()
+    client.wait(SCOPE_DELAY - 1)
+    client.settle()
+    assert {"t"} == client.stream.wanted(ROUTES).keys()
+    assert {"s"} == client.stream.wanted(SCOPES).keys()
+    client.wait(2)
+    client.settle()
+    assert not client.stream.wanted(ROUTES)
+    assert not client.stream.wanted(SCOPES)
+    assert client.wait(WEEK) == []
+
+
+def test_a_client_that_comes_back_is_told_its_scopes_again_and_keeps_former_ones() -> None:
+    client = Client(True, B)
+    assert client.ask("LDS", had={"l": "2"}) == []
+    assert client.ask("SRDS", had={"s": "1", "m": "1"}) == ["SRDS m1"]
+    client.ask("RDS", "+u", "+t", had={"u": "1", "t": "1"})
+    client.settle()
+    client.wait(SCOPE_DELAY - 1)
+    client.settle()
+    assert "s" in client.stream.channels[SCOPES].known
+    assert "SRDS -s" in client.wait(2)
+
+
+def test_a_client_in_the_state_of_the_world_comes_back_to_its_former_scopes() -> None:
+    sessions = Sessions()
+    sessions.publish({"default/web": A})
+
+    def opened(node: str) -> Session:
+        session = Session(
+            Stream(False, Envelope(), DRAIN), Node(node, "default/web"), "default/web", "", 0, 0, lambda: None
+        )
+        sessions.open(session)
+        return session
+
+    def asked(session: Session, version: str) -> set[str]:
+        client = Client(False, B)
+        client.stream = session.core
+        client.ask("LDS")
+        client.settle()
+        session.core.receive(Request(SCOPES, version=version), client.now)
+        client.poll()
+        client.settle()
+        client.ask("RDS", "t", "u")
+        client.settle()
+        return set(session.core.wanted(SCOPES))
+
+    first = opened("one")
+    assert asked(first, "") == {"s"}
+    sessions.close(first)
+    sessions.publish({"default/web": B})
+    assert asked(opened("two"), "1") == {"m"}, "another Envoy had none"
+    sessions.close(opened("one"))  # it ends before anything is asked
+    assert asked(opened("one"), "1") == {"s", "m"}
