@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 import socket
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.translate.graphs import backend, forward, gateway, host, route
-from tests.translate.live import Envoy
+from tests.translate.live import Envoy, envoy_binary
 from xds_server.explain.request import Request
 from xds_server.explain.tables import read_tables
 from xds_server.explain.walk import explain
 from xds_server.features import FEATURES
 from xds_server.graph import Gateway, HttpChain, Respond
+from xds_server.observe.resources_view import static_bootstrap, to_yaml
 from xds_server.rules.messages import Rules
 from xds_server.snapshot.build import build_snapshot
+from xds_server.snapshot.resource import Snapshot
 from xds_server.translate.gateway import translate_gateway
 
 NAMES = [f"host-{number}.example" for number in range(12)]
@@ -84,12 +88,29 @@ def test_no_client_chooses_a_table_and_no_backend_hears_of_it(both: tuple[Envoy,
         assert (status, "x-cellway-table" in body.lower()) == ("HTTP/1.1 200 OK", False)
 
 
-def test_explain_finds_the_same_host(both: tuple[Envoy, Gateway]) -> None:
-    _, wanted = both
+def snapshot_of(wanted: Gateway) -> Snapshot:
     messages, _ = translate_gateway(wanted, FEATURES, Rules().check)
     snapshot, problems = build_snapshot("default/edge", messages, Rules().check)
     assert not problems
-    opened = read_tables(snapshot)
+    return snapshot
+
+
+def test_a_bootstrap_without_a_control_plane_has_every_table_in_its_scope(
+    both: tuple[Envoy, Gateway], tmp_path: Path
+) -> None:
+    _, wanted = both
+    file = tmp_path / "static.yaml"
+    file.write_text(to_yaml([static_bootstrap(snapshot_of(wanted))]), encoding="utf-8")
+    assert "rds_config_source" not in file.read_text(encoding="utf-8")
+    command = [str(envoy_binary()), "--mode", "validate", "-c", str(file), "-l", "error"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.endswith("OK\n")
+    for name in NAMES:
+        assert file.read_text(encoding="utf-8").count(f"inline_string: {name} one\n") == 2
+
+
+def test_explain_finds_the_same_host(both: tuple[Envoy, Gateway]) -> None:
+    _, wanted = both
+    opened = read_tables(snapshot_of(wanted))
     for name, path in itertools.product(
         (*NAMES, "HOST-1.example", "x.wild.example", "in.wild.example", "no"), ("/", "/one")
     ):
