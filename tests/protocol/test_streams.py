@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.protocol.second_client import Client, Garbage, ads, request, until
 from tests.protocol.snapshots import resource, snapshot
 from xds_server.serve.grpc import XdsServer
 from xds_server.serve.limits import Limits
+from xds_server.serve.requests import Request
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -103,6 +105,14 @@ async def test_a_first_request_must_say_who_asks_for_what(
             await client.next()
         assert refused.value.status is Status.INVALID_ARGUMENT
     await until(lambda: not server[0].proxies())
+
+
+async def test_what_a_client_had_when_it_came_back_is_not_kept(server: Served) -> None:
+    await server[0].publish({"default/edge": snapshot(*STATE)})
+    async with Client(server[1], True) as client:
+        client.ask(CLUSTER, "one", had={f"gone-{number}": "1" for number in range(100)})
+        await client.next()
+        assert not [one for one in gc.get_objects() if isinstance(one, Request) and "gone-1" in one.initial]
 
 
 async def test_an_unknown_gateway_is_not_found(server: Served, delta: bool) -> None:

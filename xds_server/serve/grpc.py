@@ -305,7 +305,9 @@ class XdsServer:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(session, wake, context))
-                await self._read(session, request, context)
+                reading = self._read(session, request, context)
+                del request  # see there
+                await reading
                 wake.end()
         except ExceptionGroup as ended:
             # InternalError: the client is gone. Else an abort, or a bug: a stream that writes no more must end, too.
@@ -364,14 +366,14 @@ class XdsServer:
                 await self._refuse(context, "NOT_FOUND", f"{gateway} is no gateway any more")
             self.loads.add(gateway, report, snapshot.get(CLUSTER))
 
-    async def _read(self, session: Session, first: Request, context: Context) -> None:
-        request: Request | None = first
+    async def _read(self, session: Session, request: Request | None, context: Context) -> None:
         while request is not None:
             problem = self._receive(session, request)
             if problem is not None:
                 if problem.code == "INVALID_ARGUMENT":  # not a refusal: the client does not speak xDS
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem.message)
                 await self._refuse(context, problem.code, problem.message)
+            request = None  # who comes back says all that it has: that is not kept until the next request
             request = await self._next(context, session.core)
 
     async def _next(self, context: Context, core: Stream) -> Request | None:
