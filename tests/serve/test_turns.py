@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from xds_server.serve.turns import Turns
+import pytest
+
+from xds_server.serve.turns import Turns, due
 
 
 class Rounds:
@@ -35,3 +37,14 @@ def test_a_few_work_in_each_round_in_the_order_in_which_they_came() -> None:
     rounds.run()
     assert not rounds.due, "nothing is left to do"
     assert turns.ask(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("passed", "done"), [(0.01, 2), (1.0, 125), (1.001, 126), (4.0, 500), (9.0, 500)], ids=str
+)
+def test_what_has_to_be_done_by_now_is_known_by_the_clock(passed: float, done: int) -> None:
+    assert due(500, passed, 4.0) == done
+
+
+def test_without_time_all_is_to_be_done_at_once() -> None:
+    assert due(500, 0.01, 0.0) == 500

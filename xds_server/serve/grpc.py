@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NoReturn, TypeAlias
@@ -35,7 +34,7 @@ from xds_server.serve.sessions import Court, Session, Sessions
 from xds_server.serve.stream import Stream
 from xds_server.serve.tls import Credentials
 from xds_server.serve.tokens import Tokens
-from xds_server.serve.turns import Turns
+from xds_server.serve.turns import Turns, due
 from xds_server.serve.verdicts import Verdicts
 from xds_server.serve.wake import Wake
 from xds_server.serve.whole import Whole
@@ -53,6 +52,8 @@ _NOT_SHOWN = (
     "in plain text this port asks for the token of a gateway, which the bootstraps of `cellway run` and "
     "`cellway bootstrap --state-dir` have; see docs/operations.md"
 )
+_SPREAD = 0.8
+"""The part of the time for the end in which streams are ended; the rest is for what they are about."""
 _TICK = 0.01
 """Seconds between streams that end because the server stops, or between as many as must end together."""
 _LOOK = 1.0
@@ -199,11 +200,13 @@ class XdsServer:
         if self._server is None:
             return
         ended = asyncio.create_task(self._server.stop(grace))  # takes no more connections and streams
-        waiting = list(self._leave)
-        together = math.ceil(len(waiting) * _TICK / grace) if grace else len(waiting)
-        for start in range(0, len(waiting), max(1, together)):
-            for leave in waiting[start : start + together]:
+        waiting, began, left = list(self._leave), self._clock(), 0
+        while left < len(waiting):
+            # As many as are due by the clock: where a round takes long, more of them leave in it.
+            upto = max(left + 1, due(len(waiting), self._clock() - began + _TICK, grace * _SPREAD))
+            for leave in waiting[left:upto]:
                 leave.leave()
+            left = upto
             await asyncio.sleep(_TICK)
         await ended
 

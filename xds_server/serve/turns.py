@@ -6,6 +6,7 @@ which they came.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -37,3 +38,8 @@ class Turns:
             self._used += 1
         if self._used:
             self._next_round(self._begin)
+
+
+def due(count: int, passed: float, within: float) -> int:
+    """How many of so many are to be done by now, if all are to be done within these seconds."""
+    return min(count, math.ceil(count * passed / within)) if within else count
