@@ -39,9 +39,7 @@ def test_a_few_work_in_each_round_in_the_order_in_which_they_came() -> None:
     assert turns.ask(lambda: None)
 
 
-@pytest.mark.parametrize(
-    ("passed", "done"), [(0.01, 2), (1.0, 125), (1.001, 126), (4.0, 500), (9.0, 500)], ids=str
-)
+@pytest.mark.parametrize(("passed", "done"), [(0.01, 2), (1.0, 125), (1.001, 126), (4.0, 500), (9.0, 500)], ids=str)
 def test_what_has_to_be_done_by_now_is_known_by_the_clock(passed: float, done: int) -> None:
     assert due(500, passed, 4.0) == done
 
