@@ -162,6 +162,24 @@ async def test_a_process_that_does_not_answer_is_replaced(running: Running, monk
     assert [one.problem for one in pool.processes()] == ["", ""]
 
 
+async def test_a_process_that_cannot_be_started_now_is_started_later(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, whole = running.pool, process_module._started
+
+    def no_room(_connection: socket.socket) -> subprocess.Popen[bytes]:
+        monkeypatch.setattr(process_module, "_started", whole)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(process_module, "_started", no_room)
+    os.kill(pool.processes()[0].pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while pool.processes()[0].starts < 2:
+            await pool.changed()
+    await running.until_all_serve()
+    assert any("process 1 cannot be started: Resource temporarily" in one for one in running.said), running.said
+
+
 async def test_a_process_that_says_nonsense_is_ended(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     pool, whole = running.pool, process_module._started
     nonsense = [sys.executable, "-c", "import os,sys;n=int(sys.argv[1]);os.write(n,bytes([0]*7+[3])+b'abc')"]

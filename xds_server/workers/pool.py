@@ -142,7 +142,10 @@ class Pool:
         pause = _SOON
         while True:
             began = self._clock()
-            reason = await process.live(lambda: self._beginning(process.number), self._hear)
+            try:
+                reason = await process.live(lambda: self._beginning(process.number), self._hear)
+            except OSError as error:  # there may be no room for a process now, or no file descriptor
+                reason = f"cannot be started: {error.strerror or error}"
             process.problem, process.cannot = f"{process.cannot or reason} and is started anew", ""
             self._tell()
             if self._stopping:

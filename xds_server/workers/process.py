@@ -7,6 +7,7 @@ read what it is sent, or says what is no frame, is ended. It holds one end of a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -86,13 +87,15 @@ class Process:
             self._writer.transport.abort()
 
     async def live(self, first: Callable[[], tuple[bytes, ...]], heard: Callable[[Process, Up], None]) -> str:
-        """Start it and hear it until it ends: why it ended. `first` is what it is told at the start."""
+        """Start it and hear it until it ends: why it ended. `first` is what it is told at the start. OSError if it cannot."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as undone:
+            undone.callback(ours.close)
             running = _started(theirs)
+            undone.pop_all()
         self.pid, self.starts, self.seen, self.asked = running.pid, self.starts + 1, 0, 0
-        reader, self._writer = await asyncio.open_connection(sock=ours, limit=_BUFFER)
         try:
+            reader, self._writer = await asyncio.open_connection(sock=ours, limit=_BUFFER)
             self.told = True
             for data in first():
                 self.send(data)
@@ -111,8 +114,8 @@ class Process:
         finally:
             self.told = self.listening = False
             self.records, self.waited = {}, 0.0
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            (writer or ours).close()
             code = await _ended(running)
             self.pid = 0
         return f"{reason} ({code})"
