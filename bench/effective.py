@@ -114,7 +114,7 @@ def show(what: str, found: dict[int, Taken], file: Path | None) -> None:
         print(f"  {_SAID[name]:<42}" + "".join(f"{row(one) * 1000:10.1f}" for one in found.values()))
     for routes, one in found.items():
         figures = {f"{name.replace(' ', '_')}_ms": row(one) * 1000 for name, row in rows.items()}
-        keep(file, "effective", {"edited": what, "routes": routes}, figures)
+        keep(file, "effective", {"edited": what, "routes": routes, "edits": len(one.seen)}, figures)
     medians = [statistics.median(one.seen) for one in found.values()]
     print(f"  {'ratio to the smallest, p50':<42}" + "".join(f"{one / medians[0]:10.2f}" for one in medians))
 

@@ -86,8 +86,8 @@ TABLES: Mapping[str, Table] = {
             "explain_by_the_server_s": ("`explain` by the server, s", 2),
         },
     ),
-    "routes": Table("effective", {"routes": "One route of"}, _EFFECT, {"edited": "route"}),
-    "endpoints": Table("effective", {"routes": "One endpoint among routes"}, _EFFECT, {"edited": "endpoint"}),
+    "routes": Table("effective", {"routes": "One route of", "edits": "edits"}, _EFFECT, {"edited": "route"}),
+    "endpoints": Table("effective", {"routes": "One endpoint among routes", "edits": "edits"}, _EFFECT, {"edited": "endpoint"}),
     "starts": Table(
         "starts",
         {"routes": "Routes"},
