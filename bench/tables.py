@@ -87,7 +87,9 @@ TABLES: Mapping[str, Table] = {
         },
     ),
     "routes": Table("effective", {"routes": "One route of", "edits": "edits"}, _EFFECT, {"edited": "route"}),
-    "endpoints": Table("effective", {"routes": "One endpoint among routes", "edits": "edits"}, _EFFECT, {"edited": "endpoint"}),
+    "endpoints": Table(
+        "effective", {"routes": "One endpoint among routes", "edits": "edits"}, _EFFECT, {"edited": "endpoint"}
+    ),
     "starts": Table(
         "starts",
         {"routes": "Routes"},
