@@ -93,7 +93,7 @@ def test_any_file_means_the_same_afterwards(
         documents, indent=indent, width=width, default_style=style, default_flow_style=flow, sort_keys=False
     )
     done = laid_out(text)
-    assert loaded(done) == documents
+    assert loaded(done) == loaded(text)  # PyYAML writes some texts as others where lines are short
     assert laid_out(done) == done
 
 
