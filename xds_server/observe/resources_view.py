@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from xds_server.envoy_api.envoy.config.cluster.v3 import cluster_pb2
 from xds_server.envoy_api.envoy.config.endpoint.v3 import endpoint_pb2
 from xds_server.envoy_api.envoy.config.listener.v3 import listener_pb2
-from xds_server.envoy_api.envoy.config.route.v3 import route_pb2
+from xds_server.envoy_api.envoy.config.route.v3 import route_pb2, scoped_route_pb2
 from xds_server.envoy_api.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from xds_server.features.parts.redact import REDACTED, Word, redacted
 from xds_server.snapshot.resource import (
@@ -43,6 +43,7 @@ _MESSAGES: Mapping[str, type[Message]] = {
     SECRET: secret_pb2.Secret,
     LISTENER: listener_pb2.Listener,
     ROUTES: route_pb2.RouteConfiguration,
+    SCOPES: scoped_route_pb2.ScopedRouteConfiguration,
 }
 _REDACTED_BYTES = b64encode(REDACTED.encode()).decode()
 
