@@ -162,11 +162,11 @@ def ads(delta: bool) -> str:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that is about to happen."""
-    for _ in range(500):
+    for _ in range(3000):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within 5 seconds")
+    raise AssertionError("it did not happen within 30 seconds")
 
 
 class Garbage:

@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 
-from tests.protocol.second_client import until
 from xds_server.serve.whole import Whole
 
 
@@ -16,7 +15,8 @@ class _Service(grpc.GenericRpcHandler):
     """Reads, is about something else when the client goes, and says how that ended."""
 
     def __init__(self) -> None:
-        self.gone, self.goes_on, self.ends = asyncio.Event(), asyncio.Event(), list[str]()
+        self.gone, self.goes_on, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.ends: list[str] = []
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return grpc.stream_stream_rpc_method_handler(self._serve)
@@ -30,6 +30,8 @@ class _Service(grpc.GenericRpcHandler):
         except asyncio.CancelledError:
             self.ends.append("broken off")
             raise
+        finally:
+            self.ended.set()
 
 
 async def test_a_client_that_is_gone_breaks_nothing_off() -> None:
@@ -42,8 +44,8 @@ async def test_a_client_that_is_gone_breaks_nothing_off() -> None:
         await call.write(b"hello")
         assert await call.read() == b"hello"
         call.cancel()
-        await asyncio.wait_for(service.gone.wait(), 10)
+        await asyncio.wait_for(service.gone.wait(), 30)
         service.goes_on.set()
-        await until(lambda: bool(service.ends))
+        await asyncio.wait_for(service.ended.wait(), 30)
     assert service.ends == ["nothing more to read"]
     await server.stop(None)
