@@ -26,6 +26,7 @@ from xds_server.serve.identity import Identities
 from xds_server.serve.limits import Limits
 from xds_server.serve.loads import Load
 from xds_server.serve.records import ProxyRecord, RefusalRecord, TypeRecord
+from xds_server.serve.revocation import Lists
 from xds_server.serve.verdicts import Verdict, Verdicts
 from xds_server.snapshot.resource import LISTENER, Resource, Snapshot, snapshot_of
 from xds_server.types import Key, Origin
@@ -130,8 +131,11 @@ UP: tuple[frames.Up, ...] = (
     frames.Refused("default/edge", "one", ((LISTENER, "a", "1"),), "1", "no", 3.0),
 )
 A = resource("l", "a", "1")
+LISTS = Lists({"CN=ca": frozenset({1, 2})}, {"CN=ca": 1.5})
 DOWN: tuple[frames.Down, ...] = (
-    frames.Begin(1, Limits(), Identities({"x": ("a/b",)}, {"d": "o/s"}), ("c", "k"), b"key", (("127.0.0.1:1", True),)),
+    frames.Begin(
+        1, Limits(), Identities({"x": ("a/b",)}, {"d": "o/s"}), ("c", "k"), b"key", (("127.0.0.1:1", True),), LISTS
+    ),
     frames.Known({"default/edge": Verdicts(snapshot([A]), {(LISTENER, "a"): {"n": Verdict("n", A, "1", "no", 1.0)}})}),
     frames.Forgotten("default/edge"),
     frames.Took("default/edge", "one", (A,)),

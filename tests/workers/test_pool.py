@@ -21,7 +21,7 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from tests.protocol.authority import Authority
+from tests.protocol.authority import Authority, Issued
 from tests.protocol.second_client import Client
 from tests.protocol.snapshots import snapshot
 from xds_server.serve.counters import Listeners
@@ -47,6 +47,8 @@ class Running:
     plain: int
     tls: int
     authority: Authority
+    other: Authority
+    stolen: Issued
     lists: Path
     said: list[str] = field(default_factory=list)
 
@@ -73,18 +75,21 @@ async def known(pool: Pool, streams: int) -> None:
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
     authority, said = Authority(tmp_path), list[str]()
-    own, lists = authority.issue("server"), tmp_path / "lists.pem"
-    lists.write_bytes(authority.revoke())
+    other = Authority(tmp_path / "other", "other")
+    own, lists, stolen = authority.issue("server"), tmp_path / "lists.pem", other.issue("stolen", URI)
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_bytes(authority.certificate.read_bytes() + other.certificate.read_bytes())
+    lists.write_bytes(authority.revoke() + other.revoke(stolen))
     told = Listeners(warned=said.append)
     pool = Pool(Share(2, Limits(streams=8), Identities({}, {"test": ""})), time.monotonic, told)
     pool.ask_for_tokens(TOKENS)
-    pool.refuse_revoked(Revocations(lists, authority.certificate, time.time, said.append))
+    pool.refuse_revoked(Revocations(lists, authorities, time.time, said.append))
     plain = pool.listen("127.0.0.1:0")
-    files = TlsFiles(own.certificate, own.key, authority.certificate, lists)
+    files = TlsFiles(own.certificate, own.key, authorities, lists)
     tls = pool.listen("127.0.0.1:0", Credentials(files, said.append))
     await pool.start()
     await pool.publish({"default/edge": snapshot("c:one@1", "c:two@1")})
-    yield Running(pool, plain, tls, authority, lists, said)
+    yield Running(pool, plain, tls, authority, other, stolen, lists, said)
     await pool.stop(0)
 
 
@@ -109,7 +114,7 @@ async def test_every_process_asks_who_comes_and_the_pool_knows_all(running: Runn
             assert client.names(first) == ["one", "two"]
             client.answer(first)
         await known(pool, 2)
-        running.lists.write_bytes(running.authority.revoke(stolen))
+        running.lists.write_bytes(running.authority.revoke(stolen) + running.other.revoke(running.stolen))
         with pytest.raises(GRPCError) as ended:
             await thief.next()
         assert ended.value.status is Status.PERMISSION_DENIED
@@ -122,6 +127,24 @@ async def test_every_process_asks_who_comes_and_the_pool_knows_all(running: Runn
         assert other.names(response) == ["one"]
         (record,) = pool.proxies()
         assert not record.synced, "what is known is not older than the publication"
+
+
+async def test_a_process_that_starts_anew_refuses_what_the_others_do(running: Running) -> None:
+    """A file that has lost the list of an authority changes nothing, for those neither that never saw it whole."""
+    pool, before = running.pool, [one.pid for one in running.pool.processes()]
+    running.lists.write_bytes(running.authority.revoke())
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while any(one.starts < 2 or one.problem for one in pool.processes()):
+            await pool.changed()
+    thief = Client(running.tls, delta=True, cluster="default/edge", tls=running.authority.client(running.stolen))
+    async with thief:
+        assert (await refusal(thief)).status is Status.PERMISSION_DENIED
+    good = running.authority.client(running.authority.issue("good", URI))
+    async with Client(running.tls, delta=True, cluster="default/edge", tls=good) as client:
+        client.ask(CLUSTER)
+        assert client.names(await client.next()) == ["one", "two"]
 
 
 async def test_limits_are_shared_out(running: Running) -> None:

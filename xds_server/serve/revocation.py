@@ -62,13 +62,27 @@ class Revocations:
     `lists` are those that count; `problem` is why what is in the files now does not, else empty.
     """
 
-    def __init__(self, path: Path, authorities: Path, wall: Callable[[], float], told: Callable[[str], None]) -> None:
-        """Raises ValueError, with a sentence, for files that cannot be used."""
+    def __init__(
+        self,
+        path: Path,
+        authorities: Path,
+        wall: Callable[[], float],
+        told: Callable[[str], None],
+        counting: Lists | None = None,
+    ) -> None:
+        """Raises ValueError, with a sentence, for files that cannot be used.
+
+        `counting`: these count until the files hold better ones, whatever is in the files now.
+        """
         self._path, self._authorities, self._wall, self._told = path, authorities, wall, told
-        self.lists, self.problem = Lists(), ""
+        self.lists, self.problem = counting or Lists(), ""
+        self._overdue: set[tuple[str, float]] = set()
+        self._seen = (b"", b"")
+        if counting is not None:
+            self.look()
+            return
         self._seen = self._read()
         self.lists = self._parse(*self._seen)
-        self._overdue: set[tuple[str, float]] = set()
         self._tell_overdue()
 
     def look(self) -> bool:

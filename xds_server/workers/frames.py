@@ -19,6 +19,7 @@ from xds_server.serve.identity import Identities
 from xds_server.serve.limits import Limits
 from xds_server.serve.loads import Load
 from xds_server.serve.records import ProxyRecord, RefusalRecord, TypeRecord
+from xds_server.serve.revocation import Lists
 from xds_server.serve.verdicts import Verdict, Verdicts
 from xds_server.snapshot.hosts import Hosts
 from xds_server.snapshot.resource import Resource, Snapshot
@@ -39,7 +40,10 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The first thing that a process hears. `files` are those of TLS; `ports` are addresses, and whether TLS is spoken there."""
+    """The first thing that a process hears. `files` are those of TLS; `ports` are addresses, and whether TLS is spoken there.
+
+    `lists` are the revocation lists that count.
+    """
 
     number: int
     limits: Limits
@@ -47,6 +51,7 @@ class Begin:
     files: tuple[str, ...]
     key: bytes | None = field(repr=False)
     ports: tuple[tuple[str, bool], ...]
+    lists: Lists | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ Up: TypeAlias = Listening | Changed | Acknowledged | Said | Seen | Took | Refuse
 _DOWN = (Begin, Known, Published, Forgotten, Took, Refused, Look, Stop)
 _UP = (Listening, Changed, Acknowledged, Said, Seen, Took, Refused)
 _PARTS = (
-    *(Change, Counter, Counters, Hosts, Identities, Key, Limits, Load, Origin, ProxyRecord),
+    *(Change, Counter, Counters, Hosts, Identities, Key, Limits, Lists, Load, Origin, ProxyRecord),
     *(RefusalRecord, Resource, Snapshot, Span, TypeRecord, Verdict, Verdicts),
 )
 _CLASSES: Mapping[tuple[str, str], Any] = {(one.__module__, one.__qualname__): one for one in (*_DOWN, *_UP, *_PARTS)}

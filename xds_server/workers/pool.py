@@ -156,8 +156,9 @@ class Pool:
 
     def _beginning(self, number: int) -> tuple[bytes, ...]:
         key = self._tokens.key if self._tokens is not None else None
-        share = self._share
-        begin = frames.Begin(number, share.of_one(), share.identities, self._files, key, tuple(self._ports))
+        lists = self._revocations.lists if self._revocations is not None else None
+        share, ports = self._share, tuple(self._ports)
+        begin = frames.Begin(number, share.of_one(), share.identities, self._files, key, ports, lists)
         return encode(begin), encode(self._court.known())
 
     async def _tend(self) -> None:

@@ -104,8 +104,10 @@ class Worker:
             server.ask_for_tokens(Tokens(begin.key))
         files = TlsFiles(*map(Path, begin.files)) if begin.files else None
         if files is not None and files.revoked is not None:
-            # The process that compiles reads the lists, too, and tells what is wrong with them.
-            server.refuse_revoked(Revocations(files.revoked, files.authorities, time.time, lambda _: None))
+            # The process that compiles reads the lists, too, and tells what is wrong with them: those that it took
+            # count from the start here, whatever has become of the file.
+            told = files.revoked, files.authorities, time.time, lambda _: None
+            server.refuse_revoked(Revocations(*told, begin.lists))
         for address, with_tls in begin.ports:
             credentials = None
             if with_tls and files is not None:
