@@ -47,6 +47,7 @@ SECRETS = {
     "ca": {"ca.crt": AUTHORITY.certificate},
     "empty": {"other": "x"},
     "text": {"ca.crt": "none", "ca.crl": "none"},
+    "endless": {"ca.crl": "-----BEGIN X509 CRL-----" * 200_000},
     "torn": {"ca.crl": "-----BEGIN X509 CRL-----\nMAo=\n-----END X509 CRL-----"},
 }
 CA = [{"name": "ca"}]
@@ -107,6 +108,7 @@ CASES: list[tuple[str, Any, str, Place]] = [
     ("client_tls", asks(caCertificateRefs=[{"name": "text"}]), "A104", (*CHECKED, "caCertificateRefs", 0)),
     ("client_tls", asks(caCertificateRefs=CA, crl={"refs": [{"name": "text"}]}), "A104", (*CHECKED, "crl", "refs", 0)),
     ("client_tls", asks(caCertificateRefs=CA, crl={"refs": [{"name": "torn"}]}), "A104", (*CHECKED, "crl", "refs", 0)),
+    ("client_tls", asks(caCertificateRefs=CA, crl={"refs": [{"name": "endless"}]}), "A104", (*CHECKED, "crl", "refs", 0)),
     ("client_tls", asks(caCertificateRefs=CA, subjectAltNames={"dnsNames": [{"type": "RegularExpression", "value": "("}]}),
      "F100", (*CHECKED, "subjectAltNames", "dnsNames", 0, "value")),
 ]  # fmt: skip

@@ -59,6 +59,12 @@ def test_json_bomb_is_refused(text: str) -> None:
     assert [item.code for item in problems] == ["L111"]
 
 
+@pytest.mark.parametrize("start", ["a: 1\n", "a: 1", "a:\n-", "a: {", "a: x #", "---", "- ", "a: 2020-01-01"])
+@pytest.mark.parametrize("end", ["!", "y", "", ": z"])
+def test_a_long_line_takes_no_longer_than_its_length(start: str, end: str) -> None:
+    parse_file("long.yaml", f"{start}{' ' * 1_000_000}{end}\n".encode())
+
+
 def test_limits_are_exact() -> None:
     def codes(text: str, file: str = "f.yaml") -> list[str]:
         limits = Limits(nodes=20, aliases=2, depth=4, faults=3, documents=3)

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -225,6 +226,42 @@ async def test_a_file_that_is_still_open_is_waited_for(tmp_path: Path) -> None:
                 file.flush()
                 await asyncio.sleep(0.1)
         assert await watch.sees({"a": 2, "b": 2, "c": 2}) == [[{"a": 2, "b": 2, "c": 2}]]
+
+
+async def test_a_file_that_is_none_of_ours_is_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, {"p/a.yaml": "a: 1", "new/a.yaml": "a: 2"})
+    with (tmp_path / "p/app.log").open("w") as log:
+        async with watching(tmp_path / "p", rhythm=Rhythm(longest=3600, recheck=3600)) as watch:
+            log.write("one line\n")
+            log.flush()
+            (tmp_path / "new/a.yaml").replace(tmp_path / "p/a.yaml")
+            await watch.sees({"a": 2})
+
+
+async def test_links_that_lead_nowhere_hide_no_other_folder(tmp_path: Path) -> None:
+    write(tmp_path, {"sub/a.yaml": "a: 1"})
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("not-there")
+    async with watching(tmp_path) as watch:
+        write(tmp_path, {"sub/a.yaml": "a: 2"})
+        await watch.sees({"a": 2})
+
+
+async def test_events_without_end_hold_up_nothing_else(tmp_path: Path) -> None:
+    touching = "import os, sys\nwhile True:\n for name in sys.argv[1:]: os.utime(name)"
+    write(tmp_path, {"a.txt": "", "b.txt": "", "p.yaml": "a: 1"})
+    async with watching(tmp_path) as watch:
+        files = (str(tmp_path / name) for name in ("a.txt", "b.txt"))
+        toucher = await asyncio.create_subprocess_exec(sys.executable, "-c", touching, *files)
+        try:
+            await watch.sees({"a": 1})
+            for _ in range(100):
+                await asyncio.sleep(0.001)
+            write(tmp_path, {"p.yaml": "a: 2"})
+            await watch.sees({"a": 2})
+        finally:
+            toucher.kill()
+            await toucher.wait()
 
 
 async def test_hidden_folders_are_no_news(tmp_path: Path) -> None:

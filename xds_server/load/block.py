@@ -16,12 +16,12 @@ from xds_server.load.places import pack
 from xds_server.load.scalars import LookAlike, TooLarge, plain, plain_key
 
 _LINE = re.compile(
-    r"(?P<indent> *)(?:(?P<dash>- +)?"
-    r"(?:(?P<key>[A-Za-z][A-Za-z0-9_./-]*):(?= |$))?(?P<space> *)"
-    r"(?:(?P<plain>[A-Za-z0-9_/.$^(+=~<][^\n]*?)|\"(?P<double>[^\"\\\n]*)\"|'(?P<single>[^'\n]*)'"
+    r"(?P<dash>- ++)?(?:(?P<key>[A-Za-z][A-Za-z0-9_./-]*+):(?= |$))?(?P<space> *+)"
+    r"(?:(?P<plain>[A-Za-z0-9_/.$^(+=~<][^\n]*)|\"(?P<double>[^\"\\\n]*)\"|'(?P<single>[^'\n]*)'"
     r"|(?P<flow>[{\[][^\n]*[}\]]))?"
-    r" *|#[^\n]*)",
+    r"|#[^\n]*",
 )
+"""A line without the spaces around it. No two parts of it can share letters, so that no line takes longer than its length."""
 _FLOW = re.compile(
     r" *(?:(?P<mark>[{}\[\],])|(?P<key>[A-Za-z][A-Za-z0-9_./-]*): +|\"(?P<double>[^\"\\]*)\"|'(?P<single>[^']*)'"
     r"|(?P<plain>[A-Za-z0-9_/.$^(+=~<][^,:#\[\]{}\"']*)) *"
@@ -143,10 +143,11 @@ def read_block(text: str, limits: Limits, scalars: Scalars) -> Block | None:
 
 def _line(line: str, scalars: Scalars) -> _Line:
     """What a line says, whatever stands around it."""
-    match = _LINE.fullmatch(line)
+    inner = line.strip(" ")
+    match = _LINE.fullmatch(inner)
     if match is None:
         raise _BeyondError
-    indent, dash, key, space, bare, double, single, flow = match.groups()
+    dash, key, space, bare, double, single, flow = match.groups()
     text = double if double is not None else single
     given = bare is not None or text is not None or flow is not None
     if dash is None and key is None:
@@ -158,7 +159,7 @@ def _line(line: str, scalars: Scalars) -> _Line:
     if key is not None:
         scalars.check(key)
     value = text if bare is None else scalars.value(bare)
-    return len(indent), len(dash or ""), key, value if flow is None else _FlowText(flow), given
+    return len(line) - len(line.lstrip(" ")), len(dash or ""), key, value if flow is None else _FlowText(flow), given
 
 
 class _Reader:

@@ -31,6 +31,8 @@ _NEW = (Mask.CREATE | Mask.MOVED_TO).value
 _NO_MORE = (errno.ENOSPC, errno.ENOMEM)
 _NOWHERE: tuple[str, frozenset[str]] = ("", frozenset())
 _AT_ONCE = 256
+_BREATH = 0.01
+"""Seconds in which nothing is read when so many events came at once: who touches files without end holds up nobody else."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class FolderEvents:
         self._stale = False
         self._writing: set[str] = set()
         self._news = News()
+        self._next: asyncio.Handle | None = None
 
     @property
     def news(self) -> News:
@@ -89,11 +92,18 @@ class FolderEvents:
         self.deaf()
         self._stale = False
         await asyncio.to_thread(self._watch_all)
-        asyncio.get_running_loop().add_reader(self._source.fd, self._read)
+        self._next = asyncio.get_running_loop().call_soon(self._listen)
 
     def deaf(self) -> None:
         """Hear no more."""
         asyncio.get_running_loop().remove_reader(self._source.fd)
+        if self._next is not None:
+            self._next.cancel()
+
+    def _listen(self) -> None:
+        """Read what has come, and then whatever comes."""
+        asyncio.get_running_loop().add_reader(self._source.fd, self._read)
+        self._read()
 
     def _watch_all(self) -> None:
         before, self._watches, self._paths = self._watches, {}, {}
@@ -127,8 +137,13 @@ class FolderEvents:
         self._paths[watch.wd] = folder, names
 
     def _read(self) -> None:
-        while (event := self._source.sync_get()) is not None:
+        for _ in range(_AT_ONCE):
+            event = self._source.sync_get()
+            if event is None:
+                return
             self._note(event)
+        self.deaf()
+        self._next = asyncio.get_running_loop().call_later(_BREATH, self._listen)
 
     def _note(self, event: Event) -> None:
         """Take notice of one event."""
@@ -147,13 +162,13 @@ class FolderEvents:
             return
         path = f"{folder}/{name}"
         counts = bool(names) or wanted(name) or name.endswith(CODE)
-        if not counts and mask & _NEW and Path(path).is_dir():
+        if not counts and mask & _NEW and _is_folder(path):
             self._stale = True  # a symlink to a folder
         self._sort(path, mask, counts=counts and "/.." not in path)
 
     def _sort(self, path: str, mask: int, *, counts: bool) -> None:
         """Whole, or still being written?"""
-        if mask & _MODIFIED:
+        if mask & _MODIFIED and counts:
             self._writing.add(path)
         elif not mask & Mask.ATTRIB.value:
             self._writing.discard(path)
@@ -169,7 +184,7 @@ async def folder_events(folders: Iterable[str], files: Iterable[str]) -> AsyncGe
     """The events as long as the context lasts; the watch stands when it begins."""
     if sys.platform != "linux":
         raise OSError("only Linux is asked for them")
-    with Inotify(cache_size=_AT_ONCE, sync_timeout=0) as source:
+    with Inotify(cache_size=_AT_ONCE // 8, sync_timeout=0) as source:
         events = FolderEvents(source, tuple(folders), tuple(files))
         await events.look_around()
         try:
@@ -182,9 +197,16 @@ def _inner(folder: str) -> list[str]:
     """The folders in a folder that count."""
     try:
         with os.scandir(folder) as entries:
-            return [one.path for one in entries if not _hidden(one.name) and one.is_dir()]
+            return [one.path for one in entries if not _hidden(one.name) and _is_folder(one.path)]
     except OSError:
         return []
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # a symlink to what may not be seen
+        return False
 
 
 def _hidden(name: str) -> bool:

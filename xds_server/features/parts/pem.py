@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 UNREADABLE = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm)
 """What reading a certificate or a key raises if its bytes are not what they should be."""
-_LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_LIST = re.compile(rb"-----BEGIN X509 CRL-----[^-]*-----END X509 CRL-----")
 
 
 def certificate_problem(pem: bytes) -> str:
