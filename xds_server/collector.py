@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,13 +21,36 @@ def keep_for_good() -> None:
     gc.freeze()
 
 
+class _Pause:
+    """Threads that want the collector away at the same time: the first one stops it, the last one lets it go on."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanting, self._was_on = threading.Lock(), 0, False
+
+    def begin(self) -> None:
+        """One more wants it away."""
+        with self._lock:
+            if not self._wanting:
+                self._was_on = gc.isenabled()
+                gc.disable()
+            self._wanting += 1
+
+    def end(self) -> None:
+        """One less does."""
+        with self._lock:
+            self._wanting -= 1
+            if not self._wanting and self._was_on:
+                gc.enable()
+
+
+_PAUSE = _Pause()
+
+
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """Parsing makes a million objects and no cycles; looking for cycles meanwhile costs a third of the time."""
-    running = gc.isenabled()
-    gc.disable()
+    _PAUSE.begin()
     try:
         yield
     finally:
-        if running:
-            gc.enable()
+        _PAUSE.end()

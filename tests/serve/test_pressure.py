@@ -52,13 +52,38 @@ def test_nine_tenths_are_near_the_end(used: int, near: bool) -> None:
     assert str(use) == f"memory: {used} of 300 MiB"
 
 
+def filling(number: int, count: int) -> list[bytes]:
+    return [bytes((one % 256, number)) * 300 for one in range(count)]
+
+
 def test_memory_that_nobody_uses_is_given_back() -> None:
     pressure = Pressure(lambda: 0.0)
     pressure.give_back()
-    assert not pressure.has_grown()
-    held = [bytes((number % 256,)) * 600 for number in range(200_000)]
+    held = filling(0, 200_000)
     filled = resident()
     del held[:-1]  # the last one keeps the allocator from shrinking by itself
-    assert pressure.has_grown()
-    pressure.give_back()
+    pressure.tidy()
     assert resident() < filled - 60 * _MIB
+
+
+def test_what_came_slowly_is_given_back_when_it_goes() -> None:
+    pressure = Pressure(lambda: 0.0)
+    pressure.give_back()
+    held = []
+    for number in range(8):
+        held += filling(number, 25_000)
+        pressure.tidy()
+    filled = resident()
+    del held[:-1]
+    pressure.tidy()
+    assert resident() < filled - 60 * _MIB
+
+
+def test_nothing_is_given_back_where_nothing_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pressure = Pressure(lambda: 0.0)
+    held = filling(0, 50_000)
+    pressure.give_back()
+    monkeypatch.setattr(Pressure, "give_back", lambda _: held.clear())
+    for _ in range(3):
+        pressure.tidy()
+    assert held

@@ -25,7 +25,7 @@ from xds_server.serve.gate import Gate
 from xds_server.serve.identity import Identities, Refused, gateway_of
 from xds_server.serve.limits import Limits
 from xds_server.serve.loads import Loads, Pace
-from xds_server.serve.pressure import Pressure
+from xds_server.serve.pressure import REST, Pressure
 from xds_server.serve.records import ProxyRecord, Serving
 from xds_server.serve.requests import Node, Request
 from xds_server.serve.revocation import Revocations
@@ -58,8 +58,6 @@ _TICK = 0.01
 """Seconds between streams that end because the server stops, or between as many as must end together."""
 _LOOK = 1.0
 """Seconds between looks at revocation lists."""
-_TIDY = 5.0
-"""Seconds between looks at how much memory this process has."""
 _WARNINGS = 1000
 """So many clients that ask for what is not served are told of."""
 _SPARE = 1000
@@ -121,12 +119,11 @@ class XdsServer:
             if self._gate is not None:
                 await self._gate.look()
 
-    async def watch_memory(self, every: float = _TIDY) -> None:
-        """Until cancelled, give back what streams that have gone leave; a large heap takes a tenth of a second."""
+    async def watch_memory(self, every: float = REST) -> None:
+        """Until cancelled, give back what streams that have gone leave."""
         while True:
             await asyncio.sleep(every)
-            if self.pressure.has_grown():
-                await asyncio.to_thread(self.pressure.give_back)
+            await asyncio.to_thread(self.pressure.tidy)
 
     def listen(self, address: str, credentials: Credentials | None = None) -> int:
         """Bind one more address, in plain text without credentials; returns the port. OSError if it cannot be had."""

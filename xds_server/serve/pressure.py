@@ -2,7 +2,7 @@
 
 In: a limit as operators write it, the limits of the control groups that the process is in, the limit of its addresses. Out: a
 sentence, while one of them is nearly reached. What the allocator holds and nobody uses is given back before anybody is
-refused, and when the process has grown: streams that come and go leave holes.
+refused, and as soon as much has become free: streams that come and go leave holes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ _AGAIN = 0.05
 _TRIM = 5.0
 """Seconds between two times that memory is given back because it is needed."""
 _MIB = 1024 * 1024
-_GROWN = 16 * _MIB
-"""So much more than after the last time it was given back is worth another look."""
+REST = 5.0
+"""Seconds between two times that a process tidies up."""
+_MUCH = 16 * _MIB
+"""So much more in memory, or so much more of it free, is worth giving back: a large heap takes a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Pressure:
         self._clock, self._most = clock, most
         self._groups = () if most else groups_of(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
         self._looked, self._trimmed, self._problem = -_AGAIN, -_TRIM, ""
-        self._settled = 0
+        self._settled, self._least = 0, unused()
         self.others: tuple[int, ...] = ()
         """The ids of further processes whose memory counts together with this one's."""
 
@@ -62,16 +64,23 @@ class Pressure:
                 self._problem = self._look()
         return self._problem
 
-    def has_grown(self) -> bool:
-        """Whether there is much more in memory than when it was last given back."""
-        return resident() > self._settled + _GROWN
+    def tidy(self) -> None:
+        """Give memory back if that is worth it. Any thread may call it.
+
+        What the process has in memory tells of what came and went since the last look; what the allocator has free, of
+        what came slowly and goes now.
+        """
+        free = unused()
+        self._least = min(self._least, free)
+        if free > self._least + _MUCH or resident() > self._settled + _MUCH:
+            self.give_back()
 
     def give_back(self) -> None:
         """Have the allocator give pages back to the system that nobody uses; not every one can. Any thread may call it."""
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
-        self._settled = resident()
+        self._settled, self._least = resident(), unused()
 
     def uses(self) -> Iterator[Use]:
         """What is used of each limit that there is."""
@@ -96,6 +105,28 @@ class Pressure:
 def resident() -> int:
     """Bytes of this process that are in memory."""
     return _sizes("self")[1]
+
+
+def unused() -> int:
+    """Bytes that the allocator holds and nobody uses, in memory or not. 0 where it does not tell."""
+    library = ctypes.CDLL(None)
+    for name, shape in (("mallinfo2", _Sizes), ("mallinfo", _Numbers)):
+        ask = getattr(library, name, None)
+        if ask is not None:
+            ask.restype = shape
+            return int(ask().fordblks)
+    return 0
+
+
+_FIELDS = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+
+
+class _Sizes(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _FIELDS)
+
+
+class _Numbers(ctypes.Structure):  # of glibc before 2.33
+    _fields_ = tuple((name, ctypes.c_uint) for name in _FIELDS)
 
 
 def _sizes(process: str) -> tuple[int, int]:

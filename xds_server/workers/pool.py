@@ -17,7 +17,7 @@ from xds_server.serve.counters import Counters, Listeners
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import Limits
 from xds_server.serve.loads import Loads
-from xds_server.serve.pressure import Pressure
+from xds_server.serve.pressure import REST, Pressure
 from xds_server.serve.records import ProxyRecord, Serving
 from xds_server.serve.revocation import Revocations
 from xds_server.serve.tls import Credentials
@@ -34,8 +34,8 @@ _ANSWER, _PATIENCE = 5.0, 30.0
 """Seconds for which somebody waits for an answer, and after which a process that owes one is ended."""
 _LOOK = 2.0
 """Seconds between looks that nobody asked for."""
-_REVOKED, _TIDY = 1.0, 5.0
-"""Seconds between looks at revocation lists, and at what is not used any more."""
+_REVOKED = 1.0
+"""Seconds between looks at revocation lists."""
 _AFTER = 3.0
 """Seconds for which streams that should have ended by now are waited for."""
 
@@ -100,9 +100,8 @@ class Pool:
     async def watch_memory(self) -> None:
         """Until cancelled, give back what frames have left here; each process does the same."""
         while True:
-            await asyncio.sleep(_TIDY)
-            if self.pressure.has_grown():
-                await asyncio.to_thread(self.pressure.give_back)
+            await asyncio.sleep(REST)
+            await asyncio.to_thread(self.pressure.tidy)
 
     def listen(self, address: str, credentials: Credentials | None = None) -> int:
         """Keep one more address for the processes; returns the port. OSError if it cannot be had.
