@@ -144,6 +144,7 @@ class Server:
                 asyncio.create_task(self._renew(), name="certificates"),
                 asyncio.create_task(self._xds.watch_revoked(), name="revoked certificates"),
                 asyncio.create_task(self._xds.watch_memory(), name="memory"),
+                asyncio.create_task(self._xds.watch_processes(), name="serving processes"),
                 asyncio.create_task(self._keep(), name="what is in force"),
                 asyncio.create_task(watch_loop(late=self._late), name="watchdog"),
             ]
@@ -398,6 +399,8 @@ class Server:
         """Why this server is not ready; empty if it is."""
         if self._stopping.is_set():
             return "stopping"
+        if (processes := self._xds.processes()) and all(one.problem for one in processes):
+            return f"no process serves: {processes[0].problem}"
         return "" if self._policies.loaded is not None else self._policies.alarm
 
     async def in_force(self, seconds: float) -> str:

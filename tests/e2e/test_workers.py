@@ -189,8 +189,17 @@ def test_processes_end_with_their_server_and_at_its_order(cellway: Cellway) -> N
         assert ask_envoy(admin, _UPDATES).text == before
         pids = [one["pid"] for one in processes(cellway)]
     assert steady.failures() == {}
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: ready(cellway) == 503, cellway.log)
+    until(lambda: ready(cellway) == 200, cellway.log)
+    pids = [one["pid"] for one in processes(cellway)]
     assert cellway.stop() == 0
     assert not any(is_alive(one) for one in pids)
+
+
+def ready(cellway: Cellway) -> int:
+    return httpx.get(f"{cellway.admin}/readyz", timeout=30).status_code
 
 
 def is_alive(pid: int) -> bool:

@@ -203,14 +203,71 @@ async def test_a_process_that_cannot_be_started_now_is_started_later(
     assert any("process 1 cannot be started: Resource temporarily" in one for one in running.said), running.said
 
 
-async def test_a_process_that_says_nonsense_is_ended(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_nobody_expects_where_processes_are_looked_after_is_not_lost(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_connection: socket.socket) -> subprocess.Popen[bytes]:
+        raise KeyError("unexpected")
+
+    monkeypatch.setattr(process_module, "_started", broken)
+    os.kill(running.pool.processes()[0].pid, signal.SIGKILL)
+    with pytest.raises(KeyError, match="unexpected"):
+        await asyncio.wait_for(running.pool.watch_processes(), 60)
+
+
+async def test_a_process_that_never_begins_to_serve_is_replaced(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pool, whole = running.pool, process_module._started
-    nonsense = [sys.executable, "-c", "import os,sys;n=int(sys.argv[1]);os.write(n,bytes([0]*7+[3])+b'abc')"]
+
+    def idle(connection: socket.socket) -> subprocess.Popen[bytes]:
+        monkeypatch.setattr(process_module, "_started", whole)
+        waits = [sys.executable, "-c", "import signal; signal.pause()"]
+        return subprocess.Popen(waits, pass_fds=(connection.fileno(),))
+
+    monkeypatch.setattr(process_module, "_started", idle)
+    monkeypatch.setattr(pool_module, "_BIRTH", 0.01)
+    os.kill(pool.processes()[0].pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while pool.processes()[0].starts < 3:
+            await pool.changed()
+    monkeypatch.undo()
+    await running.until_all_serve()
+    assert any("process 1 did not begin to serve and is started anew" in one for one in running.said), running.said
+
+
+async def test_no_process_is_started_anew_by_a_server_that_stops(running: Running) -> None:
+    pool = running.pool
+    os.kill(pool.processes()[0].pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while not pool.processes()[0].problem:
+            await pool.changed()
+    await pool.stop(0)
+    assert [(one.pid, one.starts) for one in pool.processes()] == [(0, 1), (0, 1)]
+
+
+NONSENSE = "import os,sys;n=int(sys.argv[1]);os.write(n,bytes([0]*7+[3])+b'abc')"
+BLIND = """
+from xds_server.serve.gate import Gate
+from xds_server.workers.worker import main
+async def look(self):
+    raise KeyError("lists")
+Gate.look = look
+main()
+"""
+ENDS = {"said what nobody understands": NONSENSE, "lost 'revoked certificates' by an error (KeyError)": BLIND}
+
+
+@pytest.mark.parametrize("reason", ENDS)
+async def test_a_process_that_is_of_no_use_is_ended(
+    running: Running, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, whole = running.pool, process_module._started
 
     def mad(connection: socket.socket) -> subprocess.Popen[bytes]:
         monkeypatch.setattr(process_module, "_started", whole)
         number = connection.fileno()
-        return subprocess.Popen([*nonsense, str(number)], pass_fds=(number,))
+        return subprocess.Popen([sys.executable, "-c", ENDS[reason], str(number)], pass_fds=(number,))
 
     monkeypatch.setattr(process_module, "_started", mad)
     os.kill(pool.processes()[1].pid, signal.SIGKILL)
@@ -218,7 +275,7 @@ async def test_a_process_that_says_nonsense_is_ended(running: Running, monkeypat
         while pool.processes()[1].starts < 3:
             await pool.changed()
     await running.until_all_serve()
-    assert any("said what nobody understands" in one for one in running.said), running.said
+    assert any(reason in one for one in running.said), running.said
     async with running.client() as client:
         client.ask(CLUSTER)
         assert client.names(await client.next()) == ["one", "two"]

@@ -38,6 +38,9 @@ class Front(Protocol):
     async def watch_memory(self) -> None:
         """Until cancelled, give back to the system what nobody uses."""
 
+    async def watch_processes(self) -> None:
+        """Until cancelled, raise what goes wrong where processes that serve are looked after, if there are any."""
+
     def listen(self, address: str, credentials: Credentials | None = None) -> int:
         """Bind one more address, in plain text without credentials; returns the port. OSError if it cannot be had."""
 

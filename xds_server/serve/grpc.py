@@ -125,6 +125,10 @@ class XdsServer:
             await asyncio.sleep(every)
             await asyncio.to_thread(self.pressure.tidy)
 
+    async def watch_processes(self) -> None:
+        """Until cancelled: there are none."""
+        await asyncio.Event().wait()
+
     def listen(self, address: str, credentials: Credentials | None = None) -> int:
         """Bind one more address, in plain text without credentials; returns the port. OSError if it cannot be had."""
         server = self._server or self._new_server()

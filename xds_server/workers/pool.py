@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from xds_server.serve.counters import Counters, Listeners
 from xds_server.serve.identity import Identities
@@ -32,6 +33,8 @@ _SOON, _LATEST, _LONG = 0.05, 10.0, 30.0
 """Seconds before another process is started in place of one that ended: at first, at most, and after which life anew."""
 _ANSWER, _PATIENCE = 5.0, 30.0
 """Seconds for which somebody waits for an answer, and after which a process that owes one is ended."""
+_BIRTH = 4
+"""A process may take so many times as long until it listens: on a busy machine starts are slow."""
 _LOOK = 2.0
 """Seconds between looks that nobody asked for."""
 _REVOKED = 1.0
@@ -69,7 +72,7 @@ class Pool:
         self._files: tuple[str, ...] = ()
         self._ports: list[tuple[str, bool]] = []
         self._held: list[socket.socket] = []
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._looks = 0
         self._changed: set[asyncio.Future[None]] = set()
         self._answered: set[asyncio.Future[None]] = set()
@@ -103,6 +106,12 @@ class Pool:
             await asyncio.sleep(REST)
             await asyncio.to_thread(self.pressure.tidy)
 
+    async def watch_processes(self) -> None:
+        """Until cancelled, raise what goes wrong where processes are looked after: none would be started anew."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
     def listen(self, address: str, credentials: Credentials | None = None) -> int:
         """Keep one more address for the processes; returns the port. OSError if it cannot be had.
 
@@ -125,9 +134,16 @@ class Pool:
         listening = [asyncio.create_task(self._first(one), name="a serving process starts") for one in self._processes]
         self._tasks = [asyncio.create_task(self._look_after(one), name="a serving process") for one in self._processes]
         self._tasks.append(asyncio.create_task(self._tend(), name="serving processes"))
-        problems = [one for one in await asyncio.gather(*listening) if one]
+        begun = asyncio.gather(*listening)
+        lost = asyncio.create_task(self.watch_processes(), name="serving processes are looked after")
+        first: set[asyncio.Future[Any]] = {begun, lost}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if not begun.done():
+            lost.result()
+        lost.cancel()
+        problems = [one for one in await begun if one]
         if problems:
-            self._stopping = True
+            self._stopping.set()
             await self._end()
             raise OSError(problems[0])
 
@@ -140,18 +156,20 @@ class Pool:
     async def _look_after(self, process: Process) -> None:
         pause = _SOON
         while True:
-            began = self._clock()
+            began = process.begun = self._clock()
             try:
                 reason = await process.live(lambda: self._beginning(process.number), self._hear)
             except OSError as error:  # there may be no room for a process now, or no file descriptor
                 reason = f"cannot be started: {error.strerror or error}"
             process.problem, process.cannot = f"{process.cannot or reason} and is started anew", ""
             self._tell()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             self._told.warned(f"serving process {process.number} {process.problem}")
             pause = _SOON if self._clock() - began > _LONG else min(2 * pause, _LATEST)
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
 
     def _beginning(self, number: int) -> tuple[bytes, ...]:
         key = self._tokens.key if self._tokens is not None else None
@@ -165,14 +183,18 @@ class Pool:
         while True:
             await asyncio.sleep(_LOOK)
             await self.look()
+            now = self._clock()
             for one in self._processes:
-                if one.waited and self._clock() - one.waited > _PATIENCE:
+                if one.waited and now - one.waited > _PATIENCE:
                     one.cannot = "did not answer"
+                    one.end()
+                elif one.told and not one.listening and now - one.begun > _BIRTH * _PATIENCE:
+                    one.cannot = one.cannot or "did not begin to serve"
                     one.end()
 
     async def stop(self, grace: float) -> None:
         """Not serving from now on; in each process streams end one after the other within `grace` seconds."""
-        self._stopping = True
+        self._stopping.set()
         self._send(frames.Stop(grace))
         serving = [one for one, process in zip(self._tasks, self._processes, strict=False) if process.told]
         if serving:

@@ -26,6 +26,7 @@ _UNREAD = 256 * 2**20
 _BUFFER = 2**20
 _LEAVING = 2.0
 """Seconds in which a process that was told to stop is gone after its last word."""
+_GLANCE = 0.02
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class Process:
     """`records` are its streams by number. `told`: it hears of all that changes; `listening`: it serves.
 
     `cannot` is why it will end, if that is known. `asked` is the last look that it was sent, `seen` the last that it
-    answered, and `waited` since when it owes an answer.
+    answered, `waited` since when it owes an answer, and `begun` when it was started.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Process:
     asked: int = 0
     seen: int = 0
     waited: float = 0.0
+    begun: float = 0.0
     records: dict[int, ProxyRecord] = field(default_factory=dict)
     _writer: asyncio.StreamWriter | None = None
 
@@ -131,10 +133,12 @@ def _started(connection: socket.socket) -> subprocess.Popen[bytes]:
 
 async def _ended(running: subprocess.Popen[bytes]) -> str:
     """See to it that a process is gone; how it ended."""
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + _LEAVING
     try:
-        code = await asyncio.to_thread(running.wait, _LEAVING)
-    except subprocess.TimeoutExpired:
-        code = None
+        # No thread waits for it: there may be no room for one.
+        while (code := running.poll()) is None and loop.time() < latest:  # noqa: ASYNC110
+            await asyncio.sleep(_GLANCE)
     finally:
         running.kill()
         running.wait()

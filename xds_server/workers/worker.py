@@ -14,9 +14,11 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from xds_server.collector import collect_rarely, keep_for_good
 from xds_server.serve.counters import Counters, Listeners
@@ -56,13 +58,26 @@ class Worker:
         self._numbers: dict[Session, int] = {}
         self._last = 0
         self._looked = asyncio.Event()
-        self._tasks = [
-            asyncio.create_task(self._tell_of_changes(), name="changes"),
-            asyncio.create_task(self._server.watch_revoked(), name="revoked certificates"),
-            asyncio.create_task(self._server.watch_memory(), name="memory"),
-            asyncio.create_task(watch_loop(late=self._lags.append), name="watchdog"),
-        ]
+        self._tasks: list[asyncio.Task[None]] = []
         self.ended = asyncio.Event()
+        self.error: BaseException | None = None
+        self._begin_task("changes", self._tell_of_changes())
+        self._begin_task("revoked certificates", self._server.watch_revoked())
+        self._begin_task("memory", self._server.watch_memory())
+        self._begin_task("watchdog", watch_loop(late=self._lags.append))
+
+    def _begin_task(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._over)
+        self._tasks.append(task)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """No process serves on without what it has to do all the time: its error ends it, and another one begins."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self._send(frames.Listening(f"lost '{task.get_name()}' by an error ({type(error).__name__})"))
+        self.error = error
+        self.ended.set()
 
     # -- what it is told ---------------------------------------------------------------------------------------
 
@@ -80,7 +95,7 @@ class Worker:
             case frames.Known():
                 await self._serve(frame.verdicts)
             case frames.Stop():
-                self._tasks.append(asyncio.create_task(self._stop(frame.grace), name="stop"))
+                self._begin_task("stop", self._stop(frame.grace))
             case frames.Begin():
                 raise frames.FrameError("it has begun already")
 
@@ -202,6 +217,9 @@ async def _run(connection: socket.socket) -> None:
     await asyncio.wait({obeying, ended}, return_when=asyncio.FIRST_COMPLETED)
     if obeying.done() and isinstance(obeying.exception(), EOFError | ConnectionError):
         os._exit(1)  # there is nobody to serve for: streams do not end gently
+    if worker.error is not None:
+        traceback.print_exception(worker.error)
+        os._exit(1)
     if obeying.done():
         obeying.result()
 
