@@ -1,7 +1,8 @@
 """All measurements, one after the other: their tables are printed, their figures kept, drawn and put into the documentation.
 
 In: names of measurements (none: all). Out: their tables. A run of all of them replaces the older one of the last two in
-`results.jsonl`; the charts and tables in `docs/` are made anew of it. A run of some of them keeps nothing.
+`results.jsonl`; the charts and tables in `docs/` are made anew of it. A run of some of them keeps nothing. On a machine that has
+other work there is a warning, and the charts and tables say how much.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from bench.results import KEPT, RUNS, Result, read_runs, this_run
 from bench.tables import PAGE, filled
 
 PARTS = ("edits", "answers", "effective", "starts", "fanout", "reconnects", "lasting")
+_QUIET = 0.25
+"""Of each core others may have so much."""
 
 
 def main() -> int:
@@ -33,6 +36,8 @@ def main() -> int:
         show()
         return 0
     began, clock, load = datetime.datetime.now(datetime.UTC), time.monotonic(), os.getloadavg()[0]
+    if doubt := warning(load, len(os.sched_getaffinity(0))):
+        print(doubt, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         found = Path(folder) / "found.jsonl"
         for part in chosen.parts or PARTS:
@@ -46,6 +51,13 @@ def main() -> int:
             add(KEPT, found, began, load)
             show()
     return 0
+
+
+def warning(load: float, cores: int) -> str:
+    """Why times of this machine would say little now; empty if they say something."""
+    if load <= cores * _QUIET:
+        return ""
+    return f"warning: the load is {load:.1f} on {cores} cores: times will be those of a machine that has other work"
 
 
 def add(kept: Path, found: Path, began: datetime.datetime, load: float) -> None:

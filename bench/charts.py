@@ -1,7 +1,7 @@
 """Runs -> charts: from a save to its effect, what a change costs for each Envoy, and how long a server is away.
 
-In: runs. Out: SVG by file name, the same text for the same runs. Of several runs each figure is the slowest one's. What is drawn
-can be read on light and on dark paper.
+In: runs. Out: SVG by file name, the same text for the same runs. Of several runs each figure is the slowest one's, and the title
+says how much others had to do. What is drawn can be read on light and on dark paper.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ def _worlds(runs: Sequence[Run], name: str, **parameters: str | int) -> list[Res
 
 
 def _effect(runs: Sequence[Run]) -> str:
-    chart = _chart(Line, "From a save to the first answer that has it, ms", logarithmic=True, dots_size=4)
+    chart = _chart(Line, runs, "From a save to the first answer that has it, ms", logarithmic=True, dots_size=4)
     chart.x_labels = [f"{one.parameters['routes']:,} routes" for one in _worlds(runs, "effective", edited="route")]
     for edited in ("route", "endpoint"):
-        for part in ("p50", "p99"):
+        for part in ("p50", "slowest"):
             chart.add(f"{edited}, {part}", _slowest(runs, "effective", f"effect_{part}_ms", edited=edited))
     chart.add("goal, p50", [GOAL] * len(chart.x_labels), show_dots=False)
-    most = max(_slowest(runs, "effective", "effect_p99_ms"))
+    most = max(_slowest(runs, "effective", "effect_slowest_ms"))
     chart.y_labels = [one for one in _STEPS if one < 2 * most]
     chart.range = (_STEPS[0], chart.y_labels[-1])
     return _text(chart)
 
 
 def _fanout(runs: Sequence[Run]) -> str:
-    chart = _chart(Bar, "Processor for one change to one Envoy, µs")
+    chart = _chart(Bar, runs, "Processor for one change to one Envoy, µs")
     worlds = _worlds(runs, "fanout")
     chart.x_labels = [f"{one.parameters['change']} to {one.parameters['streams']:,}" for one in worlds]
     for head, figure in (("bare gRPC server", "floor_us"), ("Cellway", "cellway_us")):
@@ -73,7 +73,7 @@ def _fanout(runs: Sequence[Run]) -> str:
 
 
 def _away(runs: Sequence[Run]) -> str:
-    chart = _chart(Bar, "Until a server is back, s")
+    chart = _chart(Bar, runs, "Until a server is back, s")
     starts, returns, storms = (_worlds(runs, name) for name in ("starts", "returns", "reconnects"))
     chart.x_labels = [
         *(f"start, {one.parameters['routes']:,} routes" for one in starts),
@@ -87,10 +87,11 @@ def _away(runs: Sequence[Run]) -> str:
     return _text(chart)
 
 
-def _chart(kind: type[Graph], title: str, **options: object) -> Graph:
+def _chart(kind: type[Graph], runs: Sequence[Run], title: str, **options: object) -> Graph:
+    loads = " and ".join(str(run.machine["load"]) for run in runs)
     chart = kind(
         style=_STYLE,
-        title=title,
+        title=f"{title} (load before: {loads})",
         width=760,
         height=340,
         explicit_size=True,

@@ -48,9 +48,9 @@ def _said(parameters: Parameters, key: str) -> str:
 
 _EFFECT = {
     "effect_p50_ms": ("save to effect: p50", 0),
-    "effect_p99_ms": ("p99", 0),
-    "acknowledged_p50_ms": ("of it sent to acknowledged: p50", 0),
-    "acknowledged_p99_ms": ("p99", 0),
+    "effect_slowest_ms": ("slowest", 0),
+    "acknowledged_p50_ms": ("sent to acknowledged: p50", 0),
+    "acknowledged_slowest_ms": ("slowest", 0),
     "server_ms": ("processor: server", 1),
     "envoy_ms": ("Envoy", 1),
 }

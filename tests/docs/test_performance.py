@@ -7,7 +7,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bench.__main__ import add
+import pytest
+
+from bench.__main__ import add, warning
 from bench.charts import draw
 from bench.results import KEPT, RUNS, Result, Run, in_all, keep, read_runs
 from bench.tables import PAGE, TABLES, filled
@@ -57,3 +59,18 @@ def test_a_run_takes_the_place_of_the_older_one_of_two(tmp_path: Path) -> None:
     assert [run.began for run in runs] == ["2026-01-02 00:00 UTC", "2026-01-03 00:00 UTC"]
     assert in_all(runs, runs[-1].results[0], "ready_s") == [0.2857, 0.4286]
     assert (runs[-1].machine["load"], runs[-1].versions["cellway"]) == (0.0, __version__)
+
+
+def test_charts_say_how_much_others_had_to_do() -> None:
+    run = replace(KEPT_RUNS[-1], machine={**KEPT_RUNS[-1].machine, "load": 19.8})
+    quiet = replace(run, machine={**run.machine, "load": 0.1})
+    assert all("(load before: 19.8)" in picture for picture in draw([run]).values())
+    assert all("(load before: 0.1 and 19.8)" in picture for picture in draw([quiet, run]).values())
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "warned"), [(0.4, 2, False), (0.6, 2, True), (0.6, 8, False), (19.8, 8, True)]
+)
+def test_a_machine_with_other_work_is_told_of(load: float, cores: int, warned: bool) -> None:
+    assert warning(load, cores).startswith(f"warning: the load is {load} on {cores} cores: ") is warned
+    assert bool(warning(load, cores)) is warned
