@@ -30,7 +30,7 @@ from xds_server.serve.limits import Limits
 from xds_server.serve.revocation import Revocations
 from xds_server.serve.tls import Credentials, TlsFiles
 from xds_server.serve.tokens import Tokens
-from xds_server.snapshot.resource import CLUSTER
+from xds_server.snapshot.resource import CLUSTER, Resource, snapshot_of
 from xds_server.workers import pool as pool_module
 from xds_server.workers import process as process_module
 from xds_server.workers.pool import Pool, Share
@@ -244,6 +244,27 @@ async def test_no_process_is_started_anew_by_a_server_that_stops(running: Runnin
             await pool.changed()
     await pool.stop(0)
     assert [(one.pid, one.starts) for one in pool.processes()] == [(0, 1), (0, 1)]
+
+
+async def test_a_publication_that_is_larger_than_what_may_wait_ends_nobody(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_UNREAD", 2**20)
+    large = [Resource(CLUSTER, f"c{number}", bytes([number]) * 2**20, "1") for number in range(20)]
+    await running.pool.publish({"default/edge": snapshot_of("default/edge", large)})
+    await running.pool.look()
+    assert [(one.starts, one.problem) for one in running.pool.processes()] == [(1, ""), (1, "")]
+
+
+def test_too_much_waits_when_nothing_of_it_was_read_for_long() -> None:
+    much, unread = 2**29, process_module._Unread(0.0)
+    assert not unread.is_too_much(0, much, 100.0)
+    assert not unread.is_too_much(much, 10, 120.0), "it was sent at once, and much is read for long"
+    assert not unread.is_too_much(much - 5, 10, 140.0), "some of it was read"
+    assert not unread.is_too_much(much + 5, 10, 169.0)
+    assert unread.is_too_much(much + 15, 10, 171.0)
+    assert not unread.is_too_much(0, 10, 172.0)
+    assert not unread.is_too_much(10, 10, 300.0), "little may wait as long as it likes"
 
 
 NONSENSE = "import os,sys;n=int(sys.argv[1]);os.write(n,bytes([0]*7+[3])+b'abc')"

@@ -21,12 +21,28 @@ from xds_server.serve.records import ProxyRecord, Serving
 from xds_server.workers.frames import HEAD, MOST_UP, FrameError, Up, decode_up, length_of
 
 _LOG = structlog.get_logger("cellway")
-_UNREAD = 256 * 2**20
-"""Bytes that may wait to be read."""
+_UNREAD, _STILL = 256 * 2**20, 30.0
+"""So many bytes may wait to be read by a process that has read nothing for so many seconds; one frame may have more."""
 _BUFFER = 2**20
 _LEAVING = 2.0
 """Seconds in which a process that was told to stop is gone after its last word."""
 _GLANCE = 0.02
+
+
+@dataclass(slots=True)
+class _Unread:
+    """What a process was sent and has not read. `moved`: when it was last seen to have read anything."""
+
+    moved: float
+    waiting: int = 0
+    """Bytes after the last frame was given."""
+
+    def is_too_much(self, waiting: int, more: int, now: float) -> bool:
+        """Whether it shall be sent nothing any more. `waiting`: bytes before this frame, of which there are `more`."""
+        if waiting < self.waiting or not waiting:
+            self.moved = now
+        self.waiting = waiting + more
+        return waiting > _UNREAD and now - self.moved > _STILL
 
 
 @dataclass(slots=True)
@@ -50,6 +66,7 @@ class Process:
     begun: float = 0.0
     records: dict[int, ProxyRecord] = field(default_factory=dict)
     _writer: asyncio.StreamWriter | None = None
+    _unread: _Unread = field(default_factory=lambda: _Unread(0.0))
 
     @property
     def serving(self) -> Serving:
@@ -67,7 +84,7 @@ class Process:
         """Send a frame, if there is somebody to hear it."""
         if self._writer is None or not self.told:
             return
-        if self._writer.transport.get_write_buffer_size() > _UNREAD:
+        if self._unread.is_too_much(self._writer.transport.get_write_buffer_size(), len(data), _now()):
             self._writer.transport.abort()
             return
         self._writer.write(data)
@@ -98,7 +115,7 @@ class Process:
         self.pid, self.starts, self.seen, self.asked = running.pid, self.starts + 1, 0, 0
         try:
             reader, self._writer = await asyncio.open_connection(sock=ours, limit=_BUFFER)
-            self.told = True
+            self.told, self._unread = True, _Unread(_now())
             for data in first():
                 self.send(data)
             while True:
@@ -129,6 +146,10 @@ def _started(connection: socket.socket) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "xds_server.workers.worker", str(number)]
     nothing = subprocess.DEVNULL
     return subprocess.Popen(command, pass_fds=(number,), stdin=nothing, stdout=nothing)  # noqa: S603 - own words
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _ended(running: subprocess.Popen[bytes]) -> str:
