@@ -173,17 +173,45 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Spread:
-    """The tables of a chain that has several."""
+    """The tables of a chain that has several, and all hosts that are in them."""
 
     origins: tuple[Origin, ...]
     scopes: list[Translated]
     parts: tuple[_Part | None, ...] = (None,) * COUNT
+    hosts: tuple[_Host, ...] = ()
+
+    def dealt(self, hosts: tuple[_Host, ...]) -> list[list[_Host] | None]:
+        """The hosts of each table; None: those that it has."""
+        start, end = in_common(self.hosts, hosts)
+        old, new = self.hosts[start : len(self.hosts) - end], hosts[start : len(hosts) - end]
+        if not self.hosts or [one.places for one in old] != [one.places for one in new]:
+            return _deal(hosts)
+        changed = {id(before): now for before, now in zip(old, new, strict=True)}
+        concerned = {place for one in old for place in _tables(one)}
+        return [
+            [changed.get(id(one), one) for one in part.hosts] if place in concerned and part is not None else None
+            for place, part in enumerate(self.parts)
+        ]
 
 
-def _part(last: _Part | None, name: str, chain: HttpChain, hosts: list[_Host]) -> _Part:
+def _tables(host: _Host) -> Iterable[int]:
+    return range(COUNT) if host.places is None else host.places
+
+
+def _deal(hosts: Iterable[_Host]) -> list[list[_Host] | None]:
+    """The hosts of each of several tables."""
+    spread: list[list[_Host]] = [[] for _ in range(COUNT)]
+    for host in hosts:
+        for place in _tables(host):
+            spread[place].append(host)
+    return [*spread]
+
+
+def _part(last: _Part | None, name: str, chain: HttpChain, hosts: list[_Host] | None) -> _Part:
     """A table with these hosts: the last one, if it is the same."""
-    if last is not None and len(last.hosts) == len(hosts) and all(map(is_, last.hosts, hosts)):
+    if last is not None and (hosts is None or (len(last.hosts) == len(hosts) and all(map(is_, last.hosts, hosts)))):
         return last
+    assert hosts is not None
     table = _empty(name)
     table.request_headers_to_remove.append(HEADER)
     return _Part(tuple(hosts), _filled(table, chain, _Table(chain.settings).of(tuple(hosts))))
@@ -223,17 +251,12 @@ class RoutesMemory:
 
     def parts(self, name: str, chain: HttpChain, table: _Table) -> list[Translated]:
         """Several tables in the place of one, and their scopes. Those for which nothing has changed are the same."""
-        spread: list[list[_Host]] = [[] for _ in range(COUNT)]
-        everywhere = tuple(range(COUNT))
-        for host in table.hosts:
-            for place in everywhere if host.places is None else host.places:
-                spread[place].append(host)
         known = self._spread.get(name)
         if known is None or known.origins != chain.origins:
             known = _Spread(chain.origins, translate_scopes(name, chain.origins))
-        made = zip(known.parts, part_names(name), spread, strict=True)
+        made = zip(known.parts, part_names(name), known.dealt(table.hosts), strict=True)
         parts = tuple(_part(last, one, chain, hosts) for last, one, hosts in made)
-        self._spread_now[name] = replace(known, parts=parts)
+        self._spread_now[name] = replace(known, parts=parts, hosts=table.hosts)
         return [*known.scopes, *(one.translated for one in parts)]
 
 
