@@ -14,8 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.translate.graphs import ORIGIN, gateway, host, route
+from tests.e2e.tokens import jwks
+from tests.translate.graphs import ORIGIN, Reporter, feature, gateway, host, route, setting
 from xds_server.features import FEATURES
+from xds_server.features.jwt import JwtSpec
+from xds_server.features.parts.headers import TABLE, check_forwarded
+from xds_server.features.parts.rate_limits import RateLimitSpec
 from xds_server.graph import Gateway, HttpChain, Patch, PatchSet, Respond, Setting, VirtualHost
 from xds_server.rules.messages import Rules
 from xds_server.snapshot.resource import LISTENER, ROUTES, SCOPES
@@ -112,6 +116,40 @@ def test_whoever_reads_all_headers_keeps_a_chain_in_one_table(feature: str) -> N
     assert is_spread(with_setting("cors"))
 
 
+def test_who_has_the_table_chosen_anew_keeps_a_chain_in_one_table() -> None:
+    for recompute in (False, True):
+        provider = {"name": "idp", "localJWKS": {"inline": jwks()}, "recomputeRoute": recompute}
+        guarded = host("one.example", route(Respond(200), setting("jwt", JwtSpec, {"providers": [provider]})))
+        assert is_spread(gateway(*hosts(101), guarded)) is not recompute
+
+
+def test_nobody_else_writes_the_header_that_names_a_table() -> None:
+    reporter = Reporter()
+    claims = [{"claim": "sub", "header": TABLE.title()}]
+    provider = {"name": "idp", "localJWKS": {"inline": jwks()}, "claimToHeaders": claims}
+    assert feature("jwt").resolve(JwtSpec.model_validate({"providers": [provider]}), reporter) is None
+    assert not check_forwarded(reporter, TABLE.title())
+    assert [code for code, *_ in reporter.found] == ["F101", "F101"]
+
+
+def test_what_counts_for_a_route_counts_once() -> None:
+    limits = {"local": {"rules": [{"limit": {"requests": 2, "unit": "Hour"}}]}}
+    limit = setting("local_rate_limit", RateLimitSpec, limits)
+    limited = [route(Respond(200), limit)]
+    assert is_spread(gateway(*hosts(101), host("one.example", *limited), host("*", route(Respond(404)))))
+    assert not is_spread(gateway(*hosts(101), host("*.example", *limited)))
+    assert not is_spread(gateway(*hosts(101), replace(host("one.example", *limited), aliases=("two.example",))))
+
+
+def test_hosts_with_names_in_many_tables_are_not_copied_too_often() -> None:
+    names = tuple(f"{letter}.example" for letter in "abcdefghijklmnop")
+    for many in (1, 101):
+        named = [
+            replace(one, aliases=tuple(f"{number}{name}" for name in names)) for number, one in enumerate(hosts(many))
+        ]
+        assert is_spread(gateway(*hosts(303)[202:], *named)) is (many == 1)
+
+
 def patched(type_url: str, name: str) -> Gateway:
     operation = json.dumps({"op": "add", "path": "/x", "value": 1})
     key = Key("gateway.envoyproxy.io", "EnvoyPatchPolicy", "default", "one")
@@ -129,7 +167,7 @@ def test_hosts_on_demand_and_many_routes_of_wildcards_stay_in_one_table() -> Non
     port = LARGE.ports[0]
     on_demand = replace(chain_of(LARGE), on_demand=True)
     assert not is_spread(replace(LARGE, ports=(replace(port, chains=(on_demand,)),)))
-    wide = host("*.example", *(route(Respond(200)) for _ in range(32)))
+    wide = host("*.example", *(route(Respond(200)) for _ in range(34)))
     assert not is_spread(gateway(*hosts(99), wide))
     assert is_spread(gateway(*hosts(103), wide))
 

@@ -62,6 +62,7 @@ class BandwidthFeature(Feature[BandwidthSpec, Bandwidth]):
     """`bandwidthLimit` of a BackendTrafficPolicy."""
 
     name = "bandwidth"
+    counts = True
     carriers = (("BackendTrafficPolicy", "bandwidthLimit"),)
 
     def resolve(self, spec: BandwidthSpec, context: Context) -> Bandwidth | None:

@@ -161,6 +161,8 @@ class Feature(Generic[SpecT, ValueT]):
     """True if its filters run code that only Envoy reads, which may refuse a listener for it (`chain_follows_routes`)."""
     reads_requests: ClassVar[bool] = False
     """True if its filters may show all headers of a request to somebody, or change the host that it is for."""
+    counts: ClassVar[bool] = False
+    """True if Envoy counts something for each route that carries its setting: two copies of a route would count apart."""
     transports: ClassVar[tuple[Transport, ...]] = ("http",)
     """The traffic that it works on. What a feature `guards` and cannot check is refused."""
     finds_clients: ClassVar[bool] = False
@@ -219,6 +221,10 @@ class Feature(Generic[SpecT, ValueT]):
     def within(self, value: ValueT, wide: ValueT | None) -> ValueT | Idle | Refused:
         """A policy's value for a route of a Gateway whose EnvoyProxy says `wide`, or why it does nothing, or closes, there."""
         return value
+
+    def chooses_again(self, value: ValueT) -> bool:
+        """True if its filters have the route of a request chosen anew, after headers that they have changed."""
+        return False
 
     def port_wide(self, value: ValueT) -> Hashable:
         """What the value wants of the port as a whole, which all of its listeners share; None if nothing."""

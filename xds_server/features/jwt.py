@@ -23,6 +23,7 @@ from xds_server.envoy_api.envoy.extensions.filters.http.jwt_authn.v3.config_pb2 
     PerRouteConfig,
 )
 from xds_server.features.contract import Context, Feature, enable
+from xds_server.features.parts.headers import TABLE
 from xds_server.features.parts.key_sets import key_set_problem
 from xds_server.features.parts.servers import asking_problem, parse_server
 from xds_server.features.parts.services import ServiceSpec, resolve_service, with_settings
@@ -170,6 +171,10 @@ class JwtFeature(Feature[JwtSpec, Jwt]):
         """Names the route's requirement."""
         enable(route, self.filter_name, PerRouteConfig(requirement_name=value.requirement))
 
+    def chooses_again(self, value: Jwt) -> bool:
+        """With `recomputeRoute`, by the headers that claims are written to."""
+        return any(provider.recompute_route for provider in value.providers)
+
     def backends(self, value: Jwt) -> Sequence[Backend]:
         """The servers that keys come from."""
         remote = [provider.keys for provider in value.providers if isinstance(provider.keys, RemoteKeys)]
@@ -179,7 +184,7 @@ class JwtFeature(Feature[JwtSpec, Jwt]):
 def _provider(spec: JwtProviderSpec, context: Context, *path: str | int) -> Provider | None:
     keys = _keys(spec, context, *path)
     for number, claim in enumerate(spec.claim_to_headers):
-        if claim.header.lower() == "host":
+        if claim.header.lower() in ("host", TABLE):
             place = (*path, "claimToHeaders", number, "header")
             context.problem("F101", *place, name=claim.header, reason="a claim must not choose the host")
             return None

@@ -50,6 +50,7 @@ class LocalRateLimitFeature(Feature[RateLimitSpec, RateLimit]):
     """`rateLimit` of a BackendTrafficPolicy."""
 
     name = "local_rate_limit"
+    counts = True
     carriers = (("BackendTrafficPolicy", "rateLimit"),)
     filter_name = "envoy.filters.http.local_ratelimit"
 

@@ -19,6 +19,7 @@ from xds_server.diagnostics import Diagnostic, diagnose
 from xds_server.envoy_api.envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from xds_server.envoy_api.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from xds_server.features.contract import AnyFeature
+from xds_server.features.parts.headers import TABLE
 from xds_server.features.parts.values import ads
 from xds_server.graph import Forward, HttpChain, Setting
 from xds_server.graph import Route as GraphRoute
@@ -29,7 +30,7 @@ from xds_server.translate.actions import MISSING, set_action
 from xds_server.translate.limits import match_problem, rewrite_problem
 from xds_server.translate.matches import translate_match
 from xds_server.translate.message import Translated
-from xds_server.translate.scopes import COUNT, HEADER, part_names, places, translate_scopes
+from xds_server.translate.scopes import COUNT, part_names, places, translate_scopes
 from xds_server.types import Origin
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
@@ -213,7 +214,7 @@ def _part(last: _Part | None, name: str, chain: HttpChain, hosts: list[_Host] | 
         return last
     assert hosts is not None
     table = _empty(name)
-    table.request_headers_to_remove.append(HEADER)
+    table.request_headers_to_remove.append(TABLE)
     return _Part(tuple(hosts), _filled(table, chain, _Table(chain.settings).of(tuple(hosts))))
 
 

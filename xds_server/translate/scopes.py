@@ -7,9 +7,9 @@ sooner. The hash is one that regular expressions can say: bit by bit, whether th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import lru_cache, reduce
 from hashlib import blake2b
 from operator import attrgetter, is_, xor
 
@@ -24,14 +24,12 @@ from xds_server.envoy_api.envoy.extensions.http.early_header_mutation.header_mut
     HeaderMutation as EarlyHeaderMutation,
 )
 from xds_server.features.contract import AnyFeature, pack
-from xds_server.features.parts.headers import OVERWRITE, option
+from xds_server.features.parts.headers import OVERWRITE, TABLE, option
 from xds_server.features.parts.values import ads
-from xds_server.graph import Chain, Gateway, HttpChain, Port
+from xds_server.graph import Chain, Gateway, HttpChain, Port, VirtualHost
 from xds_server.translate.message import Translated
 from xds_server.types import Origin
 
-HEADER = "x-cellway-table"
-"""The request header that names the table; no client's, and no backend sees it."""
 _SETS = ("bcfgjknorsvwz12569", "cdefklmnstuv25678", "efghijkluvwxyz13467", "ijklmnopqrstuvwx0379", "qrstuvwxyz2468-")
 _BITS = bytes(sum(1 << at for at, one in enumerate(_SETS) if chr(byte).lower() in one) for byte in range(256))
 _VISIBLE = frozenset(map(chr, range(0x21, 0x7F))) - {":"}
@@ -48,14 +46,14 @@ _ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
 def spread_chains(gateway: Gateway, features: Sequence[AnyFeature], limit: int = LIMIT) -> Gateway:
     """The gateway, with the chains marked that get several tables. What the chain is called decides nothing of it."""
-    readers = {feature.name for feature in features if feature.reads_requests}
+    known = {feature.name: feature for feature in features}
     patched = {(one.type_url, one.name) for patches in gateway.patches for one in patches.patches}
     left, ports = MOST, list[Port]()
     for port in gateway.ports:
         chains = list[Chain]()
         for chain in port.chains:
             large = left and isinstance(chain, HttpChain) and _is_large(chain, limit)
-            if large and isinstance(chain, HttpChain) and not _is_bound(chain, port, readers, patched):
+            if large and isinstance(chain, HttpChain) and not _is_bound(chain, port, known, patched):
                 left -= 1
                 chains.append(replace(chain, spread=True, known=chain.values))
             else:
@@ -65,20 +63,37 @@ def spread_chains(gateway: Gateway, features: Sequence[AnyFeature], limit: int =
 
 
 def _is_large(chain: HttpChain, limit: int) -> bool:
-    """True if it has many routes, and few of these would have to be in every table."""
+    """True if it has many routes, and few of these would have to be in several tables."""
     if chain.on_demand:
         return False
     total = sum(map(len, map(attrgetter("routes"), chain.hosts)))  # every edit counts them
     if total <= limit:
         return False
-    wide = [one for one in chain.hosts if one.hostname[0] == "*" or (one.aliases and _is_wide(one.aliases))]
-    return sum(len(one.routes) for one in wide) * COUNT <= total
+    return sum(copies * len(host.routes) for host, copies in _copied(chain)) <= total
 
 
-def _is_bound(chain: HttpChain, port: Port, readers: set[str], patched: set[tuple[str, str]]) -> bool:
-    """True if the header would be seen, or the host changed behind it, or if somebody means its one table."""
-    used = {*chain.values, *(one.feature for one in (*chain.settings, *port.settings))}
-    if readers & used or any(url == _LISTENER and name.partition("/quic")[0] == port.name for url, name in patched):
+def _copied(chain: HttpChain) -> Iterator[tuple[VirtualHost, int]]:
+    """The hosts that stand in several tables, and in how many more than one."""
+    for host in chain.hosts:
+        if host.aliases or host.hostname[0] == "*":
+            found = places((host.hostname, *host.aliases))
+            copies = (COUNT if found is None else len(found)) - 1
+            if copies:
+                yield host, copies
+
+
+def _is_bound(chain: HttpChain, port: Port, features: Mapping[str, AnyFeature], patched: set[tuple[str, str]]) -> bool:
+    """True if the header would be seen, or the host or the header changed behind it, if somebody means its one table, or if
+    what Envoy counts for a route would be counted for each of its copies."""
+    settings = [(one.feature, one.value) for one in (*chain.settings, *port.settings)]
+    settings += [(name, value) for name, values in chain.values.items() for value in values]
+    used = [(features[name], value) for name, value in settings if name in features]
+    if any(feature.reads_requests or feature.chooses_again(value) for feature, value in used):
+        return True
+    counting = {feature.name for feature, _ in used if feature.counts}
+    if counting and any(counting & host.values.keys() for host, _ in _copied(chain)):
+        return True
+    if any(url == _LISTENER and name.partition("/quic")[0] == port.name for url, name in patched):
         return True
     return any(url == _ROUTES and name.partition("@")[0] == chain.name for url, name in patched)
 
@@ -93,6 +108,7 @@ def _is_wide(hosts: Iterable[str]) -> bool:
     return any(one.startswith("*") for one in hosts)
 
 
+@lru_cache(1 << 16)
 def place(host: str) -> int:
     """The table of a host without a port."""
     return reduce(xor, host.encode().translate(_BITS), 0)
@@ -120,14 +136,14 @@ def translate_scopes(table: str, origins: Sequence[Origin]) -> list[Translated]:
 
 def set_scopes(manager: HttpConnectionManager, table: str) -> None:
     """Have a connection manager choose among the tables. The header is made last, of the host that routes see."""
-    written = option(HEADER, f"{table}/", OVERWRITE)
+    written = option(TABLE, f"{table}/", OVERWRITE)
     written.header.value += _EXPRESSIONS
     config = EarlyHeaderMutation(mutations=[EarlyMutation(append=written)])
     manager.early_header_mutation_extensions.add(name="cellway.table", typed_config=pack(config))
     scopes = manager.scoped_routes
     scopes.name = table
     extractor = scopes.scope_key_builder.fragments.add().header_value_extractor
-    extractor.name, extractor.index = HEADER, 0
+    extractor.name, extractor.index = TABLE, 0
     scopes.rds_config_source.CopyFrom(ads())
     source = scopes.scoped_rds.scoped_rds_config_source
     source.CopyFrom(ads())

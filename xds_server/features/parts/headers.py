@@ -77,9 +77,14 @@ def check_names(context: Context, field: str, names: tuple[str, ...], *path: str
     return True
 
 
+TABLE = "x-cellway-table"
+"""The request header that names one of several route tables: it is written before a route is chosen, and by nobody else."""
+
+
 def check_forwarded(context: Context, name: str | None, *path: str | int) -> bool:
     """True if the gateway may tell a backend something in this header (none will do); else it is reported."""
-    good = name is None or name.lower() not in ("host", "content-length", "transfer-encoding", "connection", "upgrade")
+    own = ("host", "content-length", "transfer-encoding", "connection", "upgrade", TABLE)
+    good = name is None or name.lower() not in own
     if not good:
         context.problem("F101", *path, name=name, reason="requests need it for themselves")
     return good
