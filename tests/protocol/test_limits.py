@@ -23,6 +23,7 @@ from xds_server.serve.grpc import XdsServer
 from xds_server.serve.limits import Limits, parse_limits
 from xds_server.serve.pressure import resident
 from xds_server.snapshot.resource import CLUSTER, ENDPOINTS
+from xds_server.workers.pool import Pool, Share
 
 DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 _MIB = 1024 * 1024
@@ -131,14 +132,14 @@ async def test_a_connection_has_so_many_streams_and_the_next_waits() -> None:
         assert server.counters.begun == 4
 
 
-async def test_memory_of_streams_that_have_gone_is_given_back() -> None:
-    async with serving(Limits()) as (server, _):
-        held = [bytes((number % 256,)) * 600 for number in range(200_000)]
-        filled = resident()
-        del held[:-1]  # the last one keeps the allocator from shrinking by itself
-        watching = asyncio.create_task(server.watch_memory(0.01))
-        await until(lambda: resident() < filled - 60 * _MIB)
-        watching.cancel()
+@pytest.mark.parametrize("front", [XdsServer(time.monotonic), Pool(Share(1), time.monotonic)], ids=["one", "several"])
+async def test_memory_of_streams_that_have_gone_is_given_back(front: XdsServer | Pool) -> None:
+    held = [bytes((number % 256,)) * 600 for number in range(200_000)]
+    filled = resident()
+    del held[:-1]  # the last one keeps the allocator from shrinking by itself
+    watching = asyncio.create_task(front.watch_memory(0.01))
+    await until(lambda: resident() < filled - 60 * _MIB)
+    watching.cancel()
 
 
 def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:

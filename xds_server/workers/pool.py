@@ -100,10 +100,10 @@ class Pool:
             if self._revocations is not None:
                 await asyncio.to_thread(self._revocations.look)
 
-    async def watch_memory(self) -> None:
+    async def watch_memory(self, every: float = REST) -> None:
         """Until cancelled, give back what frames have left here; each process does the same."""
         while True:
-            await asyncio.sleep(REST)
+            await asyncio.sleep(every)
             await asyncio.to_thread(self.pressure.tidy)
 
     async def watch_processes(self) -> None:
