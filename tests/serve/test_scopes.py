@@ -16,7 +16,7 @@ from xds_server.serve.requests import Node, Request
 from xds_server.serve.sessions import Session, Sessions
 from xds_server.serve.stream import Stream
 from xds_server.serve.wire import Envelope
-from xds_server.snapshot.resource import ROUTES, SCOPES, Snapshot, snapshot_of
+from xds_server.snapshot.resource import LISTENER, ROUTES, SCOPES, Snapshot, snapshot_of, with_resources
 
 BOTH = pytest.mark.parametrize("is_delta", [True, False], ids=["delta", "sotw"])
 WEEK = 7 * 86400.0
@@ -103,6 +103,37 @@ def test_a_client_that_comes_back_is_told_its_scopes_again_and_keeps_former_ones
     client.settle()
     assert "s" in client.stream.channels[SCOPES].known
     assert "SRDS -s" in client.wait(2)
+
+
+def test_scopes_of_a_listener_in_force_stay_while_the_wanted_one_is_withheld() -> None:
+    """The server starts anew, another Envoy refuses the wanted listener: this one goes on with what it came back with."""
+    listener = next(iter(B.get(LISTENER).values()))
+    client = Client(True, with_resources(B, [replace(listener, withheld=True)]))
+    assert client.ask("LDS", had={"l": "1"}) == []
+    assert client.ask("SRDS", had={"s": "1"}) == ["SRDS m1"]
+    client.ask("RDS", "+t", had={"t": "1"})
+    client.settle()
+    assert [said for _ in range(20) for said in client.wait(SCOPE_DELAY / 10)] == []
+    assert change(client, B) == ["LDS l2", "SRDS m1"]
+    client.ask("RDS", "+u")
+    client.settle()
+    assert client.wait(SCOPE_DELAY - 1) == [], "connections to the former listener"
+    assert client.wait(2) == ["SRDS -s", "RDS -t"]
+
+
+def test_scopes_of_a_listener_in_force_stay_while_one_is_wanted_that_was_refused() -> None:
+    """Others took the second version and refuse the third; this client refused both."""
+    client = connected(True)
+    for wanted in (B, NEITHER):
+        change(client, wanted)
+        client.nack("LDS")
+        client.settle()
+    change(client, B)
+    client.settle()
+    client.wait(DRAIN)
+    client.settle()
+    assert [said for _ in range(20) for said in client.wait(SCOPE_DELAY / 10)] == []
+    assert "s" in client.stream.wanted(SCOPES)
 
 
 def test_a_client_in_the_state_of_the_world_comes_back_to_its_former_scopes() -> None:

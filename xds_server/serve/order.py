@@ -173,28 +173,38 @@ class Order:
             self.held[kind].update({name: one for name, one in named.items() if name not in current})
             self.busy = True
 
-    def _lasting(self) -> set[tuple[str, str]]:
-        """What is held for connections to former listeners: scopes, and the tables that they lead to."""
-        held = self.held[SCOPES]
-        return {(SCOPES, name) for name in held} | {need for one in held.values() for need in one.needs}
+    def _lasting(self, channels: Channels) -> set[tuple[str, str]]:
+        """What stays for connections to former listeners: scopes, and the tables that they lead to.
+
+        Where scopes of an earlier stream lead is not known: it may be any table of that stream.
+        """
+        held, lingering = self.held[SCOPES], channels[SCOPES].lingering
+        tables = {(ROUTES, name) for name in channels[ROUTES].lingering} if lingering else set()
+        led = {need for one in held.values() for need in one.needs}
+        return {(SCOPES, name) for name in (*held, *lingering)} | led | tables
+
+    def _is_behind(self, channels: Channels) -> bool:
+        """True if a listener that the client has, or may have, is in force in another version than the wanted one."""
+        wanted, known = self.wanted(LISTENER), channels[LISTENER].known
+        return any(known[name] not in ("", wanted[name].version) for name in known.keys() & wanted.keys())
 
     def release(self, channels: Channels, peers: Sequence[Channels], now: float) -> None:
         """Let go of what is held once nothing uses it and the delay has passed."""
         lingering = [(type_url, name) for type_url in HELD for name in channels[type_url].lingering]
         going = lingering + [(type_url, name) for type_url, held in self.held.items() for name in held]
         self._due = {key: self._due[key] for key in going if key in self._due}
+        streams, lasting = (channels, *peers), self._lasting(channels) if going else set()
         # A client that has not read of a cluster yet will ask for its endpoints.
         unread = channels[CLUSTER].in_flight is not None
-        if going and not unread and all(self._is_settled(one[user]) for one in (channels, *peers) for user in USERS):
-            lasting = self._lasting()
+        behind = bool(lasting) and any(self._is_behind(one) for one in streams)
+        if going and not unread and not behind and all(self._is_settled(one[user]) for one in streams for user in USERS):
             for key in going:
-                long = key in lasting or key[0] == SCOPES
-                self._due.setdefault(key, now + (SCOPE_DELAY if long else self.drain_delay))
+                self._due.setdefault(key, now + (SCOPE_DELAY if key in lasting else self.drain_delay))
         else:
-            # Nothing newer uses what is held. But a client that came back may ask for its listeners and routes late.
-            for key in lingering:
-                if key[0] != SCOPES:
-                    self._due.pop(key, None)
+            # Nothing newer uses what is held. But a client that came back may ask for its listeners and routes late, and
+            # new requests may need the scopes of a listener that is not the wanted one.
+            for key in {*lingering, *lasting} if behind else set(lingering) - lasting:
+                self._due.pop(key, None)
         for type_url, name in [key for key, due in self._due.items() if due <= now]:
             del self._due[type_url, name]
             self.held[type_url].pop(name, None)
