@@ -197,7 +197,12 @@ class Order:
         # A client that has not read of a cluster yet will ask for its endpoints.
         unread = channels[CLUSTER].in_flight is not None
         behind = bool(lasting) and any(self._is_behind(one) for one in streams)
-        if going and not unread and not behind and all(self._is_settled(one[user]) for one in streams for user in USERS):
+        if (
+            going
+            and not unread
+            and not behind
+            and all(self._is_settled(one[user]) for one in streams for user in USERS)
+        ):
             for key in going:
                 self._due.setdefault(key, now + (SCOPE_DELAY if key in lasting else self.drain_delay))
         else:
