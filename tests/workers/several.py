@@ -16,7 +16,7 @@ from xds_server.snapshot.resource import Snapshot
 from xds_server.workers import frames
 from xds_server.workers.court import Court
 from xds_server.workers.follower import Follower
-from xds_server.workers.frames import HEAD, decode_down, decode_up, encode
+from xds_server.workers.frames import HEAD, decode_down, decode_up, encode, encode_up
 
 
 @dataclass(eq=False)
@@ -29,7 +29,7 @@ class Paper:
     down: deque[bytes] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.follower = Follower(self.sessions, lambda frame: self.up.append(encode(frame)))
+        self.follower = Follower(self.sessions, lambda frame: self.up.append(encode_up(frame)))
         self.sessions.court, self.sessions.touched = self.follower, set()
 
     def hear(self) -> None:

@@ -7,8 +7,11 @@ or anything but a FrameError comes of bytes.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +35,7 @@ from xds_server.snapshot.resource import LISTENER, Resource, Snapshot, snapshot_
 from xds_server.types import Key, Origin
 from xds_server.workers import frames
 from xds_server.workers.changes import change_between, changed
-from xds_server.workers.frames import HEAD, FrameError, decode_down, decode_up, encode, length_of
+from xds_server.workers.frames import HEAD, FrameError, decode_down, decode_up, encode, encode_up, length_of
 
 POLICIES = Path(__file__).parents[2] / "policies"
 ORIGINS = st.sampled_from(
@@ -148,17 +151,17 @@ def test_every_frame_arrives_and_on_its_own_side_only() -> None:
     for down in DOWN:
         assert sent(down) == down
     for up in UP:
-        assert decode_up(encode(up)[HEAD:]) == up
+        assert decode_up(encode_up(up)[HEAD:]) == up
     with pytest.raises(FrameError, match="not for a process that serves"):
-        decode_down(encode(UP[1])[HEAD:])
-    with pytest.raises(FrameError, match="not from a process that serves"):
+        decode_down(pickle.dumps(Key("", "K", "", "n")))
+    with pytest.raises(FrameError, match="no frame from a process that serves"):
         decode_up(encode(DOWN[0])[HEAD:])
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(UP), st.data())
 def test_broken_bytes_are_no_frame_and_nothing_worse(frame: frames.Up, data: st.DataObject) -> None:
-    body = bytearray(encode(frame)[HEAD:])
+    body = bytearray(encode_up(frame)[HEAD:])
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(body[: data.draw(st.integers(0, len(body)))])
@@ -173,8 +176,53 @@ def test_bytes_that_would_run_something_run_nothing(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "made"),)
 
     with pytest.raises(FrameError, match="mkdir belongs to no frame"):
-        decode_up(pickle.dumps(Runs()))
+        decode_down(pickle.dumps(Runs()))
     assert not (tmp_path / "made").exists()
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just(10**30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(tree: object, way: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """The ways to all values in lists in lists."""
+    for number, one in enumerate(tree if isinstance(tree, list) else ()):
+        yield (*way, number)
+        yield from places(one, (*way, number))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(UP), st.data())
+def test_a_field_holds_what_its_class_says_or_it_is_no_frame(frame: frames.Up, data: st.DataObject) -> None:
+    tree = json.loads(encode_up(frame)[HEAD:])
+    *way, last = data.draw(st.sampled_from(sorted(places(tree))))
+    parent = tree
+    for number in way:
+        parent = parent[number]
+    before, parent[last] = parent[last], data.draw(ODD)
+    try:
+        got = decode_up(json.dumps(tree).encode())
+    except FrameError:
+        return
+    assert kind(parent[last]) == kind(before) or None in (parent[last], before)
+    assert decode_up(encode_up(got)[HEAD:]) == got
+
+
+def kind(value: object) -> str:
+    """A whole number is a time, too."""
+    return {int: "number", float: "number"}.get(type(value), type(value).__name__)
+
+
+def test_a_message_that_thousands_of_streams_show_is_told_once() -> None:
+    refusal = RefusalRecord("one", "1", 2.0, "no" * 5000, ("a",), ())
+    types = (replace(RECORD.types[0], standing=(refusal,), refusal=refusal),)
+    seen = frames.Seen(1, {one: replace(RECORD, types=types) for one in range(1000)}, (), Counters(), {}, ())
+    data = encode_up(seen)
+    assert len(data) < 10_000 + 1000 * 300
+    assert decode_up(data[HEAD:]) == seen
 
 
 @pytest.mark.parametrize("length", [0, 2**20 + 1, 2**63])

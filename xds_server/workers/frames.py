@@ -1,14 +1,14 @@
 """What the process that compiles and those that serve tell each other, as bytes on a socket between them.
 
 In: frames. Out: bytes; and frames again. A frame is plain data of a closed list of classes, so reading one can run nothing;
-bytes that are none are a FrameError. Keys and certificates go this way: a frame is never logged, and lies on no disk.
+bytes that are none are a FrameError. Keys and certificates go this way, down: a frame is never logged, and lies on no disk. What
+a process that serves says goes up in a form that can say nothing else: it may have been taken over.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -18,17 +18,18 @@ from xds_server.serve.counters import Counters
 from xds_server.serve.identity import Identities
 from xds_server.serve.limits import Limits
 from xds_server.serve.loads import Load
-from xds_server.serve.records import ProxyRecord, RefusalRecord, TypeRecord
+from xds_server.serve.records import ProxyRecord
 from xds_server.serve.revocation import Lists
 from xds_server.serve.verdicts import Verdict, Verdicts
 from xds_server.snapshot.hosts import Hosts
 from xds_server.snapshot.resource import Resource, Snapshot
 from xds_server.types import Key, Origin
 from xds_server.workers.changes import Change
+from xds_server.workers.reports import read_report, write_report
 
 HEAD = 8
 """Bytes before each frame, which say how long it is."""
-MOST_DOWN, MOST_UP = 4 * 2**30, 256 * 2**20
+MOST_DOWN, MOST_UP = 4 * 2**30, 128 * 2**20
 """Bytes of the longest frame to and from a process that serves."""
 Named: TypeAlias = tuple[str, str, str] | Resource
 """A resource that is wanted, by type URL, name and version; any other as it is, but for the documents that made it."""
@@ -154,11 +155,9 @@ Down: TypeAlias = Begin | Known | Published | Forgotten | Took | Refused | Look 
 Up: TypeAlias = Listening | Changed | Acknowledged | Said | Seen | Took | Refused
 _DOWN = (Begin, Known, Published, Forgotten, Took, Refused, Look, Stop)
 _UP = (Listening, Changed, Acknowledged, Said, Seen, Took, Refused)
-_PARTS = (
-    *(Change, Counter, Counters, Hosts, Identities, Key, Limits, Lists, Load, Origin, ProxyRecord),
-    *(RefusalRecord, Resource, Snapshot, Span, TypeRecord, Verdict, Verdicts),
-)
-_CLASSES: Mapping[tuple[str, str], Any] = {(one.__module__, one.__qualname__): one for one in (*_DOWN, *_UP, *_PARTS)}
+_PARTS = (Change, Hosts, Identities, Key, Limits, Lists, Origin, Resource, Snapshot, Span, Verdict, Verdicts)
+_CLASSES: Mapping[tuple[str, str], Any] = {(one.__module__, one.__qualname__): one for one in (*_DOWN, *_PARTS)}
+_REPORTS: Mapping[str, type] = {one.__name__: one for one in _UP}
 
 
 class _Writer(pickle.Pickler):
@@ -182,8 +181,14 @@ class _Reader(pickle.Unpickler):
         return found
 
 
-def encode(frame: Down | Up) -> bytes:
-    """A frame with its head."""
+def encode_up(frame: Up) -> bytes:
+    """A frame of a process that serves, with its head."""
+    body = write_report(type(frame).__name__, frame)
+    return len(body).to_bytes(HEAD, "big") + body
+
+
+def encode(frame: Down) -> bytes:
+    """A frame for a process that serves, with its head."""
     written = io.BytesIO()
     written.write(bytes(HEAD))
     _Writer(written, 5).dump(frame)
@@ -210,9 +215,12 @@ def decode_down(body: bytes) -> Down:
 
 def decode_up(body: bytes) -> Up:
     """What a process that serves says."""
-    frame = _decode(body)
-    if not isinstance(frame, Up):
-        raise FrameError(f"a {type(frame).__name__} is not from a process that serves")
+    try:
+        frame = read_report(body, _REPORTS)
+    # Broken bytes raise nearly anything; whatever it is, they are no frame.
+    except Exception as error:
+        raise FrameError(f"no frame from a process that serves: {type(error).__name__}") from None
+    assert isinstance(frame, Up)
     return frame
 
 

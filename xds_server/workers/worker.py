@@ -31,7 +31,7 @@ from xds_server.serve.verdicts import Verdicts
 from xds_server.watchdog import watch_loop
 from xds_server.workers import frames
 from xds_server.workers.follower import Follower
-from xds_server.workers.frames import HEAD, MOST_DOWN, decode_down, encode, length_of
+from xds_server.workers.frames import HEAD, MOST_DOWN, decode_down, encode_up, length_of
 
 _DIE_WITH_PARENT = 1
 _UNREAD = 64 * 2**20
@@ -190,7 +190,7 @@ class Worker:
         if self._writer.transport.get_write_buffer_size() > _UNREAD:
             self.ended.set()
             return
-        self._writer.write(encode(frame))
+        self._writer.write(encode_up(frame))
 
 
 async def _next(reader: asyncio.StreamReader) -> frames.Down:
