@@ -13,6 +13,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -236,5 +237,10 @@ def test_no_key_and_no_resource_is_in_the_text_of_a_frame() -> None:
     begin = frames.Begin(1, Limits(), Identities(), (), b"very secret", ())
     known = frames.Known({"default/edge": Verdicts(snapshot([secret]))})
     published = frames.Published((change_between(None, snapshot([secret])),))
-    for frame in (begin, known, published):
+    took = frames.Took("default/edge", "one", (secret,))
+    refused = frames.Refused("default/edge", "one", (secret,), "1", "no", 1.0)
+    others = (frames.Forgotten("default/edge"), frames.Look(1, ()), frames.Stop(1.0))
+    every = (begin, known, published, took, refused, *others)
+    assert {type(one) for one in every} == set(get_args(frames.Down))
+    for frame in every:
         assert "very secret" not in repr(frame)

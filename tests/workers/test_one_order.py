@@ -11,12 +11,14 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.serve.fleet import GATEWAY, Member
+from tests.protocol.snapshots import resource
+from tests.serve.fleet import GATEWAY, Member, fleet
 from tests.serve.playbook import fake, world
 from tests.workers.several import Paper, Several
 from xds_server.diagnostics import Span
-from xds_server.snapshot.resource import snapshot_of
+from xds_server.snapshot.resource import LISTENER, snapshot_of
 from xds_server.types import Key, Origin
+from xds_server.workers import court
 
 
 def test_a_refused_version_is_withdrawn_in_all_processes() -> None:
@@ -98,6 +100,43 @@ def test_a_thousand_acks_of_the_same_are_told_once() -> None:
         one.ask("LDS")
         one.settle()
     assert len(first.up) < 5
+
+
+def test_what_is_accepted_late_is_remembered_as_by_one_process() -> None:
+    for further in (3, 20):
+        server, alone = Several(2, "LDS a1 b1"), fleet("LDS a1 b1")
+        first, second = server.processes
+        one, same = first.client("one"), alone.client("one")
+        assert one.ask("LDS") == same.ask("LDS") == ["LDS a1 b1"]
+        for edit in range(further):
+            for change in (server.change, alone.change):
+                change(f"LDS a2 b{edit + 1}")
+        for client in (one, same):
+            client.ack("LDS")
+        server.deliver()
+        assert one.poll() == same.poll()
+        for client in (one, same):
+            client.nack("LDS", "a is bad")
+        server.deliver()
+        assert second.client("two").ask("LDS") == alone.client("two").ask("LDS")
+
+
+def test_what_was_wanted_is_kept_as_far_as_there_is_room() -> None:
+    recent = court._Recent()
+    for version in range(20):
+        recent.add([resource("l", "a", str(version)), resource("l", f"b{version}", "1")])
+    kept = [number for number in range(20) if recent.get((LISTENER, "a", str(number)))]
+    assert kept == list(range(12, 20))
+    last = recent.named(LISTENER, "a")
+    assert last is not None
+    assert last.version == "19"
+    large = [replace(resource("l", f"c{number}", "1"), body=bytes(2**20)) for number in range(40)]
+    recent.add(large)
+    assert recent.named(LISTENER, "a") is None
+    assert all(recent.named(LISTENER, one.name) is one for one in large), "what has just gone is acknowledged last"
+    recent.add(large[:1])
+    assert recent.named(LISTENER, "c1") is None
+    assert recent.named(LISTENER, "c0") is large[0]
 
 
 VERSIONS = st.sampled_from(["1", "2", "3"])

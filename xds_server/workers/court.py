@@ -16,8 +16,10 @@ from xds_server.snapshot.resource import Resource, Snapshot
 from xds_server.workers import frames
 from xds_server.workers.changes import change_between
 
-_GENERATIONS = 8
-"""So many publications ago something may have been wanted that is acknowledged only now."""
+_VERSIONS = 8
+"""So many versions ago a resource may have been wanted that is acknowledged only now."""
+_MOST, _ABOUT = 32 * 2**20, 1000
+"""So many bytes are kept of what was wanted before the last publication; and what a resource has beside its body."""
 
 
 class Court:
@@ -34,7 +36,7 @@ class Court:
     def publish(self, snapshots: Mapping[str, Snapshot]) -> None:
         """These snapshots are wanted from now on. A gateway that is not among them keeps its last one."""
         before = {name: self.sessions.snapshot(name) for name in snapshots}
-        self._recent.turn(self.sessions.publish(snapshots))
+        self._recent.add(self.sessions.publish(snapshots))
         self._published = True
         now = {name: self.sessions.snapshot(name) for name in snapshots}
         self._send(
@@ -107,23 +109,46 @@ class Court:
 
 
 class _Recent:
-    """Resources that were wanted a few publications ago: who took one of them may say so late."""
+    """Resources that were wanted until lately, oldest first: who took one of them may say so late."""
 
     def __init__(self) -> None:
-        self._generations: list[dict[tuple[str, str, str], Resource]] = []
-        self._named: dict[tuple[str, str], Resource] = {}
+        self._gone: dict[tuple[str, str, str], Resource] = {}
+        self._named: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._size = 0
 
-    def turn(self, gone: Iterable[Resource]) -> None:
+    def add(self, gone: Sequence[Resource]) -> None:
         """These are not wanted any more."""
-        now = {(one.type_url, one.name, one.version): one for one in gone}
-        self._generations = [now, *self._generations[: _GENERATIONS - 1]]
-        kept = (one for generation in reversed(self._generations) for one in generation.values())
-        self._named = {(one.type_url, one.name): one for one in kept}
+        for one in gone:
+            name = one.type_url, one.name
+            self._drop((*name, one.version))
+            self._gone[(*name, one.version)] = one
+            self._size += _size(one)
+            versions = (*self._named.get(name, ()), one.version)
+            self._named[name] = versions
+            if len(versions) > _VERSIONS:
+                self._drop((*name, versions[0]))
+        while self._size > _MOST and len(self._gone) > len(gone):
+            self._drop(next(iter(self._gone)))
+
+    def _drop(self, named: tuple[str, str, str]) -> None:
+        one = self._gone.pop(named, None)
+        if one is None:
+            return
+        self._size -= _size(one)
+        name = one.type_url, one.name
+        self._named[name] = tuple(version for version in self._named[name] if version != one.version)
+        if not self._named[name]:
+            del self._named[name]
 
     def get(self, named: tuple[str, str, str]) -> Resource | None:
         """One of them."""
-        return next((one[named] for one in self._generations if named in one), None)
+        return self._gone.get(named)
 
     def named(self, type_url: str, name: str) -> Resource | None:
         """The last one of this name."""
-        return self._named.get((type_url, name))
+        versions = self._named.get((type_url, name))
+        return self._gone[type_url, name, versions[-1]] if versions else None
+
+
+def _size(one: Resource) -> int:
+    return len(one.body) + _ABOUT

@@ -82,7 +82,7 @@ class Took:
 
     gateway: str
     node: str
-    resources: tuple[Named, ...]
+    resources: tuple[Named, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Refused:
 
     gateway: str
     node: str
-    resources: tuple[Named, ...]
+    resources: tuple[Named, ...] = field(repr=False)
     response: str
     message: str
     time: float
