@@ -66,6 +66,7 @@ from xds_server.settings import Clocks, Settings, Told
 from xds_server.snapshot.resource import Snapshot
 from xds_server.supervise.binary import ENVOY_VERSION
 from xds_server.supervise.bootstrap import Address
+from xds_server.supervise.drains import with_drains
 from xds_server.supervise.envoys import Envoys
 from xds_server.supervise.process import is_settled
 from xds_server.supervise.records import StateFolder
@@ -299,7 +300,8 @@ class Server:
             self._fetcher.want(compiled.wanted)
         names = set(compiled.snapshots)
         gone = {name: Snapshot(name, {}, {}) for name in self._published - names}
-        await self._xds.publish({**compiled.snapshots, **gone})
+        local = self._expected() if self._envoys is not None else {}
+        await self._xds.publish({**with_drains(compiled.snapshots, compiled.gateways, local), **gone})
         connected = self._xds.connected()
         for name in gone.keys() - connected:
             self._xds.forget(name)
@@ -307,7 +309,7 @@ class Server:
         self._changed_at = self._clocks.wall()
         self._valid = validities(compiled)
         if self._envoys is not None:
-            self._envoys.apply(self._expected(), self._settings.drain)
+            self._envoys.apply(local, self._settings.drain)
         await asyncio.to_thread(self._desk.note, compiled)  # a slow disk holds up nobody
         if self._keeper is not None and self._policies.loaded is not None:
             self._keeper.keep(self._policies.loaded, self._policies.objects)

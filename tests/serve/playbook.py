@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import Resource as ResourceMessage
+from xds_server.serve.order import DRAIN_MARGIN
 from xds_server.serve.requests import Request
 from xds_server.serve.stream import Event, Stream
 from xds_server.serve.wire import Envelope
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
+    ENVOY_DRAIN,
     EXTENSION,
     HOST,
     LISTENER,
@@ -44,6 +46,7 @@ TYPE_URLS = {
 USERS = (LISTENER, SCOPES, ROUTES, HOST)
 SHORT = {type_url: short for short, type_url in TYPE_URLS.items()}
 DRAIN = 5.0
+SCOPE_DELAY = ENVOY_DRAIN + DRAIN_MARGIN
 _TOKEN = re.compile(r"([a-z/]+)(\d+)")
 
 

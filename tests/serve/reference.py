@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.serve.playbook import DRAIN, SHORT, TYPE_URLS
+from tests.serve.playbook import DRAIN, SCOPE_DELAY, SHORT, TYPE_URLS
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from xds_server.serve.differences import Differences
-from xds_server.serve.order import SCOPE_DELAY
 from xds_server.serve.requests import Request
 from xds_server.serve.stream import Stream
 from xds_server.serve.wire import Envelope

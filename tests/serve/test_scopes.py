@@ -10,13 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from tests.serve.playbook import DRAIN, Client, fake
-from xds_server.serve.order import SCOPE_DELAY
+from tests.serve.playbook import DRAIN, SCOPE_DELAY, Client, fake
+from xds_server.serve.generations import GENERATIONS
+from xds_server.serve.order import DRAIN_MARGIN
 from xds_server.serve.requests import Node, Request
 from xds_server.serve.sessions import Session, Sessions
 from xds_server.serve.stream import Stream
+from xds_server.serve.verdicts import Verdict, Verdicts
 from xds_server.serve.wire import Envelope
-from xds_server.snapshot.resource import LISTENER, ROUTES, SCOPES, Snapshot, snapshot_of, with_resources
+from xds_server.snapshot.resource import ENVOY_DRAIN, LISTENER, ROUTES, SCOPES, Snapshot, snapshot_of, with_resources
 
 BOTH = pytest.mark.parametrize("is_delta", [True, False], ids=["delta", "sotw"])
 WEEK = 7 * 86400.0
@@ -91,6 +93,86 @@ def test_tables_under_former_scopes_stay_as_long_as_these(is_delta: bool) -> Non
     assert not client.stream.wanted(ROUTES)
     assert not client.stream.wanted(SCOPES)
     assert client.wait(WEEK) == []
+
+
+@BOTH
+@pytest.mark.parametrize("drain", [1.0, 15.0, 3600.0])
+def test_former_scopes_stay_a_minute_longer_than_envoy_drains(is_delta: bool, drain: float) -> None:
+    client = connected(is_delta)
+    change(client, replace(B, drain=drain))
+    client.settle()
+    client.wait(DRAIN)
+    client.settle()
+    assert client.wait(drain + DRAIN_MARGIN - DRAIN - 1) == []
+    assert client.wait(2) == (["SRDS -s", "RDS -t"] if is_delta else ["SRDS m1"])
+
+
+def test_sessions_take_another_drain_time_where_nothing_else_changes_and_keep_it_where_one_is_refused() -> None:
+    sessions = Sessions()
+    for drain in (ENVOY_DRAIN, 15.0):
+        sessions.publish({"default/web": replace(A, drain=drain)})
+        found = sessions.snapshot("default/web")
+        assert found is not None
+        assert found.drain == drain
+    listener = next(iter(A.get(LISTENER).values()))
+    verdicts = Verdicts(replace(A, drain=15.0))
+    verdicts.refuse([Verdict("one", listener, "", "no", 0)])
+    assert verdicts.served("one").get(LISTENER)["l"].withheld
+    assert verdicts.served("one").drain == 15
+
+
+def table(number: int) -> str:
+    """Each change of filters makes names anew."""
+    return "tables/" + "abcdefghijklmnopqrstuvwxyz"[number]
+
+
+def filters(number: int) -> Snapshot:
+    """What is wanted after so many changes of filters."""
+    name = table(number)
+    listener = replace(fake("LDS", f"l{number + 2}"), needs=((SCOPES, f"s/{name}"),))
+    scope = replace(fake("SRDS", f"s/{name}1"), needs=((ROUTES, name),))
+    return snapshot_of("default/web", [listener, scope, fake("RDS", f"{name}1")])
+
+
+@BOTH
+def test_of_many_changes_within_the_drain_time_the_newest_eight_are_held(is_delta: bool) -> None:
+    client, newest = connected(is_delta), ["s"]
+    for number in range(20):
+        change(client, filters(number))
+        client.settle()
+        client.ask("RDS", f"+{table(number)}" if is_delta else table(number))
+        client.settle()
+        client.wait(DRAIN)
+        client.settle()
+        newest = [*newest, f"s/{table(number)}"][-GENERATIONS - 1 :]
+        assert set(client.stream.wanted(SCOPES)) == set(newest)
+    assert len(client.stream.wanted(ROUTES)) <= GENERATIONS + 2, "the oldest ones go a little later"
+    client.wait(DRAIN)
+    assert len(client.stream.wanted(ROUTES)) == GENERATIONS + 1
+
+
+def test_scopes_of_the_listener_in_force_go_behind_no_bound() -> None:
+    client = connected(True)
+    for number in range(20):
+        change(client, filters(number))
+        client.nack("LDS")
+        client.settle()
+    client.wait(DRAIN)
+    client.settle()
+    assert len(client.stream.wanted(SCOPES)) <= GENERATIONS + 2
+    assert {"s"} <= client.stream.wanted(SCOPES).keys()
+
+
+@BOTH
+def test_scopes_of_a_change_that_was_passed_over_are_never_sent(is_delta: bool) -> None:
+    client = connected(is_delta)
+    client.stream.replace_snapshot(filters(0))
+    client.stream.replace_snapshot(filters(1))
+    said = client.poll()
+    client.settle()
+    assert not [line for line in said if table(0) in line]
+    assert set(client.stream.wanted(SCOPES)) == {"s", f"s/{table(1)}"}
+    assert set(client.stream.wanted(ROUTES)) == {"t", table(1)}
 
 
 def test_a_client_that_comes_back_is_told_its_scopes_again_and_keeps_former_ones() -> None:

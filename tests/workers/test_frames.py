@@ -32,7 +32,7 @@ from xds_server.serve.loads import Load
 from xds_server.serve.records import ProxyRecord, RefusalRecord, TypeRecord
 from xds_server.serve.revocation import Lists
 from xds_server.serve.verdicts import Verdict, Verdicts
-from xds_server.snapshot.resource import LISTENER, Resource, Snapshot, snapshot_of
+from xds_server.snapshot.resource import ENVOY_DRAIN, LISTENER, Resource, Snapshot, snapshot_of
 from xds_server.types import Key, Origin
 from xds_server.workers import frames
 from xds_server.workers.changes import change_between, changed
@@ -64,7 +64,11 @@ def snapshot(resources: list[Resource]) -> Snapshot:
     return snapshot_of("default/edge", {(one.type_url, one.name): one for one in resources}.values())
 
 
-SNAPSHOTS = st.lists(RESOURCES, max_size=12).map(snapshot)
+SNAPSHOTS = st.builds(
+    lambda one, drain: replace(one, drain=drain),
+    st.lists(RESOURCES, max_size=12).map(snapshot),
+    st.sampled_from([15.0, ENVOY_DRAIN]),
+)
 
 
 def sent(frame: frames.Down) -> frames.Down:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from xds_server.serve.channel import Channel
 from xds_server.serve.differences import Differences
+from xds_server.serve.generations import Generations
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -30,8 +31,8 @@ from xds_server.snapshot.resource import (
 HELD = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, ROUTES, SCOPES)
 """The types of which nothing is taken away before listeners and routes stopped using it."""
 USERS = (LISTENER, SCOPES, ROUTES, HOST)
-SCOPE_DELAY = 660.0
-"""Seconds: an Envoy lets connections to a former listener be for ten minutes, unless its `--drain-time-s` says otherwise."""
+DRAIN_MARGIN = 60.0
+"""Seconds that scopes stay longer than connections to a former listener: Envoy begins to drain it when the new one is warm."""
 Channels = Mapping[str, Channel]
 
 
@@ -48,6 +49,7 @@ class Order:
     waiting: set[str] = field(default_factory=set)
     """The types of which something waits for new clusters."""
     _due: dict[tuple[str, str], float] = field(default_factory=dict)
+    _generations: Generations = field(default_factory=Generations)
 
     def replace(self, snapshot: Snapshot, channels: Channels) -> None:
         """A newer snapshot is wanted. What it no longer holds, and the client may have, is held for a while."""
@@ -64,7 +66,9 @@ class Order:
     ) -> None:
         """Keep for a while what goes away and may be in use; what comes back is not kept any more."""
         self.busy = True
-        used = self._used(before, channels) if before is not None and gone else frozenset()
+        used = self._used(before, channels) if before is not None and gone else set[tuple[str, str]]()
+        if before is not None and SCOPES in gone:
+            self._pass_over(before, [one.name for one in gone[SCOPES]], used, channels)
         for type_url, held in self.held.items():
             new = snapshot.get(type_url)
             for name in [name for name in held if name in new]:
@@ -72,7 +76,13 @@ class Order:
                 self._due.pop((type_url, name), None)
             held.update({one.name: one for one in gone.get(type_url, ()) if (type_url, one.name) in used})
 
-    def _used(self, before: Snapshot, channels: Channels) -> AbstractSet[tuple[str, str]]:
+    def _pass_over(self, before: Snapshot, gone: list[str], used: set[tuple[str, str]], channels: Channels) -> None:
+        """Scopes of a listener that the client was never sent, and their tables, are of no use to it."""
+        for name in self._generations.replace(before, gone, channels[LISTENER], channels[SCOPES]):
+            used.discard((SCOPES, name))
+            used -= {need for need in before.get(SCOPES)[name].needs if not channels[need[0]].known.get(need[1])}
+
+    def _used(self, before: Snapshot, channels: Channels) -> set[tuple[str, str]]:
         """Of a snapshot that goes, what the client may have, and what that refers to.
 
         A client that has a cluster may ask for its endpoints only now, and for the table of a listener just so.
@@ -188,8 +198,20 @@ class Order:
         wanted, known = self.wanted(LISTENER), channels[LISTENER].known
         return any(known[name] not in ("", wanted[name].version) for name in known.keys() & wanted.keys())
 
+    def _prune(self, now: float) -> None:
+        """Let go of the scopes of too many changes, and of their tables when no connection has just chosen one."""
+        held = self.held[SCOPES]
+        old = [held.pop(name) for name in self._generations.surplus(held)]
+        for one in old:
+            self._due.pop((SCOPES, one.name), None)
+        for need in {need for one in old for need in one.needs} - {need for one in held.values() for need in one.needs}:
+            self._due[need] = now + self.drain_delay
+
     def release(self, channels: Channels, peers: Sequence[Channels], now: float) -> None:
         """Let go of what is held once nothing uses it and the delay has passed."""
+        assert self.snapshot is not None
+        self._prune(now)
+        scope_delay = self.snapshot.drain + DRAIN_MARGIN
         lingering = [(type_url, name) for type_url in HELD for name in channels[type_url].lingering]
         going = lingering + [(type_url, name) for type_url, held in self.held.items() for name in held]
         self._due = {key: self._due[key] for key in going if key in self._due}
@@ -204,7 +226,7 @@ class Order:
             and all(self._is_settled(one[user]) for one in streams for user in USERS)
         ):
             for key in going:
-                self._due.setdefault(key, now + (SCOPE_DELAY if key in lasting else self.drain_delay))
+                self._due.setdefault(key, now + (scope_delay if key in lasting else self.drain_delay))
         else:
             # Nothing newer uses what is held. But a client that came back may ask for its listeners and routes late, and
             # new requests may need the scopes of a listener that is not the wanted one.

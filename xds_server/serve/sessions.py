@@ -308,7 +308,7 @@ class Sessions:
 def _joined(before: Snapshot, after: Snapshot) -> Snapshot:
     """The second, with all of the first that is the same in it; the first, if all is. Streams look only at what is not."""
     kept = {type_url: was for type_url, new in after.resources.items() if _is_same(was := before.get(type_url), new)}
-    if len(kept) == len(after.resources) == len(before.resources):
+    if len(kept) == len(after.resources) == len(before.resources) and before.drain == after.drain:
         return before
     return replace(after, resources={**after.resources, **kept})
 

@@ -217,7 +217,7 @@ class Verdicts:
                 self._step_back(name, resources)
                 if self._lacks(resources[name], resources):
                     resources[name] = replace(one, withheld=True)
-        return snapshot_of(self.wanted.gateway, resources.values())
+        return replace(snapshot_of(self.wanted.gateway, resources.values()), drain=self.wanted.drain)
 
     def _step_back(self, name: Name, resources: dict[Name, Resource]) -> None:
         refused = resources[name].version

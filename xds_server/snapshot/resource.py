@@ -59,6 +59,8 @@ class Resource:
     withheld: bool = False
 
 
+ENVOY_DRAIN = 600.0
+"""The seconds of `--drain-time-s` of an Envoy that is not given any."""
 _NOTHING: Mapping[str, Resource] = {}
 """Always the same one: what is the same object need not be compared."""
 
@@ -67,7 +69,8 @@ _NOTHING: Mapping[str, Resource] = {}
 class Snapshot:
     """The wanted state of one gateway: resources by type URL and name, and a version for each type.
 
-    `gateway` is what `node.cluster` of its Envoys says: `NAMESPACE/NAME`, or the name of a group of gateways.
+    `gateway` is what `node.cluster` of its Envoys says: `NAMESPACE/NAME`, or the name of a group of gateways. `drain`: the
+    seconds for which its Envoys let connections to a former listener be; where nobody says otherwise as long as Envoys do.
     """
 
     gateway: str
@@ -75,6 +78,7 @@ class Snapshot:
     versions: Mapping[str, str]
     hosts: Hosts = NO_HOSTS
     """Which virtual host a host name belongs to."""
+    drain: float = ENVOY_DRAIN
 
     def get(self, type_url: str) -> Mapping[str, Resource]:
         """The resources of one type by name; empty for a type that this snapshot does not hold."""
@@ -109,7 +113,7 @@ def with_resources(snapshot: Snapshot, resources: Iterable[Resource]) -> Snapsho
             versions[type_url] = _version(by_type[type_url])
         if type_url == HOST and any(before[name].aliases != one.aliases for name, one in named.items()):
             hosts = _hosts(by_type[HOST])
-    return Snapshot(snapshot.gateway, by_type, versions, hosts)
+    return Snapshot(snapshot.gateway, by_type, versions, hosts, snapshot.drain)
 
 
 def _version(named: Mapping[str, Resource]) -> str:

@@ -26,6 +26,7 @@ class Change:
     came: Mapping[str, tuple[Resource, ...]]
     versions: Mapping[str, str]
     hosts: Hosts | None
+    drain: float
 
 
 def change_between(before: Snapshot | None, after: Snapshot) -> Change:
@@ -42,7 +43,7 @@ def change_between(before: Snapshot | None, after: Snapshot) -> Change:
         if others := tuple(one for name, one in new.items() if _is_other(old.get(name), one)):
             came[type_url] = others
     hosts = None if before is not None and before.hosts == after.hosts else after.hosts
-    return Change(after.gateway, tuple(after.resources), gone, came, dict(after.versions), hosts)
+    return Change(after.gateway, tuple(after.resources), gone, came, dict(after.versions), hosts, after.drain)
 
 
 def changed(before: Snapshot | None, change: Change) -> Snapshot:
@@ -51,7 +52,8 @@ def changed(before: Snapshot | None, change: Change) -> Snapshot:
     if was.gateway != change.gateway:
         raise ValueError(f"a change of {change.gateway} is none of {was.gateway}")
     resources = {type_url: _changed(was.get(type_url), change, type_url) for type_url in change.types}
-    return Snapshot(change.gateway, resources, change.versions, change.hosts if change.hosts is not None else was.hosts)
+    hosts = change.hosts if change.hosts is not None else was.hosts
+    return Snapshot(change.gateway, resources, change.versions, hosts, change.drain)
 
 
 def _changed(old: Mapping[str, Resource], change: Change, type_url: str) -> Mapping[str, Resource]:
