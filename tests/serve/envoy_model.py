@@ -81,7 +81,7 @@ class Envoy:
         """
         self.excused = not self.delta and bool(self.has["CDS"])
         if self.session is not None:
-            self.sessions.close(self.session)
+            self.sessions.close(self.session, self.now)
         self.inbox: list[tuple[str, Response]] = []
         self.nonces: dict[str, str] = dict.fromkeys(self.has, "")
         self.asked: dict[str, set[str]] = {"EDS": set(), "RDS": set()}
@@ -96,7 +96,7 @@ class Envoy:
     def leave(self) -> None:
         """The stream ends; requests go on."""
         assert self.session is not None
-        self.sessions.close(self.session)
+        self.sessions.close(self.session, self.now)
 
     def _waiting(self, short: str) -> dict[str, Thing]:
         return self.waiting if short == "LDS" else {}

@@ -40,7 +40,7 @@ class Member(Client):
         """End the stream."""
         assert self.sessions is not None
         assert self.session is not None
-        self.sessions.close(self.session)
+        self.sessions.close(self.session, self.now)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.serve.playbook import DRAIN, SCOPE_DELAY, Client, fake
+from xds_server.serve.former import LIMIT, Former, Left
 from xds_server.serve.generations import GENERATIONS
 from xds_server.serve.order import DRAIN_MARGIN
 from xds_server.serve.requests import Node, Request
@@ -218,33 +219,107 @@ def test_scopes_of_a_listener_in_force_stay_while_one_is_wanted_that_was_refused
     assert "s" in client.stream.wanted(SCOPES)
 
 
-def test_a_client_in_the_state_of_the_world_comes_back_to_its_former_scopes() -> None:
-    sessions = Sessions()
-    sessions.publish({"default/web": A})
+def opened(sessions: Sessions, now: float = 0.0, node: str = "one", *, only: str = "") -> Session:
+    """A stream of an Envoy in the state of the world begins."""
+    stream = Stream(False, Envelope(), DRAIN, only)
+    session = Session(stream, Node(node, "default/web"), "default/web", "", now, now, lambda: None)
+    sessions.open(session)
+    return session
 
-    def opened(node: str) -> Session:
-        session = Session(
-            Stream(False, Envelope(), DRAIN), Node(node, "default/web"), "default/web", "", 0, 0, lambda: None
-        )
-        sessions.open(session)
-        return session
 
-    def asked(session: Session, version: str) -> set[str]:
-        client = Client(False, B)
-        client.stream = session.core
-        client.ask("LDS")
-        client.settle()
-        session.core.receive(Request(SCOPES, version=version), client.now)
-        client.poll()
-        client.settle()
-        client.ask("RDS", "t", "u")
-        client.settle()
-        return set(session.core.wanted(SCOPES))
+def scopes_of(session: Session, version: str = "1") -> set[str]:
+    """What it has when it has asked for everything; `version` is what it says it has, if anything."""
+    client = Client(False, B)
+    client.stream = session.core
+    client.ask("LDS")
+    client.settle()
+    session.core.receive(Request(SCOPES, version=version), client.now)
+    client.poll()
+    client.settle()
+    client.ask("RDS", "t", "u")
+    client.settle()
+    return set(session.core.wanted(SCOPES))
 
-    first = opened("one")
-    assert asked(first, "") == {"s"}
-    sessions.close(first)
+
+@pytest.fixture
+def sessions() -> Sessions:
+    """One Envoy has the scope `s`; its stream is open."""
+    made = Sessions()
+    made.publish({"default/web": A})
+    return made
+
+
+def test_a_client_in_the_state_of_the_world_comes_back_to_its_former_scopes(sessions: Sessions) -> None:
+    first = opened(sessions)
+    assert scopes_of(first, "") == {"s"}
+    sessions.close(first, 0)
     sessions.publish({"default/web": B})
-    assert asked(opened("two"), "1") == {"m"}, "another Envoy had none"
-    sessions.close(opened("one"))  # it ends before anything is asked
-    assert asked(opened("one"), "1") == {"s", "m"}
+    assert scopes_of(opened(sessions, node="two")) == {"m"}, "another Envoy had none"
+    sessions.close(opened(sessions), 0)  # it ends before anything is asked
+    assert scopes_of(opened(sessions)) == {"s", "m"}
+
+
+def test_a_client_comes_back_before_its_last_streams_are_seen_to_end(sessions: Sessions) -> None:
+    first = opened(sessions)
+    assert scopes_of(first, "") == {"s"}
+    sessions.publish({"default/web": B})
+    second = opened(sessions, 1)
+    assert scopes_of(second) == {"s", "m"}
+    sessions.publish({"default/web": filters(0)})
+    third = opened(sessions, 2)
+    assert scopes_of(third) == {"s", "m", f"s/{table(0)}"}
+    for one in (first, second, third):
+        sessions.close(one, 3)
+    assert scopes_of(opened(sessions, 3)) == {"s", "m", f"s/{table(0)}"}
+
+
+def test_scopes_on_a_stream_of_their_own_are_not_taken_by_that_of_another_type(sessions: Sessions) -> None:
+    first = opened(sessions, only=SCOPES)
+    first.core.receive(Request(SCOPES), 0)
+    sessions.close(first, 0)
+    sessions.publish({"default/web": NEITHER})
+    opened(sessions, 1, only=LISTENER)
+    assert set(opened(sessions, 2, only=SCOPES).core.former[SCOPES]) == {"s"}
+
+
+@pytest.mark.parametrize("drain", [15.0, ENVOY_DRAIN])
+@pytest.mark.parametrize(("late", "found"), [(-1, {"s", "m"}), (0, {"m"})])
+def test_what_the_last_stream_had_counts_as_long_as_connections_last(
+    drain: float, late: float, found: set[str]
+) -> None:
+    sessions = Sessions()
+    sessions.publish({"default/web": replace(A, drain=drain)})
+    first = opened(sessions)
+    assert scopes_of(first, "") == {"s"}
+    sessions.close(first, 0)
+    sessions.publish({"default/web": replace(B, drain=drain)})
+    assert scopes_of(opened(sessions, drain + DRAIN_MARGIN + late)) == found
+
+
+def test_what_streams_had_goes_with_their_gateway() -> None:
+    left: Left = {SCOPES: {"s": fake("SRDS", "s1")}}
+    former = Former()
+    former.keep(("a", "one"), left, 0, 10)
+    former.keep(("b", "one"), left, 0, 10)
+    former.forget("a")
+    assert not former.take(("a", "one"), 1)
+    assert former.take(("b", "one"), 1) == left
+    assert not former.take(("b", "one"), 1), "for one stream"
+    former.keep(("b", "one"), left, 0, 10)
+    former.keep(("b", "two"), left, 10, 10)
+    assert len(former) == 1, "what is over is dropped"
+    for number in range(2 * LIMIT):
+        former.keep(("b", str(number)), left, 11, 10)
+    assert len(former) == LIMIT
+
+
+def test_a_gateway_that_went_leaves_nothing_of_its_streams(sessions: Sessions) -> None:
+    early, late = opened(sessions), opened(sessions, node="two")
+    scopes_of(early, "")
+    scopes_of(late, "")
+    sessions.close(early, 0)
+    sessions.forget("default/web")
+    sessions.close(late, 0)
+    sessions.publish({"default/web": B})
+    assert scopes_of(opened(sessions, 1)) == {"m"}
+    assert scopes_of(opened(sessions, 1, "two")) == {"m"}

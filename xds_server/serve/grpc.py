@@ -320,7 +320,7 @@ class XdsServer:
                     raise error from None
         finally:
             del self._leave[wake]
-            self.sessions.close(session)
+            self.sessions.close(session, self._clock())
             self._tell()
 
     async def _allowed(self, context: Context, names: tuple[str, ...]) -> Allowed:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from xds_server.serve.former import Former
+from xds_server.serve.order import DRAIN_MARGIN
 from xds_server.serve.records import ProxyRecord, type_record
 from xds_server.serve.requests import Node, Request
 from xds_server.serve.stream import Event, Stream
@@ -18,8 +20,6 @@ from xds_server.snapshot.resource import Resource, Snapshot
 
 _VERDICTS = 1000
 """Of so many resources of one type a record shows the verdicts."""
-_FORMER = 1000
-"""Of so many Envoys is known which scopes their last streams had; their names are their own words."""
 
 
 @dataclass(eq=False, slots=True)
@@ -64,7 +64,7 @@ class Sessions:
     _open: set[Session] = field(default_factory=set)
     _of_node: dict[tuple[str, str], set[Session]] = field(default_factory=dict)
     _verdicts: dict[str, Verdicts] = field(default_factory=dict)
-    _former: dict[tuple[str, str], Mapping[str, Mapping[str, Resource]]] = field(default_factory=dict)
+    _former: Former = field(default_factory=Former)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -139,6 +139,7 @@ class Sessions:
     def forget(self, gateway: str) -> None:
         """A gateway no longer exists: its streams go on with what they have, and there are no new ones."""
         self._verdicts.pop(gateway, None)
+        self._former.forget(gateway)
         for session in self._open if self.touched is not None else ():
             self.touch(session)
 
@@ -152,22 +153,22 @@ class Sessions:
         if session.core.only:
             # An aggregated stream knows all of its Envoy itself, and one that was left behind must not hold up the next.
             session.core.peers = lambda: [one.core.channels for one in twins if one is not session and one.core.only]
+        if session.core.inherits:
+            former = self._former.take(key, session.connected)
+            session.core.former = next((left for one in _newest(twins) if (left := one.core.left())), former)
         self._open.add(session)
         twins.add(session)
         session.twins = twins
-        session.core.former = self._former.pop(key, {})
         session.core.replace_snapshot(verdicts.served(session.node.id))
         self.touch(session)
 
-    def close(self, session: Session) -> None:
+    def close(self, session: Session, now: float) -> None:
         """A stream ended."""
         key = (session.gateway, session.node.id)
         self._open.discard(session)
         self.touch(session)
-        if left := session.core.left():
-            self._former[key] = left
-            if len(self._former) > _FORMER:
-                del self._former[next(iter(self._former))]
+        if session.core.inherits and session.core.snapshot is not None and session.gateway in self._verdicts:
+            self._former.keep(key, session.core.left(), now, session.core.snapshot.drain + DRAIN_MARGIN)
         twins = self._of_node.get(key, set())
         twins.discard(session)
         if not twins:
@@ -303,6 +304,11 @@ class Sessions:
             tuple(types),
             self.process,
         )
+
+
+def _newest(twins: Iterable[Session]) -> list[Session]:
+    """Streams that scopes come on, in the state of the world; the newest first."""
+    return sorted((one for one in twins if one.core.inherits), key=lambda one: -one.connected)
 
 
 def _joined(before: Snapshot, after: Snapshot) -> Snapshot:

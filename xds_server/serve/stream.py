@@ -151,6 +151,11 @@ class Stream:
         named = sum(len(one.subscription.names) for one in self.channels.values())
         return named + unserved + (len(hosts.asked) if hosts else 0)
 
+    @property
+    def inherits(self) -> bool:
+        """Whether scopes may come here that the client says nothing of when it comes back."""
+        return not self.delta and self.only in ("", SCOPES)
+
     def left(self) -> Mapping[str, State]:
         """What the next stream of this client is given as `former`."""
         asked = not self.delta and self.snapshot is not None and self.channels[SCOPES].requested
