@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 # grpc tells of every connection that ends, on stderr, unless it is told not to before it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# pydantic would look through all that is installed for plugins, which nobody wants to change what policies mean.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
