@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from xds_server.load import directory
 from xds_server.load.directory import Loaded, load_paths
 from xds_server.load.document import Limits
 from xds_server.load.keep import keep_last_good, looks_like_an_accident
@@ -48,6 +49,21 @@ def test_folder_is_read_in_order_and_without_what_is_hidden(tmp_path: Path) -> N
     assert names(loaded, tmp_path) == ["a.yml", "a/z.yaml", "b.yaml", "c.json", "sub/deep/d.yaml"]
     assert loaded.diagnostics == ()
     assert loaded.roots == {str(tmp_path): 5}
+
+
+def test_what_is_saved_while_it_is_read_is_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"m.yaml": "m: 1", "z/route.yaml": "to: old"})
+    reading, asked = directory._read, []
+
+    def save_meanwhile(name: str, most: int) -> bytes:
+        asked.append(name)
+        if len(asked) == 2:  # the folder was listed, and m.yaml read: now somebody saves in the right order
+            write(tmp_path, {"a/new.yaml": "new: 1", "m.yaml": "m: 2", "z/route.yaml": "to: new"})
+        return reading(name, most)
+
+    monkeypatch.setattr(directory, "_read", save_meanwhile)
+    assert values(load_paths([tmp_path])) == [{"new": 1}, {"m": 2}, {"to": "new"}]
+    assert len(asked) == 2 + 3
 
 
 def test_names_are_shown_as_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 
 from xds_server.collector import collector_paused
 from xds_server.diagnostics import Diagnostic, Span, diagnose, sort_key
@@ -21,6 +22,9 @@ from xds_server.load.find import Found, find_files, reason_of
 from xds_server.load.regular import read_regular
 from xds_server.load.yaml import Parsed, parse_file
 from xds_server.parts import Parts
+
+_ATTEMPTS = 3
+"""So often is everything read, when somebody saves meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +88,38 @@ def load_paths(
     """Everything that `paths` (files, or folders with all below them) hold.
 
     `memory` is that of an earlier result: files whose bytes are the same are not parsed again, and of changed files
-    only the documents that changed. Blocks while it reads and parses.
+    only the documents that changed. Blocks while it reads and parses. What is saved meanwhile is read with all else once more.
     """
-    found = find_files(paths, limits.files)
+    paths = tuple(paths)
     known = memory.parsed if memory.limits == limits else {}
-    budget = _Budget(limits)
-    with collector_paused():
-        files = {name: budget.load(name, known) for root in found.values() for name in root.names}
+    found = find_files(paths, limits.files)
+    for left in reversed(range(_ATTEMPTS)):
+        stamps = _stamps(found)
+        budget = _Budget(limits)
+        with collector_paused():
+            files = {name: budget.load(name, known) for root in found.values() for name in root.names}
+        before, found = found, find_files(paths, limits.files) if left else found
+        if not left or (found == before and _stamps(found) == stamps):
+            break
+        # Somebody saved meanwhile. What one file refers to may have come with another one, which was not read.
+        known = {**known, **budget.parsed}
     files |= {name: _unreadable(name, reason) for root in found.values() for name, reason in root.problems}
     roots = {root: None if one.missing else len(one.names) for root, one in found.items()}
     code = tuple((name, one.top) for one in found.values() for name in one.code)
     return replace(assemble(files, roots, _about_roots(found), Memory(limits, budget.parsed)), code=code)
+
+
+def _stamps(found: Mapping[str, Found]) -> list[tuple[int, ...]]:
+    """What tells that a file became another one, or was written; equal before and after: what was read was there together."""
+    return [_stamp(name) for root in found.values() for name in root.names]
+
+
+def _stamp(name: str) -> tuple[int, ...]:
+    try:
+        status = Path(name).stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def load_texts(root: str, texts: Mapping[str, bytes], limits: Limits = DEFAULT_LIMITS) -> Loaded:
