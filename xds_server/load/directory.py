@@ -13,12 +13,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 
 from xds_server.collector import collector_paused
 from xds_server.diagnostics import Diagnostic, Span, diagnose, sort_key
 from xds_server.load.document import DEFAULT_LIMITS, Document, Limits
-from xds_server.load.find import Found, find_files, reason_of
+from xds_server.load.find import Found, find_files, reason_of, stamp
 from xds_server.load.regular import read_regular
 from xds_server.load.yaml import Parsed, parse_file
 from xds_server.parts import Parts
@@ -110,16 +109,8 @@ def load_paths(
 
 
 def _stamps(found: Mapping[str, Found]) -> list[tuple[int, ...]]:
-    """What tells that a file became another one, or was written; equal before and after: what was read was there together."""
-    return [_stamp(name) for root in found.values() for name in root.names]
-
-
-def _stamp(name: str) -> tuple[int, ...]:
-    try:
-        status = Path(name).stat()
-    except OSError:
-        return ()
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    """Equal before and after: what was read was there together."""
+    return [stamp(name) for root in found.values() for name in root.names]
 
 
 def load_texts(root: str, texts: Mapping[str, bytes], limits: Limits = DEFAULT_LIMITS) -> Loaded:

@@ -148,6 +148,15 @@ def _plain_first(entry: os.DirEntry[str]) -> tuple[bool, str]:
     return entry.is_symlink(), entry.name
 
 
+def stamp(name: str) -> tuple[int, ...]:
+    """What the system says of a file that is different when it is another one, or was written; empty if it is not there."""
+    try:
+        status = Path(name).stat()
+    except OSError:
+        return ()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 def reason_of(error: OSError | ValueError) -> str:
     """What the system says, in its words and without the path."""
     text = error.strerror if isinstance(error, OSError) else None

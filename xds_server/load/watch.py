@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from xds_server.load.events import FolderEvents, folder_events
-from xds_server.load.find import find_files
+from xds_server.load.find import find_files, stamp
 
 Signature = tuple[tuple[str, tuple[int, ...]], ...]
 """Names with what `stat` says of them; equal if, as far as can be seen without reading, nothing changed."""
@@ -167,25 +167,17 @@ def _files(roots: tuple[str, ...]) -> tuple[str, ...]:
 
 def _identities(roots: tuple[str, ...]) -> Signature:
     """Which folder each root is; one that is a file or missing has none."""
-    return tuple((root, _stat(root)[:2] if Path(root).is_dir() else ()) for root in roots)
+    return tuple((root, stamp(root)[:2] if Path(root).is_dir() else ()) for root in roots)
 
 
 def _single_files(roots: tuple[str, ...]) -> Signature:
     """What can be seen of the roots that are files: they are looked at, since a watch on a file ends with a rename."""
-    return tuple((root, _stat(root)) for root in roots if not Path(root).is_dir())
+    return tuple((root, stamp(root)) for root in roots if not Path(root).is_dir())
 
 
 def _signature(roots: tuple[str, ...]) -> Signature:
     found = find_files(roots)
-    return tuple((name, _stat(name)) for root in found.values() for name in (*root.names, *root.code))
-
-
-def _stat(name: str) -> tuple[int, ...]:
-    try:
-        status = Path(name).stat()
-    except OSError:
-        return ()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return tuple((name, stamp(name)) for root in found.values() for name in (*root.names, *root.code))
 
 
 def _size(name: str) -> int:
