@@ -80,7 +80,7 @@ class Policies:
 
 
 def reload(before: Policies, source: Source, *, confirmed: bool = False) -> tuple[Policies, Result]:
-    """Read and compile what is on disk. Blocks. `confirmed`: many files may vanish at once."""
+    """Read and compile what is on disk. Blocks. `confirmed`: many files may vanish at once, and every file is read."""
     with collector_paused():
         return _reload(before, source, confirmed=confirmed)
 
@@ -92,7 +92,7 @@ def _reload(before: Policies, source: Source, *, confirmed: bool) -> tuple[Polic
         loaded, objects = source.saved
         before = replace(before, loaded=loaded, documents=loaded.documents, objects=objects, saved=True)
     last = before.loaded or Loaded()
-    on_disk = load_paths(source.folders, DEFAULT_LIMITS, last.memory)
+    on_disk = load_paths(source.folders, DEFAULT_LIMITS, last.memory, anew=confirmed)
     loaded, code = keep_last_good(last, on_disk), load_code(on_disk.code, before.code_files)
     accident = _accident(before.loaded, loaded)
     if accident is not None and not (confirmed and accident.code == _MANY_GONE):

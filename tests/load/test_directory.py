@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,78 @@ def test_only_changed_files_are_parsed_again(tmp_path: Path) -> None:
     second = load_paths([tmp_path], memory=first.memory)
     assert values(second) == [{"a": 2}, {"b": 1}]
     assert second.documents[1] is first.documents[1]
+
+
+def at(now: float) -> Callable[[], float]:
+    """A clock that stands."""
+    return lambda: now
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of files that were read."""
+    names: list[str] = []
+    read = directory._read
+
+    def reading(name: str, most: int) -> bytes:
+        names.append(Path(name).name)
+        return read(name, most)
+
+    monkeypatch.setattr(directory, "_read", reading)
+    return names
+
+
+def test_a_file_of_which_nothing_new_is_said_is_read_again_until_no_change_can_hide(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    write(tmp_path, {"a.yaml": "a: 1", "b.yaml": "b: 1"})
+    loaded = load_paths([tmp_path], clock=at(0.0))
+    for now, read in ((2.9, ["a.yaml", "b.yaml"]), (3.1, ["a.yaml", "b.yaml"]), (3.2, []), (9.0, [])):
+        opened.clear()
+        loaded = load_paths([tmp_path], memory=loaded.memory, clock=at(now))
+        assert opened == read, now
+        assert values(loaded) == [{"a": 1}, {"b": 1}]
+    write(tmp_path, {"b.yaml": "b: 2"})
+    for now in (9.1, 12.0, 12.2):
+        opened.clear()
+        loaded = load_paths([tmp_path], memory=loaded.memory, clock=at(now))
+        assert opened == ["b.yaml"], now
+    assert values(loaded) == [{"a": 1}, {"b": 2}]
+    opened.clear()
+    load_paths([tmp_path], memory=loaded.memory, clock=at(20.0), anew=True)
+    assert opened == ["a.yaml", "b.yaml"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happens_to_files_is_seen_as_by_one_who_knows_nothing(tmp_path: Path, seed: int) -> None:
+    dice, now, loaded = random.Random(seed), 0.0, Loaded()
+    said: list[object] = []
+    names = [tmp_path / f"{letter}.yaml" for letter in "abcd"]
+    for step in range(30):
+        time.sleep(0.011)  # the system's times have steps of 10 ms at most: `_DOUBT` is not slept
+        path, text = dice.choice(names), f"v: {dice.randrange(1000):04}"
+        before = path.stat() if path.exists() else None
+        match dice.choice(("written", "moved", "linked", "gone", "nothing")):
+            case "written":
+                path.write_text(text)  # where a symlink leads, too
+            case "moved":
+                (tmp_path / ".new").write_text(text)
+                (tmp_path / ".new").replace(path)
+            case "linked":
+                (tmp_path / f".target-{step}").write_text(text)
+                path.unlink(missing_ok=True)
+                path.symlink_to(f".target-{step}")
+            case "gone":
+                path.unlink(missing_ok=True)
+        if before is not None and path.exists() and dice.random() < 0.8:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        now += dice.choice((0.01, 1.0, 4.0))
+        loaded = load_paths([tmp_path], memory=loaded.memory, clock=at(now))
+        fresh = load_paths([tmp_path])
+        for one in (loaded, fresh):
+            found = [(name, file.content, file.failed) for name, file in one.files.items()]
+            said.append((found, values(one), one.diagnostics))
+        assert said[-1] == said[-2], step
 
 
 def test_memory_with_other_limits_is_not_used(tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
 """Files and folders to documents: `load_paths`, and what it remembers so that a reload reads only what changed.
 
 In: paths as the user gives them, limits, the memory of an earlier load. Out: `Loaded`, frozen: documents in a
-stable order, diagnostics, and for every file whether it failed. A change is a change of content: times and sizes
-are not trusted. Refused, each with a diagnostic: what cannot be read or is no regular file, and what is beyond the
-limits. Nothing raises for the state of the disk.
+stable order, diagnostics, and for every file whether it failed. A change is a change of content. That there is none is
+believed of a file of which the system says nothing new (which file it is, its size, when it last changed), if it was read
+a while after the system had first said so. Refused, each with a diagnostic: what cannot be read or is no regular file, and
+what is beyond the limits. Nothing raises for the state of the disk.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -24,6 +26,8 @@ from xds_server.parts import Parts
 
 _ATTEMPTS = 3
 """So often is everything read, when somebody saves meanwhile."""
+_DOUBT = 3.0
+"""Seconds for which one more change may leave what the system says of a file as it is: times have steps, of 2 s at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,28 @@ class File:
     content: bytes = field(default=b"", repr=False, compare=False)
 
 
-Known = tuple[bytes, str, Parsed]
-"""The bytes of a file, their digest, and what they mean."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The bytes of a file, their digest, and what they mean; and what the system said of it when they were read (`stamp`).
+
+    `seen` is when it first said that, `read` when the bytes were last read, both of a clock that only ever grows (seconds).
+    """
+
+    content: bytes = field(repr=False)
+    digest: str
+    parsed: Parsed
+    stamp: tuple[int, ...] = ()
+    seen: float = 0.0
+    read: float = 0.0
+
+    def is_of(self, stamp: tuple[int, ...]) -> bool:
+        """Whether a file of which the system says this now surely has these bytes still."""
+        return stamp == self.stamp != () and self.read - self.seen > _DOUBT
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The bytes of every file, their digest, and what they meant. Dropping it changes no result."""
+    """What is known of every file. Dropping it changes no result."""
 
     limits: Limits = DEFAULT_LIMITS
     parsed: Mapping[str, Known] = field(default_factory=dict)
@@ -82,21 +101,27 @@ class Loaded:
 
 
 def load_paths(
-    paths: Iterable[str | os.PathLike[str]], limits: Limits = DEFAULT_LIMITS, memory: Memory = NOTHING
+    paths: Iterable[str | os.PathLike[str]],
+    limits: Limits = DEFAULT_LIMITS,
+    memory: Memory = NOTHING,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    anew: bool = False,
 ) -> Loaded:
     """Everything that `paths` (files, or folders with all below them) hold.
 
     `memory` is that of an earlier result: files whose bytes are the same are not parsed again, and of changed files
-    only the documents that changed. Blocks while it reads and parses. What is saved meanwhile is read with all else once more.
+    only the documents that changed. `anew`: every file is read, whatever the system says of it. Blocks while it reads and
+    parses. What is saved meanwhile is read with all else once more.
     """
     paths = tuple(paths)
     known = memory.parsed if memory.limits == limits else {}
     found = find_files(paths, limits.files)
     for left in reversed(range(_ATTEMPTS)):
         stamps = _stamps(found)
-        budget = _Budget(limits)
+        budget = _Budget(limits, clock(), anew=anew)
         with collector_paused():
-            files = {name: budget.load(name, known) for root in found.values() for name in root.names}
+            files = {name: budget.load(name, one, known.get(name)) for name, one in stamps.items()}
         before, found = found, find_files(paths, limits.files) if left else found
         if not left or (found == before and _stamps(found) == stamps):
             break
@@ -108,9 +133,9 @@ def load_paths(
     return replace(assemble(files, roots, _about_roots(found), Memory(limits, budget.parsed)), code=code)
 
 
-def _stamps(found: Mapping[str, Found]) -> list[tuple[int, ...]]:
-    """Equal before and after: what was read was there together."""
-    return [stamp(name) for root in found.values() for name in root.names]
+def _stamps(found: Mapping[str, Found]) -> dict[str, tuple[int, ...]]:
+    """Of each file. Equal before and after: what was read was there together."""
+    return {name: stamp(name) for root in found.values() for name in root.names}
 
 
 def load_texts(root: str, texts: Mapping[str, bytes], limits: Limits = DEFAULT_LIMITS) -> Loaded:
@@ -118,7 +143,7 @@ def load_texts(root: str, texts: Mapping[str, bytes], limits: Limits = DEFAULT_L
     budget = _Budget(limits)
     below = "" if root in ("", ".") else root.rstrip("/") + "/"
     with collector_paused():
-        files = {below + name: budget.take(below + name, data, {}) for name, data in sorted(texts.items())}
+        files = {below + name: budget.take(below + name, data, (), None) for name, data in sorted(texts.items())}
     return assemble(files, {root: len(files)}, (), Memory(limits, budget.parsed))
 
 
@@ -155,38 +180,51 @@ def _unreadable(name: str, reason: str, digest: str = "") -> File:
 class _Budget:
     """What may still be read. Files are taken in their order, so the same disk gives the same result."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, now: float = 0.0, *, anew: bool = True) -> None:
         self.parsed: dict[str, Known] = {}
-        self._limits = limits
+        self._limits, self._now, self._anew = limits, now, anew
         self._bytes = limits.total_bytes
         self._documents = limits.documents
 
-    def load(self, name: str, known: Mapping[str, Known]) -> File:
-        """One file."""
+    def load(self, name: str, stamp: tuple[int, ...], earlier: Known | None) -> File:
+        """One file, of which the system says this."""
+        if not self._anew and earlier is not None and earlier.is_of(stamp):
+            return self._taken(name, earlier)
         try:
             data = _read(name, self._limits.file_bytes)
         except OSError as error:
             return _unreadable(name, reason_of(error))
-        return self.take(name, data, known)
+        return self.take(name, data, stamp, earlier)
 
-    def take(self, name: str, data: bytes, known: Mapping[str, Known]) -> File:
+    def take(self, name: str, data: bytes, stamp: tuple[int, ...], earlier: Known | None) -> File:
         """One file with these bytes."""
         if len(data) > self._limits.file_bytes:
             return _unreadable(name, f"it is larger than {_size(self._limits.file_bytes)}")
         if len(data) > self._bytes:
-            return _unreadable(name, f"all files together are larger than {_size(self._limits.total_bytes)}")
-        self._bytes -= len(data)
-        earlier = known.get(name)
-        if earlier is not None and earlier[0] == data:
-            data, digest, parsed = earlier
-        else:
-            digest = hashlib.sha256(data).hexdigest()
-            parsed = parse_file(name, data, self._limits, earlier[2] if earlier else None)
+            return self._too_much(name)
+        since = earlier.seen if earlier is not None and earlier.stamp == stamp else self._now
+        if earlier is not None and earlier.content == data:
+            return self._taken(name, replace(earlier, stamp=stamp, seen=since, read=self._now))
+        digest = hashlib.sha256(data).hexdigest()
+        parsed = parse_file(name, data, self._limits, earlier.parsed if earlier else None)
+        return self._taken(name, Known(data, digest, parsed, stamp, since, self._now))
+
+    def _taken(self, name: str, known: Known) -> File:
+        parsed = known.parsed
+        if len(known.content) > self._bytes:
+            return self._too_much(name)
+        self._bytes -= len(known.content)
         if len(parsed.documents) > self._documents:
-            return _unreadable(name, f"all files together hold more than {self._limits.documents:,} documents", digest)
+            reason = f"all files together hold more than {self._limits.documents:,} documents"
+            return _unreadable(name, reason, known.digest)
         self._documents -= len(parsed.documents)
-        self.parsed[name] = (data, digest, parsed)
-        return File(digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed, content=data)
+        self.parsed[name] = known
+        return File(
+            known.digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed, content=known.content
+        )
+
+    def _too_much(self, name: str) -> File:
+        return _unreadable(name, f"all files together are larger than {_size(self._limits.total_bytes)}")
 
 
 def _size(count: int) -> str:

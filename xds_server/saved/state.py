@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from xds_server.load.directory import File, Loaded, Memory, assemble
+from xds_server.load.directory import File, Known, Loaded, Memory, assemble
 from xds_server.load.document import DEFAULT_LIMITS
 from xds_server.load.objects import Objects, parse_documents_of
 from xds_server.load.yaml import Parsed, parse_file
@@ -53,7 +53,7 @@ def restored(index: Index, contents: Mapping[str, bytes]) -> tuple[Loaded, Objec
     parsed = {name: parse_file(name, contents[digest]) for name, digest in index.files.items()}
     files = {name: _file(digest, contents[digest], parsed[name]) for name, digest in index.files.items()}
     memory = Memory(
-        DEFAULT_LIMITS, {name: (contents[digest], digest, parsed[name]) for name, digest in index.files.items()}
+        DEFAULT_LIMITS, {name: Known(contents[digest], digest, parsed[name]) for name, digest in index.files.items()}
     )
     loaded = assemble(files, index.roots, (), memory)
     return loaded, parse_documents_of(loaded.documents, loaded.broken, _older(index, contents))
