@@ -192,6 +192,9 @@ def test_what_an_envoy_refuses_is_taken_back_by_itself_and_no_request_fails(serv
 
 def test_a_change_that_was_not_confirmed_is_taken_back_at_the_next_start(server: Cellway) -> None:
     """The server dies after it has replaced files and before all Envoys have taken them."""
+    for text in ("pending", "first"):
+        server.write("web.yaml", WEB.replace("EDIT", text))
+        server.wait()
     before, now = held(server), edition(server)
     pending = server.state / "history" / "pending.json"
     server.kill()
@@ -200,7 +203,7 @@ def test_a_change_that_was_not_confirmed_is_taken_back_at_the_next_start(server:
     old = next(
         one for one in digests if (server.state / "history" / "contents" / one).read_bytes() == before["web.yaml"]
     )
-    other = next(one for one in digests if b"third" in (server.state / "history" / "contents" / one).read_bytes())
+    other = next(one for one in digests if b"pending" in (server.state / "history" / "contents" / one).read_bytes())
     (server.folder / "web.yaml").write_bytes((server.state / "history" / "contents" / other).read_bytes())
     pending.write_text(json.dumps({"before": {name: old}, "after": {name: other}}), encoding="utf-8")
     os.utime(server.folder)
