@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from xds_server.serve.differences import Difference, Differences, State
 from xds_server.serve.on_demand import NO_ANSWERS, Answers, OnDemand
-from xds_server.serve.subscription import Subscription
+from xds_server.serve.subscription import NO_NAMES, Subscription
 from xds_server.snapshot.resource import Resource
 
 DOUBTFUL = "?"
@@ -54,11 +54,11 @@ class Sent:
     version: str
     resources: tuple[Resource, ...]
     removed: tuple[str, ...]
-    additions: frozenset[str] = frozenset()
+    additions: frozenset[str] = NO_NAMES
     """Names that the client may lack altogether until it has taken this."""
-    substitutes: frozenset[str] = frozenset()
+    substitutes: frozenset[str] = NO_NAMES
     """Names whose resource here is an older version, because the client refused the wanted one."""
-    news: frozenset[str] = frozenset()
+    news: frozenset[str] = NO_NAMES
     """Names that the client did not have for sure in this version."""
     answers: Answers = NO_ANSWERS
     """What the client hears of the hosts that it asked for."""
@@ -83,13 +83,13 @@ class Channel:
     known: dict[str, str] = field(default_factory=dict)
     refused: dict[str, set[str]] = field(default_factory=dict)
     """The versions of each name that the client refused since it last took a wanted one."""
-    forced: set[str] = field(default_factory=set)
+    forced: frozenset[str] = NO_NAMES
     """Names to send even in a version that the client has."""
-    lingering: set[str] = field(default_factory=set)
+    lingering: frozenset[str] = NO_NAMES
     """Names that a returning client has and nobody wants: taken away only after nothing uses them."""
     unclear: tuple[Resource, ...] = ()
     """What is held back without being named in a refusal: sent again when any of it changes."""
-    suspects: set[str] = field(default_factory=set)
+    suspects: frozenset[str] = NO_NAMES
     """Names of a refused response of which nobody was named: sent again `handful` at a time until the guilty is found."""
     handful: int = 0
     on_demand: OnDemand | None = None
@@ -113,7 +113,7 @@ class Channel:
     differences: Differences = field(default_factory=Differences)
     settled: State | None = None
     """What was wanted when there was last nothing to say; None: anything may be different from what the client has."""
-    touched: set[str] = field(default_factory=set)
+    touched: frozenset[str] = NO_NAMES
     """Names that were sent or taken away since then."""
 
     def settle(self, wanted: State) -> None:
@@ -122,13 +122,11 @@ class Channel:
             self.unsettle()
             return
         self.settled = wanted
-        if self.touched:
-            self.touched.clear()
+        self.touched = NO_NAMES
 
     def unsettle(self) -> None:
         """What the client has, or asks for, is not what it was: next time everything is looked at."""
-        self.settled = None
-        self.touched.clear()
+        self.settled, self.touched = None, NO_NAMES
 
     def is_settled(self, wanted: State) -> bool:
         """True if nothing has changed since there was nothing to say."""
@@ -237,13 +235,14 @@ class Channel:
 
     def forget(self, names: Iterable[str]) -> None:
         """The client unsubscribed: of what it does not want any more it keeps nothing."""
-        for name in names:
-            if not self.wants(name):
-                self.unsettle()
-                self.known.pop(name, None)
-                self.refused.pop(name, None)
-                self.forced.discard(name)
-                self.lingering.discard(name)
+        unwanted = frozenset(name for name in names if not self.wants(name))
+        if unwanted:
+            self.unsettle()
+            self.forced -= unwanted
+            self.lingering -= unwanted
+        for name in unwanted:
+            self.known.pop(name, None)
+            self.refused.pop(name, None)
 
     def sent(self, response: Sent, nonce: str, now: float) -> None:
         """Note what was sent: it counts as had until the client says otherwise."""
@@ -260,10 +259,10 @@ class Channel:
         for resource in response.beats:
             self.beats[resource.name] = now
         if self.forced or not response.whole:
-            named = (*(one.name for one in response.resources), *response.removed)
-            self.forced.difference_update(named)
+            named = frozenset((*(one.name for one in response.resources), *response.removed))
+            self.forced -= named
             if self.settled is not None:
-                self.touched.update(named)
+                self.touched |= named
         if self.on_demand is not None:
             self.on_demand.answered(response.answers)
 
@@ -278,8 +277,8 @@ class Channel:
                 del self.known[name]
         self.returning = False
         if self.suspects or self.refused:
+            self.suspects -= {resource.name for resource in response.resources}
             for resource in response.resources:
-                self.suspects.discard(resource.name)
                 if resource.name not in response.substitutes:
                     self.refused.pop(resource.name, None)
         if self.full:
@@ -317,13 +316,13 @@ class Channel:
             self.refused.setdefault(resource.name, set()).add(resource.version)
         for name in response.removed:
             self.known[name] = DOUBTFUL if useful else ""
-        self.suspects.difference_update(one.name for one in blamed)
+        self.suspects -= {one.name for one in blamed}
         return found if useful else ()
 
     def _suspect(self, suspects: tuple[Resource, ...], response: Sent, message: str, now: float) -> tuple[()]:
         """Nobody is named: half of them next, then half of that."""
         self.refusal = Refusal(response.version, message, now, suspects)
-        self.suspects.update(one.name for one in suspects)
+        self.suspects |= {one.name for one in suspects}
         self.handful = len(suspects) // 2
         self.known.update(dict.fromkeys((*(one.name for one in suspects), *response.removed), DOUBTFUL))
         return ()

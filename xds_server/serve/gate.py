@@ -35,6 +35,8 @@ class Gate(grpc.aio.ServerInterceptor):
         self._refused, self._told = refused, told
         self._open: dict[_Call, None] = {}
         self._said: set[Shown] = set()
+        self._guards: dict[Handler, Handler] = {}
+        """One for each service: a stream keeps it for as long as it lasts."""
 
     async def look(self) -> None:
         """Read the lists again, and end the streams of certificates that have got on one."""
@@ -51,7 +53,9 @@ class Gate(grpc.aio.ServerInterceptor):
     ) -> Any:
         """Called by gRPC for every call."""
         handler = await continuation(handler_call_details)
-        return None if handler is None else self._guarded(handler)
+        if handler is not None and handler not in self._guards:
+            self._guards[handler] = self._guarded(handler)
+        return self._guards.get(handler)
 
     def _guarded(self, handler: Handler) -> Handler:
         kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"

@@ -52,6 +52,7 @@ _NOT_SHOWN = (
     "in plain text this port asks for the token of a gateway, which the bootstraps of `cellway run` and "
     "`cellway bootstrap --state-dir` have; see docs/operations.md"
 )
+_NO_REQUEST = "this is no discovery request"
 _SPREAD = 0.8
 """The part of the time for the end in which streams are ended; the rest is for what they are about."""
 _TICK = 0.01
@@ -238,9 +239,12 @@ class XdsServer:
     def _handlers(self, service: str, full: str, delta: str, only: str) -> grpc.GenericRpcHandler:
         def handler(*, is_delta: bool) -> grpc.RpcMethodHandler[bytes, bytes]:
             async def serve(_: AsyncIterator[bytes], context: Context) -> None:
-                core = Stream(is_delta, self._envelope, self._drain_delay, only, differences=self._differences)
-                async with self._admitted(context) as allowed:
+                peer, allowed = await self._admitted(context)
+                try:
+                    core = Stream(is_delta, self._envelope, self._drain_delay, only, differences=self._differences)
                     await self._serve_peer(context, core, allowed)
+                finally:
+                    self._left(peer)
 
             return grpc.stream_stream_rpc_method_handler(serve)
 
@@ -255,8 +259,11 @@ class XdsServer:
 
     def _load_handler(self) -> grpc.GenericRpcHandler:
         async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
-            async with self._admitted(context) as allowed:
+            peer, allowed = await self._admitted(context)
+            try:
                 await self._take_loads(requests, context, allowed)
+            finally:
+                self._left(peer)
 
         method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(serve)
         return grpc.method_handlers_generic_handler(LOADS, {"StreamLoadStats": method})
@@ -270,9 +277,8 @@ class XdsServer:
             self._told.warned("there is memory for new streams again")
         return self._full
 
-    @contextlib.asynccontextmanager
-    async def _admitted(self, context: Context) -> AsyncIterator[Allowed]:
-        """One more stream of a peer, if it may have one; the gateways that it may ask for."""
+    async def _admitted(self, context: Context) -> tuple[str, Allowed]:
+        """One more stream of a peer, if it may have one, who counts it off when it ends; the gateways that it may ask for."""
         self.counters.begun += 1
         if not self._published.is_set():
             await self._refuse(context, "UNAVAILABLE", "policies are not loaded yet")
@@ -286,18 +292,20 @@ class XdsServer:
             text = f"{peer} has {self._limits.streams_per_peer} streams already"
             await self._refuse(context, "RESOURCE_EXHAUSTED", text)
         self._streams[peer] += 1
-        try:
-            yield allowed
-        finally:
-            self._streams[peer] -= 1
-            if not self._streams[peer]:
-                del self._streams[peer]
+        return peer, allowed
+
+    def _left(self, peer: str) -> None:
+        self._streams[peer] -= 1
+        if not self._streams[peer]:
+            del self._streams[peer]
 
     async def _serve_peer(self, context: Context, core: Stream, allowed: Allowed) -> None:
         try:
-            request = await asyncio.wait_for(self._next(context, core), _FIRST_REQUEST)
+            request = _request(await asyncio.wait_for(context.read(), _FIRST_REQUEST), core)
         except TimeoutError:
             await self._refuse(context, "DEADLINE_EXCEEDED", f"no request in {_FIRST_REQUEST:g} seconds")
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _NO_REQUEST)
         if request is None:
             return
         gateway = await self._gateway(request.node, context, allowed)
@@ -371,6 +379,7 @@ class XdsServer:
             self.loads.add(gateway, report, snapshot.get(CLUSTER))
 
     async def _read(self, session: Session, request: Request | None, context: Context) -> None:
+        core = session.core
         while request is not None:
             problem = self._receive(session, request)
             if problem is not None:
@@ -378,24 +387,18 @@ class XdsServer:
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem.message)
                 await self._refuse(context, problem.code, problem.message)
             request = None  # who comes back says all that it has: that is not kept until the next request
-            request = await self._next(context, session.core)
-
-    async def _next(self, context: Context, core: Stream) -> Request | None:
-        try:
-            data: object = await context.read()
-            if not isinstance(data, bytes):  # grpc.aio.EOF
-                return None
-            return read_delta(data) if core.delta else read_full(data)
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no discovery request")
-            raise AssertionError("abort raises") from None
+            try:
+                request = _request(await context.read(), core)
+            except DecodeError:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _NO_REQUEST)
 
     def _receive(self, session: Session, request: Request) -> Refused | None:
         """Take a request; or why the stream ends."""
         if request.bare and (event := self.sessions.take(session, request, self._clock())) is not None:
             self.counters.acks[event.type_url] += 1
             self._told.acknowledged(event.type_url, event.seconds)
-            self._tell()
+            if self._changed:
+                self._tell()
             return None
         core, node = session.core, request.node
         if node is not None and (node.id, node.cluster) not in (("", ""), (session.node.id, session.node.cluster)):
@@ -443,12 +446,13 @@ class XdsServer:
         core, responses = session.core, self.counters.responses
         wake.call()
         while not wake.over:
-            due = core.wake_at()
-            if due is None:
-                await wake.wait()
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(wake.wait(), max(0.0, due - self._clock()) + 0.01)
+            if not wake.ready:
+                due = core.wake_at()
+                if due is None:
+                    await wake.turn()
+                else:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(wake.turn(), max(0.0, due - self._clock()) + 0.01)
             wake.clear()
             if wake.leaves:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "this server stops")
@@ -458,6 +462,13 @@ class XdsServer:
                 self.sessions.touch(session)
                 await context.write(data)
             self.sessions.touch(session)
+
+
+def _request(data: object, core: Stream) -> Request | None:
+    """What was read from a stream; None if nothing more comes. Raises DecodeError."""
+    if not isinstance(data, bytes):  # grpc.aio.EOF
+        return None
+    return read_delta(data) if core.delta else read_full(data)
 
 
 def _certificate_names(context: Context) -> tuple[str, ...]:

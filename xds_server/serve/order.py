@@ -8,6 +8,7 @@ Scopes, which connections to a former listener go on using, stay for as long as 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from xds_server.serve.channel import Channel
 from xds_server.serve.differences import Differences
 from xds_server.serve.generations import Generations
+from xds_server.serve.subscription import NO_NAMES
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -42,11 +44,12 @@ class Order:
 
     drain_delay: float
     snapshot: Snapshot | None = None
-    held: dict[str, dict[str, Resource]] = field(default_factory=lambda: {type_url: {} for type_url in HELD})
+    held: defaultdict[str, dict[str, Resource]] = field(default_factory=lambda: defaultdict(dict))
+    """What the client may still have of types in `HELD`, by name. Empty unless `busy`."""
     differences: Differences = field(default_factory=Differences)
     busy: bool = False
     """True while anything is held, or lingers in a channel."""
-    waiting: set[str] = field(default_factory=set)
+    waiting: frozenset[str] = NO_NAMES
     """The types of which something waits for new clusters."""
     _due: dict[tuple[str, str], float] = field(default_factory=dict)
     _generations: Generations = field(default_factory=Generations)
@@ -69,8 +72,8 @@ class Order:
         used = self._used(before, channels) if before is not None and gone else set[tuple[str, str]]()
         if before is not None and SCOPES in gone:
             self._pass_over(before, [one.name for one in gone[SCOPES]], used, channels)
-        for type_url, held in self.held.items():
-            new = snapshot.get(type_url)
+        for type_url in HELD:
+            held, new = self.held[type_url], snapshot.get(type_url)
             for name in [name for name in held if name in new]:
                 del held[name]
                 self._due.pop((type_url, name), None)
@@ -104,11 +107,13 @@ class Order:
         """What the client shall have of a type now."""
         assert self.snapshot is not None
         current = self.snapshot.get(type_url)
-        held = self.held.get(type_url)
+        held = self.held.get(type_url) if self.busy else None
         return self.differences.with_held(held, current) if held else current
 
     def served(self, channel: Channel) -> Mapping[str, Resource]:
         """What the client of a channel shall have now: of virtual hosts not all."""
+        if self.snapshot is not None and not self.busy and channel.on_demand is None:
+            return self.snapshot.get(channel.type_url)
         wanted = self.wanted(channel.type_url)
         if channel.on_demand is None or self.snapshot is None:
             return wanted
@@ -133,7 +138,7 @@ class Order:
         asked |= channel.forced if channel.type_url == SCOPES else set()
         ready = [one for one in lacking if not self._uses(one, unsent if one.name in asked else pending, known)]
         if len(ready) < len(lacking):
-            self.waiting.add(channel.type_url)
+            self.waiting |= {channel.type_url}
         return ready
 
     def _pending(self, streams: Iterable[Channels]) -> tuple[set[str], set[str]]:
@@ -235,7 +240,7 @@ class Order:
         for type_url, name in [key for key, due in self._due.items() if due <= now]:
             del self._due[type_url, name]
             self.held[type_url].pop(name, None)
-            channels[type_url].lingering.discard(name)
+            channels[type_url].lingering -= {name}
         self.busy = any(self.held.values()) or any(channels[type_url].lingering for type_url in HELD)
 
     def _is_settled(self, user: Channel) -> bool:

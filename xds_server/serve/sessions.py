@@ -124,16 +124,20 @@ class Sessions:
         The answer is what some gateway wants no more.
         """
         gone: list[Resource] = []
+        changed: set[str] = set()
         for gateway, snapshot in snapshots.items():
             verdicts = self._verdicts.get(gateway)
             if verdicts is None:
                 self._verdicts[gateway] = Verdicts(snapshot)
             else:
                 wanted = _joined(verdicts.wanted, snapshot)
-                if wanted is not verdicts.wanted:
-                    gone += verdicts.replace(wanted)
+                if wanted is verdicts.wanted:
+                    continue
+                gone += verdicts.replace(wanted)
+            changed.add(gateway)
         for session in self._open:
-            self._serve(session)
+            if session.gateway in changed:
+                self._serve(session)
         return gone
 
     def forget(self, gateway: str) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from xds_server.serve.channel import DOUBTFUL, Channel, Sent
 from xds_server.serve.differences import Difference, Differences, State
 from xds_server.serve.on_demand import NO_ANSWERS, OnDemand
 from xds_server.serve.order import HELD, USERS, Channels, Order
 from xds_server.serve.requests import Request
-from xds_server.serve.subscription import WILDCARD, Subscription
+from xds_server.serve.subscription import NO_NAMES, WILDCARD, Subscription
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -33,6 +33,7 @@ _FULL_TYPES = (CLUSTER, LISTENER, SCOPES)
 """The types of which a response in the state of the world must hold everything."""
 _WILDCARD_TYPES = (*_FULL_TYPES, HOST)
 """The types of which a first request without names asks for everything."""
+_NO_STATES: Mapping[str, State] = {}
 _NOTHING: State = {}
 """What a new client has. No snapshot holds this very object, so that a first response is due also if there is nothing."""
 _TYPE_LENGTH = 256
@@ -72,9 +73,8 @@ class Encoder(Protocol):
         """A DiscoveryResponse, likewise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What a request meant: an ACK (with the seconds since the push) or a NACK of a type.
+class Event(NamedTuple):
+    """What a request meant: an ACK (with the seconds since the push) or a NACK of a type. There is one for each ACK.
 
     `resources` are what the client took anew, or what was found guilty; `message` its words.
     """
@@ -88,6 +88,8 @@ class Event:
 
 class _Channels(dict[str, Channel]):
     """The channels of one stream. Most streams use few of the types, so each is made when it is first looked at."""
+
+    __slots__ = ("_delta", "_differences")
 
     def __init__(self, differences: Differences, *, delta: bool) -> None:
         super().__init__()
@@ -127,11 +129,13 @@ class Stream:
     """Requests with a nonce that was never issued on this stream."""
     _number: int = 0
     """That of the last response; a nonce up to it counts as issued."""
-    _unserved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    _unserved: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Names asked for of types that are not served: in delta they are answered as absent, so that nobody waits."""
-    _asked: set[str] = field(default_factory=set)
-    former: Mapping[str, State] = field(default_factory=dict)
+    _asked: frozenset[str] = NO_NAMES
+    former: Mapping[str, State] = field(default_factory=lambda: _NO_STATES)
     """Scopes and their tables of an earlier stream: a client in the state of the world does not say what it has."""
+    _beating: bool = False
+    """True if something with a time to live was ever sent."""
     _order: Order = field(init=False)
 
     def __post_init__(self) -> None:
@@ -176,8 +180,8 @@ class Stream:
         if not self.serves(type_url):
             first = request.type_url not in self._asked and len(self._asked) < _UNSERVED_LIMIT
             if self.delta and (first or request.subscribe) and len(self._unserved) < _UNSERVED_LIMIT:
-                self._asked.add(request.type_url)
-                self._unserved.append((request.type_url, request.subscribe))
+                self._asked |= {request.type_url}
+                self._unserved += ((request.type_url, request.subscribe),)
             return None
         channel = self.channels[type_url]
         first = not channel.requested
@@ -222,7 +226,7 @@ class Stream:
         channel.known.update({name: version for name, version in had.items() if channel.wants(name)})
         if channel.type_url in HELD and had and self.snapshot is not None:
             wanted = self.wanted(channel.type_url)
-            channel.lingering = {name for name in channel.known if name not in wanted}
+            channel.lingering = frozenset(name for name in channel.known if name not in wanted)
             self._order.busy = self._order.busy or bool(channel.lingering)
         channel.forced |= {name for name in request.subscribe if name != WILDCARD and name not in had}
         channel.forget(list(channel.known) if everything else request.unsubscribe)
@@ -312,12 +316,13 @@ class Stream:
         if order.snapshot is None:
             return
         while self._unserved:
-            type_url, names = self._unserved.pop(0)
+            (type_url, names), *rest = self._unserved
+            self._unserved = tuple(rest)
             absent = tuple(name for name in names if name != WILDCARD)
             message = self.encoder.delta(Sent(content_version(), (), absent), type_url, self._number)
             self._number = message.number
             yield type_url, message.data
-        order.waiting.clear()
+        order.waiting = NO_NAMES
         peers = tuple(self.peers())
         if order.busy:
             order.release(self.channels, peers, now)
@@ -342,9 +347,9 @@ class Stream:
 
     def wake_at(self) -> float | None:
         """When `poll` may have more to say by time alone."""
-        beating = [one for one in self.requested if one.beats]
-        if not beating and not self._order.busy:
+        if not self._beating and not self._order.busy:
             return None
+        beating = [one for one in self.requested if one.beats]
         times = [self._order.wake_at(), *(one.next_beat(self.wanted(one.type_url)) for one in beating)]
         return min((time for time in times if time is not None), default=None)
 
@@ -492,5 +497,6 @@ class Stream:
             self._order.follow(response.resources, self.channels)
         self._number = message.number
         channel.sent(response, message.nonce, now)
+        self._beating = self._beating or bool(channel.beats)
         if response.whole:
             channel.settle(wanted)

@@ -7,9 +7,11 @@ protocol description, "Hints on which resources a client has subscribed to". It 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 WILDCARD = "*"
+NO_NAMES: frozenset[str] = frozenset()
+"""What most streams have of most sets of names: one object for all of them."""
 
 
 @dataclass(slots=True)
@@ -18,7 +20,7 @@ class Subscription:
 
     wildcard_type: bool
     wildcard: bool = False
-    names: set[str] = field(default_factory=set)
+    names: frozenset[str] = NO_NAMES
     _named_once: bool = False
     _started: bool = False
 
@@ -36,8 +38,7 @@ class Subscription:
             self.wildcard = True
         if WILDCARD in unsubscribe:
             self.wildcard = False
-        self.names |= subscribe - {WILDCARD}
-        self.names -= unsubscribe
+        self.names = (self.names | (subscribe - {WILDCARD})) - unsubscribe or NO_NAMES
 
     def replace(self, names: Iterable[str]) -> None:
         """Apply a state-of-the-world request, which says all names each time."""
@@ -48,4 +49,4 @@ class Subscription:
         else:
             # Empty means everything only to a client that never gave a name.
             self.wildcard = self.wildcard_type and not self._named_once
-        self.names = given - {WILDCARD}
+        self.names = frozenset(given - {WILDCARD}) or NO_NAMES

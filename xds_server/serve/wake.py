@@ -13,11 +13,11 @@ from xds_server.serve.turns import Turns
 class Wake:
     """What one task waits for: somebody calls, and then it is its turn. Less work than an event for many."""
 
-    __slots__ = ("_called", "_loop", "_ready", "_turns", "_waits", "leaves", "over")
+    __slots__ = ("_called", "_loop", "_turns", "_waits", "leaves", "over", "ready")
 
     def __init__(self, turns: Turns) -> None:
         self._turns, self._loop = turns, asyncio.get_running_loop()
-        self._called = self._ready = self.leaves = self.over = False
+        self._called = self.ready = self.leaves = self.over = False
         self._waits: asyncio.Future[None] | None = None
 
     def call(self) -> None:
@@ -39,15 +39,14 @@ class Wake:
 
     def clear(self) -> None:
         """The task looks now: what is called for from here on it has not seen."""
-        self._called = self._ready = False
+        self._called = self.ready = False
 
     def _go(self) -> None:
-        self._ready = True
+        self.ready = True
         if self._waits is not None and not self._waits.done():
             self._waits.set_result(None)
 
-    async def wait(self) -> None:
-        """Return when it is this task's turn."""
-        if not self._ready:
-            self._waits = self._loop.create_future()
-            await self._waits
+    def turn(self) -> asyncio.Future[None]:
+        """What is done when it is this task's turn. To be asked for where it is not (`ready`)."""
+        self._waits = self._loop.create_future()
+        return self._waits

@@ -9,13 +9,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Calls: TypeAlias = Callable[[Any, Any], Any]
 
 
 class Whole(grpc.aio.ServerInterceptor):
     """Stands before all services, and before those that may break them off."""
+
+    def __init__(self) -> None:
+        self._wholes: dict[Calls, Handler] = {}
+        """One for each service: a stream keeps it for as long as it lasts."""
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], handler_call_details: Any
@@ -25,8 +32,13 @@ class Whole(grpc.aio.ServerInterceptor):
         inner = None if handler is None else handler.stream_stream
         if inner is None or inspect.isasyncgenfunction(inner):
             return handler
+        if inner not in self._wholes:
+            self._wholes[inner] = _whole(handler, inner)
+        return self._wholes[inner]
 
-        async def whole(requests: Any, context: Any) -> None:
-            await asyncio.shield(inner(requests, context))
 
-        return grpc.stream_stream_rpc_method_handler(whole, handler.request_deserializer, handler.response_serializer)
+def _whole(handler: Handler, inner: Calls) -> Handler:
+    async def whole(requests: Any, context: Any) -> None:
+        await asyncio.shield(inner(requests, context))
+
+    return grpc.stream_stream_rpc_method_handler(whole, handler.request_deserializer, handler.response_serializer)
