@@ -2,8 +2,8 @@
 
 In: `--routes`, sizes of worlds; `--cells`: with the cells of `policies/shop` beside them. Out: a table of the cost of one
 edit (read, compiled, as a snapshot) by stage for each size, its ratio to the smallest world; the cold load against PyYAML's C
-composer alone on the same bytes; memory a route. Nothing is asserted. Each size runs in a process of its own, and all times
-are those of its processor, so that others on the machine do not count.
+composer alone on the same bytes; memory a route. Nothing is asserted. Each size has a process of its own, which edit in
+turns, and all times are those of its processor, so that others on the machine hardly count.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ import gc
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
 
 from bench.results import keep, option
-from bench.workers import memory
+from bench.workers import memory, worker
 from bench.world import write_routes, write_world
 from xds_server.compile import Options
 from xds_server.load.directory import load_paths
 from xds_server.load.objects import parse_documents_of
 from xds_server.reload import Policies, Source, reload
 
-EDITS = 15
+EDITS = 40
+REST = 4.0
+"""Seconds from the first load to the edits: files that were only just written are read again with each."""
 _SHOP = Path(__file__).parent.parent / "policies" / "shop"
 COLD = ("cold", "load", "objects", "compose", "compose without collector")
 STAGES = ("load", "parse", "attach", "translate", "snapshot")
@@ -45,8 +48,8 @@ def compose_all(folder: Path) -> float:
     return seconds
 
 
-def measure(routes: int, *, cells: bool) -> dict[str, object]:
-    """The figures of one world."""
+def obey(routes: int, *, cells: bool) -> None:
+    """One world: its first load, and then what lines on standard input order."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_world(folder, routes)
@@ -58,26 +61,42 @@ def measure(routes: int, *, cells: bool) -> dict[str, object]:
         policies, _ = reload(Policies(), source)
         cold = time.process_time() - began
         gc.collect()
-        grown = (memory() - before) / 1024
         assert not policies.alarm
         assert len(policies.compiled.objects) > routes
-        whole, stages = [], []
-        for edit in range(1, EDITS + 1):
-            write_routes(folder, routes // 2, routes, edit)
-            began = time.process_time()
-            policies, result = reload(policies, source)
-            whole.append(time.process_time() - began)
-            stages.append(policies.seconds)
-            assert result == "applied"
-        del policies
-        gc.collect()
-        return {
-            "routes": routes,
-            "cold": cold,
-            "memory": grown,
-            "edit": statistics.median(whole),
-            "stages": {stage: statistics.median(one.get(stage, 0) for one in stages) for stage in STAGES},
-        } | loads(folder, routes)
+        answer: dict[str, object] = {"cold": cold, "memory": (memory() - before) / 1024}
+        print(json.dumps(answer), flush=True)
+        for number, line in enumerate(sys.stdin, 1):
+            if json.loads(line)["do"] == "edit":
+                write_routes(folder, routes // 2, routes, number)
+                began = time.process_time()
+                policies, result = reload(policies, source)
+                answer = {"edit": time.process_time() - began, **policies.seconds}
+                assert result == "applied"
+            else:
+                policies = Policies()
+                gc.collect()
+                answer = loads(folder, routes)
+            print(json.dumps(answer), flush=True)
+
+
+def measure(sizes: Sequence[int], *, cells: bool) -> list[dict[str, object]]:
+    """The figures of all worlds. Edits are made in turns: what else the machine does concerns all of them."""
+    words = ("--cells",) if cells else ()
+    with ExitStack() as held:
+        worlds = [held.enter_context(worker("bench.edits", "--one", str(size), *words)) for size in sizes]
+        found: list[dict[str, object]] = [
+            {"routes": size, **world.answer()} for size, world in zip(sizes, worlds, strict=True)
+        ]
+        time.sleep(REST)
+        edits: list[list[dict[str, float]]] = [[] for _ in sizes]
+        for _ in range(EDITS):
+            for world, made in zip(worlds, edits, strict=True):
+                made.append(world.ask({"do": "edit"}))
+        for one, world, made in zip(found, worlds, edits, strict=True):
+            one["edit"] = statistics.median(edit["edit"] for edit in made)
+            one["stages"] = {stage: statistics.median(edit.get(stage, 0) for edit in made) for stage in STAGES}
+            one.update(world.ask({"do": "load"}))
+    return found
 
 
 def loads(folder: Path, routes: int) -> dict[str, object]:
@@ -140,14 +159,11 @@ def main() -> None:
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        print(json.dumps(measure(chosen.one, cells=chosen.cells)))
+        obey(chosen.one, cells=chosen.cells)
         return
-    found = []
-    for routes in chosen.routes:
-        command = [sys.executable, "-m", "bench.edits", "--one", str(routes), *(["--cells"] if chosen.cells else [])]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-        found.append(json.loads(done.stdout))
-        _keep(chosen.keep, found[-1], cells=chosen.cells)
+    found = measure(chosen.routes, cells=chosen.cells)
+    for one in found:
+        _keep(chosen.keep, one, cells=chosen.cells)
     show(found)
 
 

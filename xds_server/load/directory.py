@@ -49,13 +49,12 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The bytes of a file, their digest, and what they mean; and what the system said of it when they were read (`stamp`).
+    """A file as it was read, and what the system said of it then (`stamp`).
 
     `seen` is when it first said that, `read` when the bytes were last read, both of a clock that only ever grows (seconds).
     """
 
-    content: bytes = field(repr=False)
-    digest: str
+    file: File
     parsed: Parsed
     stamp: tuple[int, ...] = ()
     seen: float = 0.0
@@ -173,6 +172,11 @@ def _about_roots(found: Mapping[str, Found]) -> tuple[Diagnostic, ...]:
     return tuple(diagnostics)
 
 
+def read_file(digest: str, content: bytes, parsed: Parsed) -> File:
+    """What these bytes mean."""
+    return File(digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed, content=content)
+
+
 def _unreadable(name: str, reason: str, digest: str = "") -> File:
     return File(digest, diagnostics=(diagnose("L100", Span(name), reason=reason),), failed=True)
 
@@ -203,25 +207,23 @@ class _Budget:
         if len(data) > self._bytes:
             return self._too_much(name)
         since = earlier.seen if earlier is not None and earlier.stamp == stamp else self._now
-        if earlier is not None and earlier.content == data:
-            return self._taken(name, replace(earlier, stamp=stamp, seen=since, read=self._now))
+        if earlier is not None and earlier.file.content == data:
+            return self._taken(name, Known(earlier.file, earlier.parsed, stamp, since, self._now))
         digest = hashlib.sha256(data).hexdigest()
         parsed = parse_file(name, data, self._limits, earlier.parsed if earlier else None)
-        return self._taken(name, Known(data, digest, parsed, stamp, since, self._now))
+        return self._taken(name, Known(read_file(digest, data, parsed), parsed, stamp, since, self._now))
 
     def _taken(self, name: str, known: Known) -> File:
-        parsed = known.parsed
-        if len(known.content) > self._bytes:
+        file = known.file
+        if len(file.content) > self._bytes:
             return self._too_much(name)
-        self._bytes -= len(known.content)
-        if len(parsed.documents) > self._documents:
+        self._bytes -= len(file.content)
+        if len(file.documents) > self._documents:
             reason = f"all files together hold more than {self._limits.documents:,} documents"
-            return _unreadable(name, reason, known.digest)
-        self._documents -= len(parsed.documents)
+            return _unreadable(name, reason, file.digest)
+        self._documents -= len(file.documents)
         self.parsed[name] = known
-        return File(
-            known.digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed, content=known.content
-        )
+        return file
 
     def _too_much(self, name: str) -> File:
         return _unreadable(name, f"all files together are larger than {_size(self._limits.total_bytes)}")

@@ -109,8 +109,10 @@ class _Search:
         if not entry.name.isprintable():  # it could not be printed, or would forge lines of a log
             self._problems.append((prefix + ascii(entry.name)[1:-1], "its name has characters that cannot be printed"))
             return None
+        real = entry.path
         try:
-            real = os.path.realpath(entry.path, strict=True) if entry.is_symlink() else entry.path
+            if entry.is_symlink():
+                real = os.path.realpath(real, strict=True)
             if entry.is_dir():
                 return shown + "/", real
         except OSError as error:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from xds_server.load.directory import File, Known, Loaded, Memory, assemble
+from xds_server.load.directory import Known, Loaded, Memory, assemble, read_file
 from xds_server.load.document import DEFAULT_LIMITS
 from xds_server.load.objects import Objects, parse_documents_of
-from xds_server.load.yaml import Parsed, parse_file
+from xds_server.load.yaml import parse_file
 from xds_server.saved.store import Index, Kept
 
 
@@ -51,16 +51,10 @@ def of_roots(index: Index, roots: Collection[str]) -> Index:
 def restored(index: Index, contents: Mapping[str, bytes]) -> tuple[Loaded, Objects]:
     """The files and objects that counted."""
     parsed = {name: parse_file(name, contents[digest]) for name, digest in index.files.items()}
-    files = {name: _file(digest, contents[digest], parsed[name]) for name, digest in index.files.items()}
-    memory = Memory(
-        DEFAULT_LIMITS, {name: Known(contents[digest], digest, parsed[name]) for name, digest in index.files.items()}
-    )
+    files = {name: read_file(digest, contents[digest], parsed[name]) for name, digest in index.files.items()}
+    memory = Memory(DEFAULT_LIMITS, {name: Known(file, parsed[name]) for name, file in files.items()})
     loaded = assemble(files, index.roots, (), memory)
     return loaded, parse_documents_of(loaded.documents, loaded.broken, _older(index, contents))
-
-
-def _file(digest: str, content: bytes, parsed: Parsed) -> File:
-    return File(digest, parsed.documents, parsed.broken, parsed.diagnostics, parsed.failed, content=content)
 
 
 def _older(index: Index, contents: Mapping[str, bytes]) -> Objects:

@@ -74,12 +74,11 @@ def _is_large(chain: HttpChain, limit: int) -> bool:
 
 def _copied(chain: HttpChain) -> Iterator[tuple[VirtualHost, int]]:
     """The hosts that stand in several tables, and in how many more than one."""
-    for host in chain.hosts:
-        if host.aliases or host.hostname[0] == "*":
-            found = places((host.hostname, *host.aliases))
-            copies = (COUNT if found is None else len(found)) - 1
-            if copies:
-                yield host, copies
+    for host in [one for one in chain.hosts if one.aliases or one.hostname[0] == "*"]:  # every edit looks for them
+        found = places((host.hostname, *host.aliases))
+        copies = (COUNT if found is None else len(found)) - 1
+        if copies:
+            yield host, copies
 
 
 def _is_bound(chain: HttpChain, port: Port, features: Mapping[str, AnyFeature], patched: set[tuple[str, str]]) -> bool:
