@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.serve.playbook import Client, world
+from xds_server.serve.messages import Event
 from xds_server.serve.records import ProxyRecord
 from xds_server.serve.requests import Node, Request
 from xds_server.serve.sessions import Session, Sessions
-from xds_server.serve.stream import Event
 from xds_server.snapshot.resource import Snapshot
 
 GATEWAY = "default/web"

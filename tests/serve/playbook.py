@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from xds_server.envoy_api.envoy.service.discovery.v3.discovery_pb2 import Resource as ResourceMessage
+from xds_server.serve.messages import Event
 from xds_server.serve.order import DRAIN_MARGIN
 from xds_server.serve.requests import Request
-from xds_server.serve.stream import Event, Stream
+from xds_server.serve.stream import Stream
 from xds_server.serve.wire import Envelope
 from xds_server.snapshot.resource import (
     CLUSTER,

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from xds_server.serve.former import Former
+from xds_server.serve.messages import Event
 from xds_server.serve.order import DRAIN_MARGIN
 from xds_server.serve.records import ProxyRecord, type_record
 from xds_server.serve.requests import Node, Request
-from xds_server.serve.stream import Event, Stream
+from xds_server.serve.stream import Stream
 from xds_server.serve.verdicts import Name, Verdict, Verdicts
 from xds_server.snapshot.resource import Resource, Snapshot
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
 
 from xds_server.serve.channel import DOUBTFUL, Channel, Sent
 from xds_server.serve.differences import Difference, Differences, State
+from xds_server.serve.messages import Encoder, Event, Message, Told
 from xds_server.serve.on_demand import NO_ANSWERS, OnDemand
 from xds_server.serve.order import HELD, USERS, Channels, Order
 from xds_server.serve.requests import Request
@@ -33,7 +33,6 @@ _FULL_TYPES = (CLUSTER, LISTENER, SCOPES)
 """The types of which a response in the state of the world must hold everything."""
 _WILDCARD_TYPES = (*_FULL_TYPES, HOST)
 """The types of which a first request without names asks for everything."""
-_NO_STATES: Mapping[str, State] = {}
 _NOTHING: State = {}
 """What a new client has. No snapshot holds this very object, so that a first response is due also if there is nothing."""
 _TYPE_LENGTH = 256
@@ -41,49 +40,6 @@ _PORTION = 4 * 1024 * 1024
 """Bytes of resources that go into one response, where a change may be sent in several."""
 _UNSERVED_LIMIT = 32
 """Of so many types that are not served an empty first request is answered: their names are the client's words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A response as bytes. Streams that are told the same get the same bytes, and so the same nonce, which is `number`
-    in hexadecimal digits."""
-
-    number: int
-    nonce: str
-    """What the client repeats in its answer. No stream gets one twice: on each they only grow."""
-    data: bytes
-
-
-@dataclass(slots=True)
-class Told:
-    """What all streams are told that go from one state to another: how much it is, and its bytes if they are made."""
-
-    sent: Sent
-    size: int
-    message: Message | None = None
-
-
-class Encoder(Protocol):
-    """Joins prepared bytes of resources into a response; shared by all streams."""
-
-    def delta(self, sent: Sent, type_url: str, after: int) -> Message:
-        """A DeltaDiscoveryResponse, whose number is greater than `after`."""
-
-    def full(self, sent: Sent, type_url: str, after: int) -> Message:
-        """A DiscoveryResponse, likewise."""
-
-
-class Event(NamedTuple):
-    """What a request meant: an ACK (with the seconds since the push) or a NACK of a type. There is one for each ACK.
-
-    `resources` are what the client took anew, or what was found guilty; `message` its words.
-    """
-
-    type_url: str
-    refused: bool
-    seconds: float
-    resources: tuple[Resource, ...] = ()
-    message: str = ""
 
 
 class _Channels(dict[str, Channel]):
@@ -132,7 +88,7 @@ class Stream:
     _unserved: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Names asked for of types that are not served: in delta they are answered as absent, so that nobody waits."""
     _asked: frozenset[str] = NO_NAMES
-    former: Mapping[str, State] = field(default_factory=lambda: _NO_STATES)
+    former: Mapping[str, State] = field(default_factory=dict)
     """Scopes and their tables of an earlier stream: a client in the state of the world does not say what it has."""
     _beating: bool = False
     """True if something with a time to live was ever sent."""

@@ -32,9 +32,9 @@ from xds_server.envoy_api.envoy.service.runtime.v3 import rtds_pb2
 from xds_server.envoy_api.envoy.service.secret.v3 import sds_pb2
 from xds_server.serve.channel import Sent
 from xds_server.serve.loads import Load, LoadReport
+from xds_server.serve.messages import Message
 from xds_server.serve.on_demand import NO_ANSWERS
 from xds_server.serve.requests import Node, Request
-from xds_server.serve.stream import Message
 from xds_server.snapshot.resource import Resource
 
 FILES = (ads_pb2, cds_pb2, eds_pb2, config_discovery_pb2, lds_pb2, lrs_pb2, rds_pb2, srds_pb2, rtds_pb2, sds_pb2)
