@@ -188,8 +188,9 @@ class XdsServer:
         await self._ready()
 
     async def _ready(self) -> None:
-        self._published.set()
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        if not self._published.is_set():
+            self._published.set()
+            await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     def forget(self, gateway: str) -> None:
         """A gateway no longer exists: new streams that name it are refused."""
