@@ -8,7 +8,6 @@ text that is not UTF-8, control characters, and all that `builder` refuses.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -61,10 +60,10 @@ class Parsed:
     broken: tuple[Document, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     failed: bool = False
-    pieces: Mapping[bytes, Piece] = field(default_factory=dict, repr=False)
-    """What was read, by the hash of its text."""
-    placed: Mapping[tuple[bytes, int, int], Placed] = field(default_factory=dict, repr=False)
-    """The documents of a piece, by the hash of its text, its line and the number of documents above it."""
+    pieces: Mapping[str, Piece] = field(default_factory=dict, repr=False)
+    """What was read, by its text."""
+    placed: Mapping[tuple[str, int, int], Placed] = field(default_factory=dict, repr=False)
+    """The documents of a piece, by its text, its line and the number of documents above it."""
 
 
 def parse_documents(
@@ -155,19 +154,18 @@ def _unsuitable(piece: str, pattern: re.Pattern[str]) -> Piece | None:
 
 def _collect(file: str, reader: _JsonReader | _YamlReader, earlier: Parsed, limits: Limits) -> Parsed:
     diagnostics: list[Diagnostic] = []
-    pieces: dict[bytes, Piece] = {}
-    placed: dict[tuple[bytes, int, int], Placed] = {}
+    pieces: dict[str, Piece] = {}
+    placed: dict[tuple[str, int, int], Placed] = {}
     nodes = index = 0
     for base, text in reader.cut():
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-        piece = pieces.get(digest) or earlier.pieces.get(digest) or reader.read(text)
-        pieces[digest] = piece
+        piece = pieces.get(text) or earlier.pieces.get(text) or reader.read(text)
+        pieces[text] = piece
         nodes += piece.nodes
         if nodes > limits.nodes or index + len(piece.items) > limits.documents:
             reason = f"more than {limits.nodes:,} values or {limits.documents:,} documents in a file"
             diagnostics.append(diagnose("L111", span_of(file, base, pack(0, 0, 1)), reason=reason))
             break
-        key = (digest, base, index)
+        key = (text, base, index)
         placed[key] = earlier.placed.get(key) or _place(file, base, index, piece)
         diagnostics += [fault.placed(file, base) for fault in piece.faults]
         index += len(piece.items)
