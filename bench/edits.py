@@ -48,42 +48,42 @@ def compose_all(folder: Path) -> float:
     return seconds
 
 
-def obey(routes: int, *, cells: bool) -> None:
-    """One world: its first load, and then what lines on standard input order."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_world(folder, routes)
-        if cells:
-            shutil.copytree(_SHOP, folder / "shop")
-        source = Source((folder,), Options(), time.process_time)
-        before = memory()
-        began = time.process_time()
-        policies, _ = reload(Policies(), source)
-        cold = time.process_time() - began
-        gc.collect()
-        assert not policies.alarm
-        assert len(policies.compiled.objects) > routes
-        answer: dict[str, object] = {"cold": cold, "memory": (memory() - before) / 1024}
+def obey(folder: Path, routes: int, *, cells: bool) -> None:
+    """One world in a folder: its first load, and then what lines on standard input order."""
+    write_world(folder, routes)
+    if cells:
+        shutil.copytree(_SHOP, folder / "shop")
+    source = Source((folder,), Options(), time.process_time)
+    before = memory()
+    began = time.process_time()
+    policies, _ = reload(Policies(), source)
+    cold = time.process_time() - began
+    gc.collect()
+    assert not policies.alarm
+    assert len(policies.compiled.objects) > routes
+    answer: dict[str, object] = {"cold": cold, "memory": (memory() - before) / 1024}
+    print(json.dumps(answer), flush=True)
+    for number, line in enumerate(sys.stdin, 1):
+        if json.loads(line)["do"] == "edit":
+            write_routes(folder, routes // 2, routes, number)
+            began = time.process_time()
+            policies, result = reload(policies, source)
+            answer = {"edit": time.process_time() - began, **policies.seconds}
+            assert result == "applied"
+        else:
+            policies = Policies()
+            gc.collect()
+            answer = loads(folder, routes)
         print(json.dumps(answer), flush=True)
-        for number, line in enumerate(sys.stdin, 1):
-            if json.loads(line)["do"] == "edit":
-                write_routes(folder, routes // 2, routes, number)
-                began = time.process_time()
-                policies, result = reload(policies, source)
-                answer = {"edit": time.process_time() - began, **policies.seconds}
-                assert result == "applied"
-            else:
-                policies = Policies()
-                gc.collect()
-                answer = loads(folder, routes)
-            print(json.dumps(answer), flush=True)
 
 
 def measure(sizes: Sequence[int], *, cells: bool) -> list[dict[str, object]]:
     """The figures of all worlds. Edits are made in turns: what else the machine does concerns all of them."""
     words = ("--cells",) if cells else ()
     with ExitStack() as held:
-        worlds = [held.enter_context(worker("bench.edits", "--one", str(size), *words)) for size in sizes]
+        folders = [held.enter_context(tempfile.TemporaryDirectory()) for _ in sizes]
+        orders = [("--folder", folder, "--one", str(size), *words) for folder, size in zip(folders, sizes, strict=True)]
+        worlds = [held.enter_context(worker("bench.edits", *order)) for order in orders]
         found: list[dict[str, object]] = [
             {"routes": size, **world.answer()} for size, world in zip(sizes, worlds, strict=True)
         ]
@@ -157,9 +157,10 @@ def main() -> None:
     parser.add_argument("--cells", action="store_true")
     option(parser)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        obey(chosen.one, cells=chosen.cells)
+        obey(chosen.folder, chosen.one, cells=chosen.cells)
         return
     found = measure(chosen.routes, cells=chosen.cells)
     for one in found:

@@ -11,6 +11,7 @@ import pytest
 
 from xds_server.changes.candidate import Files, candidate
 from xds_server.compile import Options
+from xds_server.load import directory
 from xds_server.observe.policies_view import policies_view, read_asked
 from xds_server.observe.status_view import objects_view
 from xds_server.reload import GRACE, Policies, Result, Source, reload
@@ -326,3 +327,18 @@ def test_what_is_told_of_policies_that_do_not_count_is_of_now(folder: Folder) ->
     (folder.path / "far.yaml").unlink()
     folder.reload(confirmed=True)
     assert passed_over() == []
+
+
+def test_what_is_confirmed_is_read_whatever_the_system_says_of_it(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SIGHUP does: here nothing new is said of any file, for good."""
+    monkeypatch.setattr(directory, "_DOUBT", -1.0)
+    monkeypatch.setattr(directory, "stamp", lambda _: (1,))
+    assert folder.reload() == "unchanged"
+    folder.write("new.yaml", ROUTE.replace("NAME", "new"))
+    assert folder.reload() == "applied", "a file with another name is another file"
+    folder.write("web.yaml", ROUTE.replace("NAME", "changed"))
+    assert folder.reload() == "unchanged"
+    assert folder.reload(confirmed=True) == "applied"
+    assert folder.names() == ["changed", "new", "other"]

@@ -17,6 +17,7 @@ import pytest
 from xds_server.load import directory
 from xds_server.load.directory import Loaded, load_paths
 from xds_server.load.document import Limits
+from xds_server.load.find import Stamp
 from xds_server.load.keep import keep_last_good, looks_like_an_accident
 
 
@@ -57,7 +58,7 @@ def test_what_is_saved_while_it_is_read_is_read_as_a_whole(tmp_path: Path, monke
     write(tmp_path, {"m.yaml": "m: 1", "z/route.yaml": "to: old"})
     reading, asked = directory._read, []
 
-    def save_meanwhile(name: str, most: int) -> bytes:
+    def save_meanwhile(name: str, most: int) -> tuple[bytes, Stamp]:
         asked.append(name)
         if len(asked) == 2:  # the folder was listed, and m.yaml read: now somebody saves in the right order
             write(tmp_path, {"a/new.yaml": "new: 1", "m.yaml": "m: 2", "z/route.yaml": "to: new"})
@@ -199,11 +200,11 @@ def test_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 def test_only_changed_files_are_parsed_again(tmp_path: Path) -> None:
     write(tmp_path, {"a.yaml": "a: 1", "b.yaml": "b: 1"})
-    first = load_paths([tmp_path])
+    first = load_paths([tmp_path], memory=load_paths([tmp_path], clock=at(0.0)).memory, clock=at(4.0))
     status = (tmp_path / "a.yaml").stat()
     (tmp_path / "a.yaml").write_text("a: 2")
     os.utime(tmp_path / "a.yaml", ns=(status.st_atime_ns, status.st_mtime_ns))
-    second = load_paths([tmp_path], memory=first.memory)
+    second = load_paths([tmp_path], memory=first.memory, clock=at(5.0))
     assert values(second) == [{"a": 2}, {"b": 1}]
     assert second.documents[1] is first.documents[1]
 
@@ -219,7 +220,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     read = directory._read
 
-    def reading(name: str, most: int) -> bytes:
+    def reading(name: str, most: int) -> tuple[bytes, Stamp]:
         names.append(Path(name).name)
         return read(name, most)
 
@@ -246,6 +247,47 @@ def test_a_file_of_which_nothing_new_is_said_is_read_again_until_no_change_can_h
     opened.clear()
     load_paths([tmp_path], memory=loaded.memory, clock=at(20.0), anew=True)
     assert opened == ["a.yaml", "b.yaml"]
+
+
+def test_what_was_read_through_a_link_is_believed_of_what_it_led_to_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"old/a.yaml": "a: 1", "new/a.yaml": "a: 2"})
+    folder, link = tmp_path / "policies", tmp_path / "policies" / "now"
+    folder.mkdir()
+    read = directory._read
+
+    def lead(to: str) -> None:
+        (folder / ".next").symlink_to(f"../{to}")
+        (folder / ".next").replace(link)
+
+    def switched(name: str, most: int) -> tuple[bytes, Stamp]:
+        lead("new")
+        found = read(name, most)
+        lead("old")
+        return found
+
+    lead("old")
+    loaded = load_paths([folder], clock=at(0.0))
+    monkeypatch.setattr(directory, "_read", switched)
+    loaded = load_paths([folder], memory=loaded.memory, clock=at(4.0))
+    monkeypatch.setattr(directory, "_read", read)
+    for now in (5.0, 9.0):
+        loaded = load_paths([folder], memory=loaded.memory, clock=at(now))
+        assert values(loaded) == [{"a": 1}]
+
+
+def test_files_that_nobody_may_write_are_read_each_time(
+    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file system with the same times may take the place of theirs."""
+    write(tmp_path, {"a.yaml": "a: 1"})
+    status = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: os.statvfs_result((*status[:8], os.ST_RDONLY, status[9])))
+    loaded = load_paths([tmp_path], clock=at(0.0))
+    for now in (4.0, 8.0):
+        loaded = load_paths([tmp_path], memory=loaded.memory, clock=at(now))
+    assert opened == ["a.yaml"] * 3
 
 
 @pytest.mark.parametrize("seed", range(4))

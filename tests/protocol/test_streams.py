@@ -15,12 +15,13 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import empty_pb2
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpclib.client import Channel, StreamStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
+from tests.protocol.health import NOT_SERVING, SERVING, health
 from tests.protocol.second_client import Client, Garbage, ads, request, until
 from tests.protocol.snapshots import resource, snapshot
 from xds_server.serve.grpc import XdsServer
@@ -43,17 +44,6 @@ from xds_server.snapshot.resource import (
 Served = tuple[XdsServer, int]
 STATE = ("c:one@1", "e:one@1", "l:web@1", "r:web@1", "s:cert@1", "o:scope@1", "x:filter@1", "t:layer@1", "h:web/a@1")
 UNKNOWN = "type.googleapis.com/envoy.service.load_stats.v3.LoadStatsResponse"
-
-
-async def health(port: int) -> int:
-    channel = Channel("127.0.0.1", port)
-    try:
-        check: UnaryUnaryMethod[Any, Any] = UnaryUnaryMethod(
-            channel, "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
-        )
-        return int((await check(health_pb2.HealthCheckRequest())).status)
-    finally:
-        channel.close()
 
 
 @pytest.mark.parametrize(
@@ -199,9 +189,15 @@ async def test_reflection_tells_of_all_services(server: Served) -> None:
 
 async def test_health_follows_the_first_load_and_the_end(server: Served) -> None:
     xds, port = server
-    assert await health(port) == health_pb2.HealthCheckResponse.NOT_SERVING
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    said = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+    assert (await health(port), (await said.read()).status) == (NOT_SERVING, NOT_SERVING)
     await xds.publish({"default/edge": snapshot(*STATE)})
-    assert await health(port) == health_pb2.HealthCheckResponse.SERVING
+    assert (await health(port), (await said.read()).status) == (SERVING, SERVING)
+    ended = asyncio.create_task(xds.stop(5))
+    assert (await said.read()).status == NOT_SERVING
+    await channel.close()
+    await ended
 
 
 async def test_a_method_that_is_not_there_is_unimplemented(server: Served) -> None:

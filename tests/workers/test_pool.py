@@ -22,6 +22,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from tests.protocol.authority import Authority, Issued
+from tests.protocol.health import SERVING, health
 from tests.protocol.second_client import Client
 from tests.protocol.snapshots import snapshot
 from xds_server.serve.counters import Listeners
@@ -138,6 +139,7 @@ async def test_a_process_that_starts_anew_refuses_what_the_others_do(running: Ru
     async with asyncio.timeout(60):
         while any(one.starts < 2 or one.problem for one in pool.processes()):
             await pool.changed()
+    assert {await health(running.plain) for _ in range(8)} == {SERVING}
     thief = Client(running.tls, delta=True, cluster="default/edge", tls=running.authority.client(running.stolen))
     async with thief:
         assert (await refusal(thief)).status is Status.PERMISSION_DENIED

@@ -19,7 +19,7 @@ from itertools import chain
 from xds_server.collector import collector_paused
 from xds_server.diagnostics import Diagnostic, Span, diagnose, sort_key
 from xds_server.load.document import DEFAULT_LIMITS, Document, Limits
-from xds_server.load.find import Found, find_files, reason_of, stamp
+from xds_server.load.find import Found, Stamp, find_files, reason_of, stamp
 from xds_server.load.regular import read_regular
 from xds_server.load.yaml import Parsed, parse_file
 from xds_server.parts import Parts
@@ -56,18 +56,18 @@ class Known:
 
     file: File
     parsed: Parsed
-    stamp: tuple[int, ...] = ()
+    stamp: Stamp = ()
     seen: float = 0.0
     read: float = 0.0
 
-    def is_of(self, stamp: tuple[int, ...]) -> bool:
+    def is_of(self, stamp: Stamp) -> bool:
         """Whether a file of which the system says this now surely has these bytes still."""
         return stamp == self.stamp != () and self.read - self.seen > _DOUBT
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is known of every file. Dropping it changes no result."""
+    """What is known of every file. Dropping it only means to read and to parse all of them."""
 
     limits: Limits = DEFAULT_LIMITS
     parsed: Mapping[str, Known] = field(default_factory=dict)
@@ -132,7 +132,7 @@ def load_paths(
     return replace(assemble(files, roots, _about_roots(found), Memory(limits, budget.parsed)), code=code)
 
 
-def _stamps(found: Mapping[str, Found]) -> dict[str, tuple[int, ...]]:
+def _stamps(found: Mapping[str, Found]) -> dict[str, Stamp]:
     """Of each file. Equal before and after: what was read was there together."""
     return {name: stamp(name) for root in found.values() for name in root.names}
 
@@ -190,34 +190,25 @@ class _Budget:
         self._bytes = limits.total_bytes
         self._documents = limits.documents
 
-    def load(self, name: str, stamp: tuple[int, ...], earlier: Known | None) -> File:
+    def load(self, name: str, stamp: Stamp, earlier: Known | None) -> File:
         """One file, of which the system says this."""
         if not self._anew and earlier is not None and earlier.is_of(stamp):
-            return self._taken(name, earlier)
+            return self.take(name, earlier.file.content, stamp, earlier)
         try:
-            data = _read(name, self._limits.file_bytes)
+            data, stamp = _read(name, self._limits.file_bytes)
         except OSError as error:
             return _unreadable(name, reason_of(error))
         return self.take(name, data, stamp, earlier)
 
-    def take(self, name: str, data: bytes, stamp: tuple[int, ...], earlier: Known | None) -> File:
-        """One file with these bytes."""
+    def take(self, name: str, data: bytes, stamp: Stamp, earlier: Known | None) -> File:
+        """One file with these bytes, of which the system said this when they were read."""
         if len(data) > self._limits.file_bytes:
             return _unreadable(name, f"it is larger than {_size(self._limits.file_bytes)}")
         if len(data) > self._bytes:
-            return self._too_much(name)
-        since = earlier.seen if earlier is not None and earlier.stamp == stamp else self._now
-        if earlier is not None and earlier.file.content == data:
-            return self._taken(name, Known(earlier.file, earlier.parsed, stamp, since, self._now))
-        digest = hashlib.sha256(data).hexdigest()
-        parsed = parse_file(name, data, self._limits, earlier.parsed if earlier else None)
-        return self._taken(name, Known(read_file(digest, data, parsed), parsed, stamp, since, self._now))
-
-    def _taken(self, name: str, known: Known) -> File:
+            return _unreadable(name, f"all files together are larger than {_size(self._limits.total_bytes)}")
+        self._bytes -= len(data)
+        known = self._known(name, data, stamp, earlier)
         file = known.file
-        if len(file.content) > self._bytes:
-            return self._too_much(name)
-        self._bytes -= len(file.content)
         if len(file.documents) > self._documents:
             reason = f"all files together hold more than {self._limits.documents:,} documents"
             return _unreadable(name, reason, file.digest)
@@ -225,14 +216,30 @@ class _Budget:
         self.parsed[name] = known
         return file
 
-    def _too_much(self, name: str) -> File:
-        return _unreadable(name, f"all files together are larger than {_size(self._limits.total_bytes)}")
+    def _known(self, name: str, data: bytes, stamp: Stamp, earlier: Known | None) -> Known:
+        if earlier is not None and earlier.file.content is data:
+            return earlier
+        since = earlier.seen if earlier is not None and earlier.stamp == stamp else self._now
+        if earlier is not None and earlier.file.content == data:
+            return Known(earlier.file, earlier.parsed, stamp, since, self._now)
+        digest = hashlib.sha256(data).hexdigest()
+        parsed = parse_file(name, data, self._limits, earlier.parsed if earlier else None)
+        return Known(read_file(digest, data, parsed), parsed, stamp, since, self._now)
 
 
 def _size(count: int) -> str:
     return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count} bytes"
 
 
-def _read(name: str, most: int) -> bytes:
-    """The bytes of a regular file, at most one more than `most`."""
-    return read_regular(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), most)
+def _read(name: str, most: int) -> tuple[bytes, Stamp]:
+    """The bytes of a regular file, at most one more than `most`, and what the system says of it.
+
+    That is said of what is read, and not of what the name means by now: a link may be switched meanwhile. Of a file system that
+    nobody may write nothing is said: another one with the same times may take its place.
+    """
+    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        said = () if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY else stamp(descriptor)
+    except OSError:
+        said = ()
+    return read_regular(descriptor, most), said

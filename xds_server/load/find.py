@@ -16,6 +16,8 @@ from pathlib import Path, PurePath
 
 SUFFIXES = (".yaml", ".yml", ".json")
 CODE = ".wasm"
+Stamp = tuple[int, ...]
+"""What the system says of a file that is different when it is another one, or was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +152,10 @@ def _plain_first(entry: os.DirEntry[str]) -> tuple[bool, str]:
     return entry.is_symlink(), entry.name
 
 
-def stamp(name: str) -> tuple[int, ...]:
-    """What the system says of a file that is different when it is another one, or was written; empty if it is not there."""
+def stamp(file: str | int) -> Stamp:
+    """What the system says of a file, by its name or its descriptor. Empty if it is not there."""
     try:
-        status = os.stat(name)  # noqa: PTH116 - of every file, twice for each edit: a Path costs more than the call
+        status = os.stat(file)  # noqa: PTH116 - of every file, twice for each edit: a Path costs more than the call
     except OSError:
         return ()
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

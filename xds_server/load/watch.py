@@ -1,9 +1,8 @@
 """`changes`: a stream of "scan again", from the file system's events or, where there are none, from polling.
 
 In: the paths that are loaded. Out: one None per burst of events, never which file or what happened to it: an atomic
-rename is reported as an addition, and the swap of a ConfigMap names no file at all. The reader scans and compares
-content. Refused: nothing; paths that are missing are waited for, and without events (limit of inotify reached) it
-says so and polls.
+rename is reported as an addition, and the swap of a ConfigMap names no file at all. The reader finds out what it was. Refused:
+nothing; paths that are missing are waited for, and without events (limit of inotify reached) it says so and polls.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from xds_server.serve.differences import Difference, Differences, State
 from xds_server.serve.on_demand import NO_ANSWERS, Answers, OnDemand
-from xds_server.serve.subscription import NO_NAMES, Subscription
+from xds_server.serve.subscription import NO_NAMES, Names, Subscription, with_names, without_names
 from xds_server.snapshot.resource import Resource
 
 DOUBTFUL = "?"
@@ -54,11 +54,11 @@ class Sent:
     version: str
     resources: tuple[Resource, ...]
     removed: tuple[str, ...]
-    additions: frozenset[str] = NO_NAMES
+    additions: frozenset[str] = frozenset()
     """Names that the client may lack altogether until it has taken this."""
-    substitutes: frozenset[str] = NO_NAMES
+    substitutes: frozenset[str] = frozenset()
     """Names whose resource here is an older version, because the client refused the wanted one."""
-    news: frozenset[str] = NO_NAMES
+    news: frozenset[str] = frozenset()
     """Names that the client did not have for sure in this version."""
     answers: Answers = NO_ANSWERS
     """What the client hears of the hosts that it asked for."""
@@ -83,13 +83,13 @@ class Channel:
     known: dict[str, str] = field(default_factory=dict)
     refused: dict[str, set[str]] = field(default_factory=dict)
     """The versions of each name that the client refused since it last took a wanted one."""
-    forced: frozenset[str] = NO_NAMES
+    forced: Names = NO_NAMES
     """Names to send even in a version that the client has."""
-    lingering: frozenset[str] = NO_NAMES
+    lingering: Names = NO_NAMES
     """Names that a returning client has and nobody wants: taken away only after nothing uses them."""
     unclear: tuple[Resource, ...] = ()
     """What is held back without being named in a refusal: sent again when any of it changes."""
-    suspects: frozenset[str] = NO_NAMES
+    suspects: Names = NO_NAMES
     """Names of a refused response of which nobody was named: sent again `handful` at a time until the guilty is found."""
     handful: int = 0
     on_demand: OnDemand | None = None
@@ -113,7 +113,7 @@ class Channel:
     differences: Differences = field(default_factory=Differences)
     settled: State | None = None
     """What was wanted when there was last nothing to say; None: anything may be different from what the client has."""
-    touched: frozenset[str] = NO_NAMES
+    touched: Names = NO_NAMES
     """Names that were sent or taken away since then."""
 
     def settle(self, wanted: State) -> None:
@@ -238,8 +238,8 @@ class Channel:
         unwanted = frozenset(name for name in names if not self.wants(name))
         if unwanted:
             self.unsettle()
-            self.forced -= unwanted
-            self.lingering -= unwanted
+            self.forced = without_names(self.forced, unwanted)
+            self.lingering = without_names(self.lingering, unwanted)
         for name in unwanted:
             self.known.pop(name, None)
             self.refused.pop(name, None)
@@ -260,9 +260,9 @@ class Channel:
             self.beats[resource.name] = now
         if self.forced or not response.whole:
             named = frozenset((*(one.name for one in response.resources), *response.removed))
-            self.forced -= named
+            self.forced = without_names(self.forced, named)
             if self.settled is not None:
-                self.touched |= named
+                self.touched = with_names(self.touched, named)
         if self.on_demand is not None:
             self.on_demand.answered(response.answers)
 
@@ -277,7 +277,7 @@ class Channel:
                 del self.known[name]
         self.returning = False
         if self.suspects or self.refused:
-            self.suspects -= {resource.name for resource in response.resources}
+            self.suspects = without_names(self.suspects, (resource.name for resource in response.resources))
             for resource in response.resources:
                 if resource.name not in response.substitutes:
                     self.refused.pop(resource.name, None)
@@ -316,13 +316,13 @@ class Channel:
             self.refused.setdefault(resource.name, set()).add(resource.version)
         for name in response.removed:
             self.known[name] = DOUBTFUL if useful else ""
-        self.suspects -= {one.name for one in blamed}
+        self.suspects = without_names(self.suspects, (one.name for one in blamed))
         return found if useful else ()
 
     def _suspect(self, suspects: tuple[Resource, ...], response: Sent, message: str, now: float) -> tuple[()]:
         """Nobody is named: half of them next, then half of that."""
         self.refusal = Refusal(response.version, message, now, suspects)
-        self.suspects |= {one.name for one in suspects}
+        self.suspects = with_names(self.suspects, (one.name for one in suspects))
         self.handful = len(suspects) // 2
         self.known.update(dict.fromkeys((*(one.name for one in suspects), *response.removed), DOUBTFUL))
         return ()

@@ -167,7 +167,7 @@ class XdsServer:
     async def start(self) -> None:
         """Serve on all addresses that were bound."""
         assert self._server is not None
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._say_health(serving=self._published.is_set())
         await self._server.start()
 
     async def publish(self, snapshots: Mapping[str, Snapshot]) -> None:
@@ -190,7 +190,11 @@ class XdsServer:
     async def _ready(self) -> None:
         if not self._published.is_set():
             self._published.set()
-            await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+            await self._say_health(serving=True)
+
+    async def _say_health(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        await self._health.set("", status.SERVING if serving else status.NOT_SERVING)
 
     def forget(self, gateway: str) -> None:
         """A gateway no longer exists: new streams that name it are refused."""
@@ -199,7 +203,7 @@ class XdsServer:
 
     async def stop(self, grace: float) -> None:
         """Not serving from now on; streams end one after the other within `grace` seconds: not all come back at once."""
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._say_health(serving=False)
         if self._server is None:
             return
         ended = asyncio.create_task(self._server.stop(grace))  # takes no more connections and streams
@@ -398,8 +402,7 @@ class XdsServer:
         if request.bare and (event := self.sessions.take(session, request, self._clock())) is not None:
             self.counters.acks[event.type_url] += 1
             self._told.acknowledged(event.type_url, event.seconds)
-            if self._changed:
-                self._tell()
+            self._tell()
             return None
         core, node = session.core, request.node
         if node is not None and (node.id, node.cluster) not in (("", ""), (session.node.id, session.node.cluster)):

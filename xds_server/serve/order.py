@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from xds_server.serve.channel import Channel
 from xds_server.serve.differences import Differences
 from xds_server.serve.generations import Generations
-from xds_server.serve.subscription import NO_NAMES
+from xds_server.serve.subscription import NO_NAMES, Names, with_names, without_names
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -49,7 +49,7 @@ class Order:
     differences: Differences = field(default_factory=Differences)
     busy: bool = False
     """True while anything is held, or lingers in a channel."""
-    waiting: frozenset[str] = NO_NAMES
+    waiting: Names = NO_NAMES
     """The types of which something waits for new clusters."""
     _due: dict[tuple[str, str], float] = field(default_factory=dict)
     _generations: Generations = field(default_factory=Generations)
@@ -138,7 +138,7 @@ class Order:
         asked |= channel.forced if channel.type_url == SCOPES else set()
         ready = [one for one in lacking if not self._uses(one, unsent if one.name in asked else pending, known)]
         if len(ready) < len(lacking):
-            self.waiting |= {channel.type_url}
+            self.waiting = with_names(self.waiting, (channel.type_url,))
         return ready
 
     def _pending(self, streams: Iterable[Channels]) -> tuple[set[str], set[str]]:
@@ -172,7 +172,8 @@ class Order:
         """
         names = {name for one in listeners for kind, name in one.needs if kind == SCOPES}
         if names:
-            channels[SCOPES].forced |= names & self.wanted(SCOPES).keys()
+            scopes = channels[SCOPES]
+            scopes.forced = with_names(scopes.forced, names & self.wanted(SCOPES).keys())
 
     def scopes(self) -> Mapping[str, Mapping[str, Resource]]:
         """The scopes that the client has, and the tables that they lead to, by type; empty if there are none."""
@@ -240,7 +241,7 @@ class Order:
         for type_url, name in [key for key, due in self._due.items() if due <= now]:
             del self._due[type_url, name]
             self.held[type_url].pop(name, None)
-            channels[type_url].lingering -= {name}
+            channels[type_url].lingering = without_names(channels[type_url].lingering, (name,))
         self.busy = any(self.held.values()) or any(channels[type_url].lingering for type_url in HELD)
 
     def _is_settled(self, user: Channel) -> bool:

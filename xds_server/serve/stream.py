@@ -16,7 +16,7 @@ from xds_server.serve.messages import Encoder, Event, Message, Told
 from xds_server.serve.on_demand import NO_ANSWERS, OnDemand
 from xds_server.serve.order import HELD, USERS, Channels, Order
 from xds_server.serve.requests import Request
-from xds_server.serve.subscription import NO_NAMES, WILDCARD, Subscription
+from xds_server.serve.subscription import NO_NAMES, WILDCARD, Names, Subscription, with_names
 from xds_server.snapshot.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -87,7 +87,7 @@ class Stream:
     """That of the last response; a nonce up to it counts as issued."""
     _unserved: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Names asked for of types that are not served: in delta they are answered as absent, so that nobody waits."""
-    _asked: frozenset[str] = NO_NAMES
+    _asked: Names = NO_NAMES
     former: Mapping[str, State] = field(default_factory=dict)
     """Scopes and their tables of an earlier stream: a client in the state of the world does not say what it has."""
     _beating: bool = False
@@ -136,7 +136,7 @@ class Stream:
         if not self.serves(type_url):
             first = request.type_url not in self._asked and len(self._asked) < _UNSERVED_LIMIT
             if self.delta and (first or request.subscribe) and len(self._unserved) < _UNSERVED_LIMIT:
-                self._asked |= {request.type_url}
+                self._asked = with_names(self._asked, (request.type_url,))
                 self._unserved += ((request.type_url, request.subscribe),)
             return None
         channel = self.channels[type_url]
@@ -174,7 +174,8 @@ class Stream:
             channel.known.update(had)
             self._change_hosts(channel, channel.on_demand, request, had)
             return
-        named, everything = set(channel.subscription.names), channel.subscription.wildcard
+        left = [name for name in request.unsubscribe if name in channel.subscription.names]
+        everything = channel.subscription.wildcard
         channel.subscription.change(request.subscribe, request.unsubscribe)
         if first and self._is_plain(channel, had):
             return
@@ -182,13 +183,14 @@ class Stream:
         channel.known.update({name: version for name, version in had.items() if channel.wants(name)})
         if channel.type_url in HELD and had and self.snapshot is not None:
             wanted = self.wanted(channel.type_url)
-            channel.lingering = frozenset(name for name in channel.known if name not in wanted)
+            channel.lingering = {name for name in channel.known if name not in wanted} or NO_NAMES
             self._order.busy = self._order.busy or bool(channel.lingering)
-        channel.forced |= {name for name in request.subscribe if name != WILDCARD and name not in had}
+        asked = (name for name in request.subscribe if name != WILDCARD and name not in had)
+        channel.forced = with_names(channel.forced, asked)
         channel.forget(list(channel.known) if everything else request.unsubscribe)
         if channel.subscription.wildcard:
             # The client dropped what it had by name; whether it still has it by wildcard it must be told.
-            channel.known.update(dict.fromkeys(named.intersection(request.unsubscribe), DOUBTFUL))
+            channel.known.update(dict.fromkeys(left, DOUBTFUL))
 
     def _is_plain(self, channel: Channel, had: Mapping[str, str]) -> bool:
         """A client that has nothing, or just what is wanted, and asks for no more: so are most who come at the same time."""
@@ -235,7 +237,7 @@ class Stream:
             return False
 
     def _replace_names(self, channel: Channel, request: Request, event: Event | None, *, first: bool) -> None:
-        before, everything = set(channel.subscription.names), channel.subscription.wildcard
+        before, everything = channel.subscription.names, channel.subscription.wildcard
         repeated = set(request.names) == before and event is None and bool(request.nonce) and channel.in_flight is None
         channel.subscription.replace(request.names)
         if first or before != channel.subscription.names or everything != channel.subscription.wildcard:
@@ -249,7 +251,7 @@ class Stream:
                 self._order.resume(self.former)
         elif repeated and channel.type_url == ENDPOINTS and (channel.repeatable or not self._sends_clusters()):
             # After a cluster update Envoy repeats its last request: the endpoints are wanted again.
-            channel.forced |= channel.subscription.names
+            channel.forced = with_names(channel.forced, channel.subscription.names)
             channel.repeatable = False
 
     def _sends_clusters(self) -> bool:
@@ -376,7 +378,7 @@ class Stream:
         assert self.snapshot is not None
         hosts = channel.on_demand
         asked = hosts.owners(hosts.asked, wanted, self.snapshot.hosts) if hosts is not None else set()
-        channel.forced |= asked
+        channel.forced = with_names(channel.forced, asked)
         lacking = channel.lacking(wanted)
         ready = channel.portion(self._order.ready(channel, lacking, self.channels, peers), self.portion)
         answers = NO_ANSWERS
@@ -447,8 +449,9 @@ class Stream:
             # Envoy waits for the endpoints of every cluster that it is sent, also when it has them; a client that
             # comes back may ask for them only after this.
             changed = {one.name for one in response.resources if channel.known.get(one.name) != one.version}
-            self.channels[ENDPOINTS].forced |= changed
-            self.channels[ENDPOINTS].repeatable = True
+            endpoints = self.channels[ENDPOINTS]
+            endpoints.forced = with_names(endpoints.forced, changed)
+            endpoints.repeatable = True
         elif channel.type_url == LISTENER:
             self._order.follow(response.resources, self.channels)
         self._number = message.number

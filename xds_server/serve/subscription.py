@@ -8,10 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 WILDCARD = "*"
-NO_NAMES: frozenset[str] = frozenset()
-"""What most streams have of most sets of names: one object for all of them."""
+Names: TypeAlias = "set[str] | frozenset[str]"
+"""Names of resources. Changed by `with_names` and `without_names` alone, since the empty set is one for all streams."""
+NO_NAMES: Names = frozenset()
+"""What most streams have of most sets of names."""
+
+
+def with_names(names: Names, more: Iterable[str]) -> Names:
+    """A set and more names, the same object if it can be: one more of a hundred thousand is no work."""
+    if isinstance(names, frozenset):
+        return {*names, *more} or NO_NAMES
+    names.update(more)
+    return names
+
+
+def without_names(names: Names, gone: Iterable[str]) -> Names:
+    """A set without some names, likewise."""
+    if isinstance(names, set):
+        names.difference_update(gone)
+    return names or NO_NAMES
 
 
 @dataclass(slots=True)
@@ -20,7 +38,7 @@ class Subscription:
 
     wildcard_type: bool
     wildcard: bool = False
-    names: frozenset[str] = NO_NAMES
+    names: Names = NO_NAMES
     _named_once: bool = False
     _started: bool = False
 
@@ -30,7 +48,7 @@ class Subscription:
 
     def change(self, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> None:
         """Apply a delta request."""
-        subscribe, unsubscribe = set(subscribe), set(unsubscribe)
+        subscribe, unsubscribe = frozenset(subscribe), frozenset(unsubscribe)
         if not self._started and not subscribe and not unsubscribe and self.wildcard_type:
             self.wildcard = True
         self._started = True
@@ -38,7 +56,7 @@ class Subscription:
             self.wildcard = True
         if WILDCARD in unsubscribe:
             self.wildcard = False
-        self.names = (self.names | (subscribe - {WILDCARD})) - unsubscribe or NO_NAMES
+        self.names = without_names(with_names(self.names, subscribe - {WILDCARD}), unsubscribe)
 
     def replace(self, names: Iterable[str]) -> None:
         """Apply a state-of-the-world request, which says all names each time."""
@@ -49,4 +67,4 @@ class Subscription:
         else:
             # Empty means everything only to a client that never gave a name.
             self.wildcard = self.wildcard_type and not self._named_once
-        self.names = frozenset(given - {WILDCARD}) or NO_NAMES
+        self.names = given - {WILDCARD} or NO_NAMES
