@@ -38,9 +38,10 @@ from xds_server.snapshot.resource import ROUTES, Resource, Snapshot, content_ver
 
 GATEWAY = "default/bench"
 SIZES = {"1 KB": 1_000, "1 MB": 1_000_000}
-ROUNDS = {"1 KB": 40, "1 MB": 5}
-_ALONE = 100
-"""Rounds with a single stream."""
+RESPONSES = {"1 KB": 40_000, "1 MB": 5_000}
+"""So many responses are measured, to however many streams."""
+_MOST = 400
+"""Rounds for few streams."""
 _MANY = 100
 """Streams, from which on the memory of one is more than noise."""
 
@@ -190,7 +191,7 @@ def measure(streams: int, file: Path | None) -> None:
             sides[name].connect()
         for size in SIZES:
             began = {name: one.spent() for name, one in sides.items()}
-            rounds = ROUNDS[size] if streams > 1 else _ALONE
+            rounds = min(_MOST, RESPONSES[size] // streams)
             for _ in range(rounds):
                 for one in sides.values():
                     one.round(size)
