@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,6 +92,17 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     await pool.publish({"default/edge": snapshot("c:one@1", "c:two@1")})
     yield Running(pool, plain, tls, authority, other, stolen, lists, said)
     await pool.stop(0)
+
+
+def start_the_next(monkeypatch: pytest.MonkeyPatch, start: Callable[[socket.socket], subprocess.Popen[bytes]]) -> None:
+    """The next process is started in this way, and those after it as always."""
+    always = process_module._started
+
+    def started(connection: socket.socket) -> subprocess.Popen[bytes]:
+        monkeypatch.setattr(process_module, "_started", always)
+        return start(connection)
+
+    monkeypatch.setattr(process_module, "_started", started)
 
 
 async def refusal(client: Client) -> GRPCError:
@@ -190,13 +201,12 @@ async def test_a_process_that_does_not_answer_is_replaced(running: Running, monk
 async def test_a_process_that_cannot_be_started_now_is_started_later(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool, whole = running.pool, process_module._started
+    pool = running.pool
 
     def no_room(_connection: socket.socket) -> subprocess.Popen[bytes]:
-        monkeypatch.setattr(process_module, "_started", whole)
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(process_module, "_started", no_room)
+    start_the_next(monkeypatch, no_room)
     os.kill(pool.processes()[0].pid, signal.SIGKILL)
     async with asyncio.timeout(60):
         while pool.processes()[0].starts < 2:
@@ -220,14 +230,13 @@ async def test_what_nobody_expects_where_processes_are_looked_after_is_not_lost(
 async def test_a_process_that_never_begins_to_serve_is_replaced(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool, whole = running.pool, process_module._started
+    pool = running.pool
 
     def idle(connection: socket.socket) -> subprocess.Popen[bytes]:
-        monkeypatch.setattr(process_module, "_started", whole)
         waits = [sys.executable, "-c", "import signal; signal.pause()"]
         return subprocess.Popen(waits, pass_fds=(connection.fileno(),))
 
-    monkeypatch.setattr(process_module, "_started", idle)
+    start_the_next(monkeypatch, idle)
     monkeypatch.setattr(pool_module, "_BIRTH", 0.01)
     os.kill(pool.processes()[0].pid, signal.SIGKILL)
     async with asyncio.timeout(60):

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Protocol
 
 from xds_server.load.events import FolderEvents, folder_events
-from xds_server.load.find import find_files, stamp
+from xds_server.load.find import Stamp, find_files, stamp
 
-Signature = tuple[tuple[str, tuple[int, ...]], ...]
+Signature = tuple[tuple[str, Stamp], ...]
 """Names with what `stat` says of them; equal if, as far as can be seen without reading, nothing changed."""
 
 

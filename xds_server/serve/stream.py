@@ -85,13 +85,11 @@ class Stream:
     """Requests with a nonce that was never issued on this stream."""
     _number: int = 0
     """That of the last response; a nonce up to it counts as issued."""
-    _unserved: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    _unserved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     """Names asked for of types that are not served: in delta they are answered as absent, so that nobody waits."""
     _asked: Names = NO_NAMES
     former: Mapping[str, State] = field(default_factory=dict)
     """Scopes and their tables of an earlier stream: a client in the state of the world does not say what it has."""
-    _beating: bool = False
-    """True if something with a time to live was ever sent."""
     _order: Order = field(init=False)
 
     def __post_init__(self) -> None:
@@ -137,7 +135,7 @@ class Stream:
             first = request.type_url not in self._asked and len(self._asked) < _UNSERVED_LIMIT
             if self.delta and (first or request.subscribe) and len(self._unserved) < _UNSERVED_LIMIT:
                 self._asked = with_names(self._asked, (request.type_url,))
-                self._unserved += ((request.type_url, request.subscribe),)
+                self._unserved.append((request.type_url, request.subscribe))
             return None
         channel = self.channels[type_url]
         first = not channel.requested
@@ -274,8 +272,7 @@ class Stream:
         if order.snapshot is None:
             return
         while self._unserved:
-            (type_url, names), *rest = self._unserved
-            self._unserved = tuple(rest)
+            type_url, names = self._unserved.pop(0)
             absent = tuple(name for name in names if name != WILDCARD)
             message = self.encoder.delta(Sent(content_version(), (), absent), type_url, self._number)
             self._number = message.number
@@ -305,9 +302,9 @@ class Stream:
 
     def wake_at(self) -> float | None:
         """When `poll` may have more to say by time alone."""
-        if not self._beating and not self._order.busy:
-            return None
         beating = [one for one in self.requested if one.beats]
+        if not beating and not self._order.busy:
+            return None
         times = [self._order.wake_at(), *(one.next_beat(self.wanted(one.type_url)) for one in beating)]
         return min((time for time in times if time is not None), default=None)
 
@@ -456,6 +453,5 @@ class Stream:
             self._order.follow(response.resources, self.channels)
         self._number = message.number
         channel.sent(response, message.nonce, now)
-        self._beating = self._beating or bool(channel.beats)
         if response.whole:
             channel.settle(wanted)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Calls: TypeAlias = Callable[[Any, Any], Any]
+from xds_server.serve.gate import Calls, Handler
 
 
 class Whole(grpc.aio.ServerInterceptor):
