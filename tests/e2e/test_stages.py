@@ -34,7 +34,7 @@ spec:
   defaults:
     east:
       traffic:
-        timeout: {http: {requestTimeout: 1s}}
+        timeout: {http: {requestTimeout: 5s}}
         rateLimit: {local: {rules: [{limit: {requests: 100000, unit: Minute}}]}}
 ---
 apiVersion: cellway.dev/v1alpha1
@@ -276,11 +276,11 @@ def test_class_policy_and_binding_say_what_counts_and_it_does(stages: Cellway) -
         assert quota["setBy"]["layer"].startswith(layer), quota
         assert "class default" in [one["layer"] for one in quota["overridden"]]
         timeout = next(one for field, one in of.items() if "requestTimeout" in field)
-        assert (timeout["value"], timeout["setBy"]["layer"]) == ("1s", "class default")
+        assert (timeout["value"], timeout["setBy"]["layer"]) == ("5s", "class default")
         codes = [ask(stages, stage, CATALOG).status_code for _ in range(8)]
         assert codes == [200] * limit + [429] * (8 - limit)
     slow = next(server for server in stages.upstreams if server.name == "api")
-    slow.delay = 3.0
+    slow.delay = 8.0
     try:
         assert ask(stages, "prod").status_code == 504
     finally:
