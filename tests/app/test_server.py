@@ -278,7 +278,7 @@ def test_a_second_signal_ends_at_once(cellway: Cellway) -> None:
     until(lambda: httpx.get(f"{cellway.admin}/readyz", timeout=30).status_code == 503)
     cellway.process.send_signal(signal.SIGTERM)
     assert cellway.process.wait(10) == 0
-    assert time.monotonic() - began < 3, "the request under way takes ten seconds"
+    assert time.monotonic() - began < 7, "the request under way takes ten seconds"
     assert not alive(pid)
     cellway.process = None
     thread.join(20)
