@@ -1,9 +1,9 @@
 """What does one changed route cost, and what does the first load? Without any Envoy.
 
-In: `--routes`, sizes of worlds; `--cells`: with the cells of `policies/shop` beside them. Out: a table of the cost of one
-edit (read, compiled, as a snapshot) by stage for each size, its ratio to the smallest world; the cold load against PyYAML's C
-composer alone on the same bytes; memory a route. Nothing is asserted. Each size has a process of its own, which edit in
-turns, and all times are those of its processor, so that others on the machine hardly count.
+In: `--routes`, sizes of worlds; `--per-file`, routes in a file; `--cells`: with the cells of `policies/shop` beside them. Out: a
+table of the cost of one edit (read, compiled, as a snapshot) by stage for each size, its ratio to the smallest world; the cold
+load against PyYAML's C composer alone on the same bytes; memory a route. Nothing is asserted. Each size has a process of its own,
+which edit in turns, and all times are those of its processor, so that others on the machine hardly count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import yaml
 
 from bench.results import keep, option
 from bench.workers import memory, worker
-from bench.world import write_routes, write_world
+from bench.world import PER_FILE, write_routes, write_world
 from xds_server.compile import Options
 from xds_server.load.directory import load_paths
 from xds_server.load.objects import parse_documents_of
@@ -48,9 +48,9 @@ def compose_all(folder: Path) -> float:
     return seconds
 
 
-def obey(folder: Path, routes: int, *, cells: bool) -> None:
+def obey(folder: Path, routes: int, per_file: int, *, cells: bool) -> None:
     """One world in a folder: its first load, and then what lines on standard input order."""
-    write_world(folder, routes)
+    write_world(folder, routes, per_file=per_file)
     if cells:
         shutil.copytree(_SHOP, folder / "shop")
     source = Source((folder,), Options(), time.process_time)
@@ -65,7 +65,7 @@ def obey(folder: Path, routes: int, *, cells: bool) -> None:
     print(json.dumps(answer), flush=True)
     for number, line in enumerate(sys.stdin, 1):
         if json.loads(line)["do"] == "edit":
-            write_routes(folder, routes // 2, routes, number)
+            write_routes(folder, routes // 2, routes, number, per_file)
             began = time.process_time()
             policies, result = reload(policies, source)
             answer = {"edit": time.process_time() - began, **policies.seconds}
@@ -77,9 +77,9 @@ def obey(folder: Path, routes: int, *, cells: bool) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def measure(sizes: Sequence[int], *, cells: bool) -> list[dict[str, object]]:
+def measure(sizes: Sequence[int], per_file: int, *, cells: bool) -> list[dict[str, object]]:
     """The figures of all worlds. Edits are made in turns: what else the machine does concerns all of them."""
-    words = ("--cells",) if cells else ()
+    words = ("--per-file", str(per_file), *(("--cells",) if cells else ()))
     with ExitStack() as held:
         folders = [held.enter_context(tempfile.TemporaryDirectory()) for _ in sizes]
         orders = [("--folder", folder, "--one", str(size), *words) for folder, size in zip(folders, sizes, strict=True)]
@@ -154,15 +154,16 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--routes", type=int, nargs="+", default=[100, 1_000, 10_000])
+    parser.add_argument("--per-file", type=int, default=PER_FILE)
     parser.add_argument("--cells", action="store_true")
     option(parser)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        obey(chosen.folder, chosen.one, cells=chosen.cells)
+        obey(chosen.folder, chosen.one, chosen.per_file, cells=chosen.cells)
         return
-    found = measure(chosen.routes, cells=chosen.cells)
+    found = measure(chosen.routes, chosen.per_file, cells=chosen.cells)
     for one in found:
         _keep(chosen.keep, one, cells=chosen.cells)
     show(found)

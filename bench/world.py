@@ -151,16 +151,16 @@ def route(number: int, edit: int = 0) -> str:
     ).text()
 
 
-def routes_file(folder: Path, number: int) -> Path:
+def routes_file(folder: Path, number: int, per_file: int = PER_FILE) -> Path:
     """The file that holds a route."""
-    return folder / f"routes-{number // PER_FILE:05}.yaml"
+    return folder / f"routes-{number // per_file:05}.yaml"
 
 
-def write_routes(folder: Path, number: int, routes: int, edit: int = 0) -> Path:
+def write_routes(folder: Path, number: int, routes: int, edit: int = 0, per_file: int = PER_FILE) -> Path:
     """Write the file that holds this route anew, with this edit of it alone."""
-    first = number // PER_FILE * PER_FILE
-    numbers = range(first, min(first + PER_FILE, routes))
-    return write(routes_file(folder, number), (route(one, edit if one == number else 0) for one in numbers))
+    first = number // per_file * per_file
+    numbers = range(first, min(first + per_file, routes))
+    return write(routes_file(folder, number, per_file), (route(one, edit if one == number else 0) for one in numbers))
 
 
 def write_backends(folder: Path, routes: int, upstream: int, other: tuple[int, int] = (-1, 0)) -> Path:
@@ -170,11 +170,11 @@ def write_backends(folder: Path, routes: int, upstream: int, other: tuple[int, i
     return write(folder / "backends.yaml", (backend(f"backend-{one}", ports.get(one, upstream)) for one in numbers))
 
 
-def write_world(folder: Path, routes: int, port: int = 8080, upstream: int = 9) -> None:
+def write_world(folder: Path, routes: int, port: int = 8080, upstream: int = 9, per_file: int = PER_FILE) -> None:
     """All files. `port` is the gateway's, `upstream` that of all backends, on loopback."""
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "gateway.yaml", [CLASS, gateway("bench", {"http": port})])
     write_backends(folder, routes, upstream)
     write(folder / "policies.yaml", (_POLICY.format(number=one) for one in range(0, routes, 100)))
-    for first in range(0, routes, PER_FILE):
-        write_routes(folder, first, routes)
+    for first in range(0, routes, per_file):
+        write_routes(folder, first, routes, per_file=per_file)

@@ -26,7 +26,8 @@ from xds_server.load.block import Scalars, read_block
 from xds_server.load.document import DEFAULT_LIMITS
 from xds_server.load.objects import Objects, parse_documents_of
 from xds_server.load.places import mark_of
-from xds_server.load.yaml import Parsed, _read_yaml, parse_file
+from xds_server.load.stretches import Parsed
+from xds_server.load.yaml import _read_yaml, parse_file
 from xds_server.memory import Ranking, difference
 from xds_server.model.object import Object
 from xds_server.parts import Layers

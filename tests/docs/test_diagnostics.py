@@ -51,7 +51,7 @@ def found_in(example: str, page: str) -> list[Diagnostic]:
 def around_of(page: str) -> tuple[Document, ...]:
     opening = (FOLDER / page).read_text(encoding="utf-8").partition("\n## ")[0]
     text = "---\n".join(blocks_of(opening, "yaml"))
-    return parse_file("around.yaml", text.encode()).documents if text else ()
+    return tuple(parse_file("around.yaml", text.encode()).documents)
 
 
 def test_every_code_has_its_section_under_its_letter_in_order() -> None:

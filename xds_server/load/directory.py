@@ -21,7 +21,8 @@ from xds_server.diagnostics import Diagnostic, Span, diagnose, sort_key
 from xds_server.load.document import DEFAULT_LIMITS, Document, Limits
 from xds_server.load.find import Found, Stamp, find_files, reason_of, stamp
 from xds_server.load.regular import read_regular
-from xds_server.load.yaml import Parsed, parse_file
+from xds_server.load.stretches import Parsed
+from xds_server.load.yaml import parse_file
 from xds_server.parts import Parts
 
 _ATTEMPTS = 3
@@ -39,7 +40,7 @@ class File:
     """
 
     digest: str
-    documents: tuple[Document, ...] = ()
+    documents: Parts[Document] = field(default_factory=Parts)
     broken: tuple[Document, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     failed: bool = False
@@ -83,7 +84,7 @@ class Loaded:
     files: Mapping[str, File] = field(default_factory=dict)
     roots: Mapping[str, int | None] = field(default_factory=dict)
     documents: Parts[Document] = field(default_factory=Parts)
-    """Those of each file are a part."""
+    """In the parts of all files."""
     broken: tuple[Document, ...] = ()
     """Documents with faults as far as they could be read, of files without an earlier good content."""
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -154,7 +155,7 @@ def assemble(
     return Loaded(
         files=files,
         roots=roots,
-        documents=Parts(file.documents for file in files.values()),
+        documents=Parts(chain.from_iterable(file.documents.parts for file in files.values())),
         broken=tuple(chain.from_iterable([file.broken for file in files.values()])),
         diagnostics=tuple(sorted(diagnostics, key=sort_key)),
         other=other,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from codecs import BOM_UTF8
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 
@@ -26,12 +26,13 @@ from xds_server.load.document import DEFAULT_LIMITS, Document, Fault, Item, Limi
 from xds_server.load.json import read_json
 from xds_server.load.lists import expand
 from xds_server.load.places import Later, Tree, mark_of, pack, span_of
+from xds_server.load.stretches import CUT, Parsed, collect
 
-_CUT = re.compile(r"^(?:---|\.\.\.)(?=[ \t\n]|\Z)", re.MULTILINE)
 _BLANK = r"[ \t]*(?:#[^\n]*)?"
 _NOTHING = re.compile(rf"(?:---(?:{_BLANK}\n)*{_BLANK}|(?:\.\.\.)?(?:(?:{_BLANK}|%[^\n]*)\n)*(?:{_BLANK}|%[^\n]*))")
 _BAD_CHARACTER = re.compile("[^\t\n -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _BREAKS = {"\u0085", "\u2028", "\u2029"}
+_EMPTY = Piece()
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 _HINTS: tuple[tuple[str, str], ...] = (
@@ -47,31 +48,12 @@ _HINTS: tuple[tuple[str, str], ...] = (
 )
 
 
-Placed = tuple[tuple[Document, ...], tuple[Document, ...]]
-"""The whole and the broken documents of a piece at its place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a file holds. `broken` are documents with faults, as far as they could be read; they are not to be used
-    as if they were whole. `failed` says that something of the file is not in `documents`."""
-
-    documents: tuple[Document, ...] = ()
-    broken: tuple[Document, ...] = ()
-    diagnostics: tuple[Diagnostic, ...] = ()
-    failed: bool = False
-    pieces: Mapping[str, Piece] = field(default_factory=dict, repr=False)
-    """What was read, by its text."""
-    placed: Mapping[tuple[str, int, int], Placed] = field(default_factory=dict, repr=False)
-    """The documents of a piece, by its text, its line and the number of documents above it."""
-
-
 def parse_documents(
     file: str, data: bytes, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[tuple[Document, ...], tuple[Diagnostic, ...]]:
     """The documents of a file that have no fault, and everything that is wrong with the file."""
     parsed = parse_file(file, data, limits)
-    return parsed.documents, parsed.diagnostics
+    return tuple(parsed.documents), parsed.diagnostics
 
 
 def parse_file(file: str, data: bytes, limits: Limits = DEFAULT_LIMITS, earlier: Parsed | None = None) -> Parsed:
@@ -85,9 +67,12 @@ def parse_file(file: str, data: bytes, limits: Limits = DEFAULT_LIMITS, earlier:
         return Parsed(
             diagnostics=(diagnose("L102", span, hint="save it as UTF-8", reason="it is UTF-16"),), failed=True
         )
-    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    read = _JsonReader if file.endswith(".json") else _YamlReader
-    return _collect(file, read(text, limits), earlier or Parsed(), limits)
+    data = data.removeprefix(BOM_UTF8)
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if file.endswith(".json"):
+        return collect(file, data, partial(_JsonReader, limits=limits), Parsed(), limits)
+    return collect(file, data, partial(_YamlReader, limits=limits), earlier or Parsed(), limits)
 
 
 class _JsonReader:
@@ -97,9 +82,9 @@ class _JsonReader:
         self._text = text
         self._limits = limits
 
-    def cut(self) -> Iterator[tuple[int, str]]:
-        """The pieces, each with the line on which it starts."""
-        yield 0, self._text
+    def cut(self) -> Iterator[str]:
+        """The pieces."""
+        yield self._text
 
     def read(self, piece: str) -> Piece:
         """The meaning of a piece."""
@@ -115,18 +100,15 @@ class _YamlReader:
         self._clean = _BAD_CHARACTER.search(text) is None
         self._scalars = Scalars()
 
-    def cut(self) -> Iterator[tuple[int, str]]:
-        """The pieces that are not only comments, each with the line on which it starts."""
-        cuts = [0, *(match.start() for match in _CUT.finditer(self._text)), len(self._text)]
-        line = 0
-        for start, end in pairwise(cuts):
-            piece = self._text[start:end]
-            if _NOTHING.fullmatch(piece) is None:
-                yield line, piece
-            line += piece.count("\n")
+    def cut(self) -> Iterator[str]:
+        """The pieces."""
+        cuts = [0, *(match.start() for match in CUT.finditer(self._text)), len(self._text)]
+        return (self._text[start:end] for start, end in pairwise(cuts) if start < end)
 
     def read(self, piece: str) -> Piece:
-        """The meaning of a piece."""
+        """The meaning of a piece, nothing if it is only comments."""
+        if _NOTHING.fullmatch(piece) is not None:
+            return _EMPTY
         if self._clean and (block := read_block(piece, self._limits, self._scalars)) is not None:
             places = Later(block.mark, partial(_places, piece, self._limits))
             return Piece((Item(block.value, places),), (), block.nodes)
@@ -150,36 +132,6 @@ def _unsuitable(piece: str, pattern: re.Pattern[str]) -> Piece | None:
     name = f"U+{ord(character):04X} {unicodedata.name(character, 'CONTROL')}"
     hint = f'write it as "\\u{ord(character):04x}" in double quotes' if character in _BREAKS else "remove it"
     return Piece(faults=(Fault("L103", mark, {"character": name}, hint),))
-
-
-def _collect(file: str, reader: _JsonReader | _YamlReader, earlier: Parsed, limits: Limits) -> Parsed:
-    diagnostics: list[Diagnostic] = []
-    pieces: dict[str, Piece] = {}
-    placed: dict[tuple[str, int, int], Placed] = {}
-    nodes = index = 0
-    for base, text in reader.cut():
-        piece = pieces.get(text) or earlier.pieces.get(text) or reader.read(text)
-        pieces[text] = piece
-        nodes += piece.nodes
-        if nodes > limits.nodes or index + len(piece.items) > limits.documents:
-            reason = f"more than {limits.nodes:,} values or {limits.documents:,} documents in a file"
-            diagnostics.append(diagnose("L111", span_of(file, base, pack(0, 0, 1)), reason=reason))
-            break
-        key = (text, base, index)
-        placed[key] = earlier.placed.get(key) or _place(file, base, index, piece)
-        diagnostics += [fault.placed(file, base) for fault in piece.faults]
-        index += len(piece.items)
-    whole = tuple(document for one, _ in placed.values() for document in one)
-    broken = tuple(document for _, one in placed.values() for document in one)
-    return Parsed(whole, broken, tuple(diagnostics), bool(diagnostics), pieces, placed)
-
-
-def _place(file: str, base: int, index: int, piece: Piece) -> Placed:
-    whole: list[Document] = []
-    broken: list[Document] = []
-    for number, item in enumerate(piece.items, index):
-        (broken if item.broken else whole).append(item.placed(file, base, number))
-    return tuple(whole), tuple(broken)
 
 
 def _read_yaml(text: str, limits: Limits) -> Piece:

@@ -1,0 +1,96 @@
+"""What is known of an earlier content of a file changes nothing but the time that reading takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from xds_server.load import stretches
+from xds_server.load.document import DEFAULT_LIMITS
+from xds_server.load.stretches import Parsed
+from xds_server.load.yaml import parse_file
+
+FEW = replace(DEFAULT_LIMITS, nodes=12, documents=5)
+BITS = (
+    "a: 1\n",
+    "b: yes\n",
+    "c: [\n",
+    "# d\n",
+    "e: ä\n",
+    "\x07",
+    "kind: List\nitems: [{x: 1}, {y: yes}]\n",
+    "---\n",
+    "--- # f\n",
+    "---",
+    "...\n",
+    "\n",
+    "\r\n",
+    "\ufeff",
+    "x",
+    "  ",
+)
+TEXTS = st.lists(st.sampled_from(BITS), max_size=12)
+
+
+@pytest.fixture(params=[1, 2, 128])
+def few_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stretches of so many pieces at most."""
+    monkeypatch.setattr(stretches, "PIECES", request.param)
+
+
+def said(parsed: Parsed) -> Any:
+    """Everything that follows from a file."""
+    documents = [[(one.index, one.value, one.positions) for one in of] for of in (parsed.documents, parsed.broken)]
+    return documents, parsed.diagnostics, parsed.failed
+
+
+@pytest.mark.usefixtures("few_pieces")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TEXTS, st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), TEXTS), min_size=1, max_size=4), st.booleans())
+def test_whatever_is_edited(bits: list[str], edits: list[tuple[int, int, list[str]]], is_short: bool) -> None:
+    limits = FEW if is_short else DEFAULT_LIMITS
+    known = parse_file("f.yaml", "".join(bits).encode(), limits)
+    for at, gone, came in edits:
+        bits[at : at + gone] = came
+        data = "".join(bits).encode()
+        known = parse_file("f.yaml", data, limits, known)
+        assert said(known) == said(parse_file("f.yaml", data, limits))
+        assert all(len(one.pieces) <= stretches.PIECES for one in known.stretches)
+
+
+@pytest.mark.parametrize("bad", [b"\xe4", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f"])
+def test_bytes_that_belong_to_no_character_stay_where_they_are(bad: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stretches, "PIECES", 1)
+    pieces = [b"a: 1\n", b"b: " + bad + b"\n", b"c: 1\n"]
+    known = parse_file("f.yaml", b"---\n".join(pieces))
+    pieces[2] = b"c: 2\n"
+    again = parse_file("f.yaml", b"---\n".join(pieces), earlier=known)
+    assert said(again) == said(parse_file("f.yaml", b"---\n".join(pieces)))
+    assert [one.code for one in again.diagnostics] == ["L102"]
+
+
+def test_only_what_is_different_is_read_and_placed(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"a: {number}\n" for number in range(1000)]
+    known = parse_file("f.yaml", "---\n".join(texts).encode())
+    assert len(known.stretches) == 8
+    texts[500] = "a: x\n"
+    after = parse_file("f.yaml", "---\n".join(texts).encode(), earlier=known)
+    same = [one is other for one, other in zip(after.documents, known.documents, strict=True)]
+    assert [number for number, is_same in enumerate(same) if not is_same] == [500]
+    assert sum(one is not other for one, other in zip(after.stretches, known.stretches, strict=True)) == 1
+    parts = zip(after.documents.parts, known.documents.parts, strict=True)
+    assert sum(one is not other for one, other in parts) == 1, "what follows from the others needs no look"
+
+
+def test_stretches_stay_as_large_as_they_may_be() -> None:
+    texts = ["a: 1\n"]
+    known = parse_file("f.yaml", texts[0].encode())
+    for number in range(2, 400):
+        texts.insert(number // 2, f"a: {number}\n")
+        known = parse_file("f.yaml", "---\n".join(texts).encode(), earlier=known)
+    assert 4 <= len(known.stretches) <= 7
+    assert [one.value["a"] for one in known.documents] == [int(text[3:]) for text in texts]
