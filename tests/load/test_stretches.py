@@ -94,3 +94,12 @@ def test_stretches_stay_as_large_as_they_may_be() -> None:
         known = parse_file("f.yaml", "---\n".join(texts).encode(), earlier=known)
     assert 4 <= len(known.stretches) <= 7
     assert [one.value["a"] for one in known.documents] == [int(text[3:]) for text in texts]
+
+
+def test_comments_that_follow_each_other_are_one_piece() -> None:
+    text = "---\n# nothing\n" * 1000
+    known = parse_file("f.yaml", (text + "a: 1\n" + text).encode())
+    assert [len(one.pieces) for one in known.stretches] == [3]
+    assert [one.positions.start.line for one in known.documents] == [2001]
+    after = parse_file("f.yaml", (text + "a: 1\n" + text + text + "b: 2\n").encode(), earlier=known)
+    assert [(one.index, one.positions.start.line) for one in after.documents] == [(0, 2001), (1, 6002)]

@@ -23,6 +23,7 @@ CUT = re.compile(r"^(?:---|\.\.\.)(?=[ \t\n]|\Z)", re.MULTILINE)
 """Where a piece ends and another one begins."""
 ENCODING = ("utf-8", "surrogateescape")
 """Bytes that belong to no character stay what they are."""
+_NOTHING = Piece()
 PIECES = 128
 """So many are in a stretch at most. What follows from a stretch is looked at anew if one of its pieces is another."""
 
@@ -30,8 +31,8 @@ PIECES = 128
 class Reader(Protocol):
     """How a text is read."""
 
-    def cut(self) -> Iterator[str]:
-        """Its pieces, which together are the text."""
+    def cut(self) -> Iterator[tuple[str, bool]]:
+        """Its pieces, which together are the text, and whether there is more than comments in each."""
 
     def read(self, piece: str) -> Piece:
         """The meaning of a piece, wherever it stands."""
@@ -93,8 +94,8 @@ def collect(file: str, data: bytes, reader: Callable[[str], Reader], earlier: Pa
     most = limits.documents - sum(one.items for one in last)
     read, too_much = reader(data[start:end].decode(*ENCODING)), False
     found: list[Placed] = []
-    for piece in read.cut():
-        meaning = known.get(piece) or read.read(piece)
+    for piece, says in read.cut():
+        meaning = (known.get(piece) or read.read(piece)) if says else _NOTHING
         known[piece] = meaning
         nodes += meaning.nodes
         too_much = nodes > limits.nodes or index + len(meaning.items) > most

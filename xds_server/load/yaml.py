@@ -32,7 +32,6 @@ _BLANK = r"[ \t]*(?:#[^\n]*)?"
 _NOTHING = re.compile(rf"(?:---(?:{_BLANK}\n)*{_BLANK}|(?:\.\.\.)?(?:(?:{_BLANK}|%[^\n]*)\n)*(?:{_BLANK}|%[^\n]*))")
 _BAD_CHARACTER = re.compile("[^\t\n -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _BREAKS = {"\u0085", "\u2028", "\u2029"}
-_EMPTY = Piece()
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 _HINTS: tuple[tuple[str, str], ...] = (
@@ -82,9 +81,9 @@ class _JsonReader:
         self._text = text
         self._limits = limits
 
-    def cut(self) -> Iterator[str]:
+    def cut(self) -> Iterator[tuple[str, bool]]:
         """The pieces."""
-        yield self._text
+        yield self._text, True
 
     def read(self, piece: str) -> Piece:
         """The meaning of a piece."""
@@ -100,15 +99,21 @@ class _YamlReader:
         self._clean = _BAD_CHARACTER.search(text) is None
         self._scalars = Scalars()
 
-    def cut(self) -> Iterator[str]:
-        """The pieces."""
+    def cut(self) -> Iterator[tuple[str, bool]]:
+        """The pieces, those that are only comments and follow each other as one: there may be millions of them."""
         cuts = [0, *(match.start() for match in CUT.finditer(self._text)), len(self._text)]
-        return (self._text[start:end] for start, end in pairwise(cuts) if start < end)
+        done = 0
+        for start, end in pairwise(cuts):
+            if _NOTHING.fullmatch(self._text, start, end) is None:
+                if done < start:
+                    yield self._text[done:start], False
+                yield self._text[start:end], True
+                done = end
+        if done < len(self._text):
+            yield self._text[done:], False
 
     def read(self, piece: str) -> Piece:
-        """The meaning of a piece, nothing if it is only comments."""
-        if _NOTHING.fullmatch(piece) is not None:
-            return _EMPTY
+        """The meaning of a piece."""
         if self._clean and (block := read_block(piece, self._limits, self._scalars)) is not None:
             places = Later(block.mark, partial(_places, piece, self._limits))
             return Piece((Item(block.value, places),), (), block.nodes)
