@@ -160,6 +160,8 @@ def main() -> None:
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.keep and chosen.per_file != PER_FILE:
+        parser.error(f"what is kept is of {PER_FILE} routes in a file")
     if chosen.one:
         obey(chosen.folder, chosen.one, chosen.per_file, cells=chosen.cells)
         return

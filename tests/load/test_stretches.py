@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xds_server.load import stretches
-from xds_server.load.document import DEFAULT_LIMITS
+from xds_server.load.document import DEFAULT_LIMITS, Limits
 from xds_server.load.stretches import Parsed
 from xds_server.load.yaml import parse_file
 
@@ -60,6 +60,7 @@ def test_whatever_is_edited(bits: list[str], edits: list[tuple[int, int, list[st
         known = parse_file("f.yaml", data, limits, known)
         assert said(known) == said(parse_file("f.yaml", data, limits))
         assert all(len(one.pieces) <= stretches.PIECES for one in known.stretches)
+        assert all(known.documents.parts), "none is empty"
 
 
 @pytest.mark.parametrize("bad", [b"\xe4", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f"])
@@ -86,12 +87,67 @@ def test_only_what_is_different_is_read_and_placed(monkeypatch: pytest.MonkeyPat
     assert sum(one is not other for one, other in parts) == 1, "what follows from the others needs no look"
 
 
-def test_stretches_stay_as_large_as_they_may_be() -> None:
-    texts = ["a: 1\n"]
-    known = parse_file("f.yaml", texts[0].encode())
-    for number in range(2, 400):
-        texts.insert(number // 2, f"a: {number}\n")
+LIST = "kind: List\nitems: [{a: 1}]\n"
+LIMITS = [
+    DEFAULT_LIMITS,
+    *(replace(DEFAULT_LIMITS, nodes=nodes) for nodes in range(2, 12)),
+    *(replace(DEFAULT_LIMITS, documents=documents) for documents in range(1, 6)),
+]
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=lambda limits: f"{limits.nodes} {limits.documents}")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["a: 1\n"] * 2, ["a: 1\n"]),
+        (["a: 1\n", "a: 2\n", "a: 3\n"], ["a: 1\n", "a: 9\n", "a: 2\n", "a: 3\n"]),
+        (["a: 1\n", "a: 2\n"], ["a: 1\n", "a: 2\n", "a: 3\n"]),
+        (["a: 1\n", "a: 2\n"], ["a: 7\n", "a: 1\n", "a: 2\n"]),
+        (["a: 1\n", LIST, "a: 3\n"], ["a: 1\n", LIST.replace("}]", "}, {b: 2}]"), "a: 3\n"]),
+    ],
+    ids=["one of two equal ones", "between", "at the end", "at the start", "a list that grows on its line"],
+)
+def test_no_limit_and_no_place_is_mistaken(
+    old: list[str], new: list[str], limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stretches, "PIECES", 1)
+    data = ["".join("---\n" + text for text in texts).encode() for texts in (old, new, old)]
+    known = parse_file("f.yaml", data[0], limits)
+    for one in data[1:]:
+        known = parse_file("f.yaml", one, limits, known)
+        assert said(known) == said(parse_file("f.yaml", one, limits))
+
+
+def test_what_is_beyond_a_limit_costs_nothing_that_was_known() -> None:
+    limits = replace(DEFAULT_LIMITS, documents=300)
+    texts = [f"a: {number}\n" for number in range(301)]
+    before = parse_file("f.yaml", "---\n".join(texts[:300]).encode(), limits)
+    beyond = parse_file("f.yaml", "---\n".join(texts).encode(), limits, before)
+    again = parse_file("f.yaml", "---\n".join(texts[:300]).encode(), limits, beyond)
+    assert (before.diagnostics, [one.code for one in beyond.diagnostics]) == ((), ["L111"])
+    for after in (beyond, again):
+        assert all(one is other for one, other in zip(after.documents, before.documents, strict=True))
+
+
+def test_what_is_left_of_stretches_is_put_together() -> None:
+    texts = [f"a: {number}\n" for number in range(1000)]
+    known = parse_file("f.yaml", "---\n".join(texts).encode())
+    while len(texts) > 10:
+        del texts[len(texts) // 3 : len(texts) // 3 + 3]
+        texts[len(texts) // 3] = f"a: {len(texts)}\n"
         known = parse_file("f.yaml", "---\n".join(texts).encode(), earlier=known)
+        assert all(known.documents.parts)
+    assert len(known.stretches) <= 2
+    assert [one.value["a"] for one in known.documents] == [int(text[3:]) for text in texts]
+
+
+@pytest.mark.parametrize("place", [0, 0.5, 1], ids=["at the start", "in the middle", "at the end"])
+def test_stretches_become_as_large_as_they_may_be(place: float) -> None:
+    texts = ["a: 1\n"]
+    known = parse_file("f.yaml", b"---\n" + texts[0].encode())
+    for number in range(2, 400):
+        texts.insert(int(len(texts) * place), f"a: {number}\n")
+        known = parse_file("f.yaml", "".join("---\n" + text for text in texts).encode(), earlier=known)
     assert 4 <= len(known.stretches) <= 7
     assert [one.value["a"] for one in known.documents] == [int(text[3:]) for text in texts]
 

@@ -75,54 +75,62 @@ class Parsed:
     diagnostics: tuple[Diagnostic, ...] = ()
     failed: bool = False
     stretches: tuple[Stretch, ...] = field(default=(), repr=False)
-    """All of it, for the next time; nothing of a file that holds too much."""
+    """All that was read of it, for the next time."""
 
 
-def collect(file: str, data: bytes, reader: Callable[[str], Reader], earlier: Parsed, limits: Limits) -> Parsed:
+def collect(
+    file: str,
+    data: bytes,
+    reader: Callable[[str], Reader],
+    earlier: Parsed,
+    limits: Limits,
+    *,
+    in_order: bool = False,
+) -> Parsed:
     """What a file means, of which lines end with line feeds alone.
 
-    `earlier` is what it meant before; nothing, where pieces end elsewhere than at a `CUT`.
+    `earlier` is what it meant before; nothing, where pieces end elsewhere than at a `CUT`. `in_order`: nothing is kept of the
+    end, so that what is too much is told of the first piece that is.
     """
     before = earlier.stretches
     head, start = _at_the_start(before, data)
-    tail, end = _at_the_end(before[head:], data, start)
+    tail, end = (0, len(data)) if in_order else _at_the_end(before[head:], data, start)
     first, changed, last = before[:head], before[head : len(before) - tail], before[len(before) - tail :]
     known = {one.text: one.piece for stretch in changed for one in stretch.pieces}
     there = {(one.text, one.base, one.index): one for stretch in changed for one in stretch.pieces}
     base, index = sum(one.lines for one in first), sum(one.items for one in first)
     nodes = sum(one.nodes for one in (*first, *last))
     most = limits.documents - sum(one.items for one in last)
-    read, too_much = reader(data[start:end].decode(*ENCODING)), False
+    read = reader(data[start:end].decode(*ENCODING))
     found: list[Placed] = []
+    told: tuple[Diagnostic, ...] = ()
     for piece, says in read.cut():
         meaning = (known.get(piece) or read.read(piece)) if says else _NOTHING
         known[piece] = meaning
         nodes += meaning.nodes
-        too_much = nodes > limits.nodes or index + len(meaning.items) > most
-        if too_much:
+        if nodes > limits.nodes or index + len(meaning.items) > most:
+            if last:
+                return collect(file, data, reader, earlier, limits, in_order=True)
+            reason = f"more than {limits.nodes:,} values or {limits.documents:,} documents in a file"
+            told = (diagnose("L111", span_of(file, base, pack(0, 0, 1)), reason=reason),)
             break
         found.append(there.get((piece, base, index)) or _place(file, base, index, piece, meaning))
         base, index = base + piece.count("\n"), index + len(meaning.items)
-    if not too_much:
-        behind = list(_moved(file, last, base, index))
-        if first and len(first[-1].pieces) + len(found) <= PIECES:
-            found[:0] = first[-1].pieces
-            first = first[:-1]
-        if behind and len(found) + len(behind[0].pieces) <= PIECES:
-            found += behind.pop(0).pieces
-        stretches = (*first, *_stretches(file, found), *behind)
-        return _parsed(stretches, _all(one.diagnostics for one in stretches), stretches)
-    if first or last:  # what is too much is told of the first piece that is
-        return collect(file, data, reader, Parsed(), limits)
-    reason = f"more than {limits.nodes:,} values or {limits.documents:,} documents in a file"
-    told = diagnose("L111", span_of(file, base, pack(0, 0, 1)), reason=reason)
-    stretches = tuple(_stretches(file, found))
-    return _parsed(stretches, (*_all(one.diagnostics for one in stretches), told), ())
+    stretches = _joined(file, first, found, tuple(_moved(file, last, base, index)))
+    diagnostics = (*_all(one.diagnostics for one in stretches), *told)
+    documents = Parts(one.whole for one in stretches if one.whole)
+    return Parsed(documents, _all(one.broken for one in stretches), diagnostics, bool(diagnostics), stretches)
 
 
-def _parsed(found: Sequence[Stretch], diagnostics: tuple[Diagnostic, ...], kept: tuple[Stretch, ...]) -> Parsed:
-    documents = Parts(one.whole for one in found if one.whole)
-    return Parsed(documents, _all(one.broken for one in found), diagnostics, bool(diagnostics), kept)
+def _joined(
+    file: str, first: tuple[Stretch, ...], found: list[Placed], last: tuple[Stretch, ...]
+) -> tuple[Stretch, ...]:
+    """All of a file. Small stretches beside what was found become one with it."""
+    if first and len(first[-1].pieces) + len(found) <= PIECES:
+        found, first = [*first[-1].pieces, *found], first[:-1]
+    if last and len(found) + len(last[0].pieces) <= PIECES:
+        found, last = [*found, *last[0].pieces], last[1:]
+    return (*first, *_stretches(file, found), *last)
 
 
 def _all(parts: Iterable[Iterable[T]]) -> tuple[T, ...]:

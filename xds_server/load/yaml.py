@@ -12,6 +12,7 @@ import re
 import unicodedata
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -58,8 +59,8 @@ def parse_documents(
 def parse_file(file: str, data: bytes, limits: Limits = DEFAULT_LIMITS, earlier: Parsed | None = None) -> Parsed:
     """What a file holds. A name that ends in `.json` is read as JSON, every other as YAML.
 
-    `earlier` is what the same file held before, read with the same limits. It saves time, and a document that has not
-    changed or moved is the very same object again.
+    `earlier` is what the same file held before, read with the same limits. It saves time, and a document of YAML that has not
+    changed or moved is the very same object again, unless the file has it more than once.
     """
     if data.startswith(_UTF16):
         span = span_of(file, 0, pack(0, 0, 1))
@@ -70,7 +71,7 @@ def parse_file(file: str, data: bytes, limits: Limits = DEFAULT_LIMITS, earlier:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if file.endswith(".json"):
-        return collect(file, data, partial(_JsonReader, limits=limits), Parsed(), limits)
+        return replace(collect(file, data, partial(_JsonReader, limits=limits), Parsed(), limits), stretches=())
     return collect(file, data, partial(_YamlReader, limits=limits), earlier or Parsed(), limits)
 
 
