@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import gc
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from xds_server.changes import candidate as planning
+from xds_server.cli import reading
 from xds_server.collector import collector_paused
+from xds_server.compile import Compiled, Options, compile_objects
+from xds_server.reload import Policies
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -42,3 +48,19 @@ def test_a_collector_that_was_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_a_command_and_a_plan_read_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def compiled(*words: Any) -> Compiled:
+        seen.append(gc.isenabled())
+        return compile_objects(*words)
+
+    for module in (reading, planning):
+        monkeypatch.setattr(module, "compile_objects", compiled)
+    reading.read([tmp_path], Options())
+    planning.candidate(Policies(), Options(), planning.Files("p", "", {}))
+    assert seen
+    assert not any(seen)
+    assert gc.isenabled()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from xds_server.changes.comparison import Side
+from xds_server.collector import collector_paused
 from xds_server.compile import Options, compile_objects
 from xds_server.diagnostics import Diagnostic, Severity, sort_key
 from xds_server.load.directory import load_texts
@@ -60,6 +61,7 @@ class Candidate:
         return tuple(one for one in errors if (one.code, one.message, one.subject) not in known)
 
 
+@collector_paused()
 def candidate(live: Policies, options: Options, files: Files) -> Candidate:
     """What would be. Blocks while it compiles."""
     loaded = load_texts(files.root, files.texts)

@@ -12,6 +12,7 @@ from xds_server.cli.envoy_folders import parse_log_folders, parse_module_folders
 from xds_server.cli.extenders import parse_extenders
 from xds_server.cli.geoip import parse_databases
 from xds_server.cli.output import trouble
+from xds_server.collector import collector_paused
 from xds_server.compile import DEFAULT_CONTROLLERS, Compiled, Options, compile_objects
 from xds_server.diagnostics import Diagnostic, sort_key
 from xds_server.load.code import load_code
@@ -83,6 +84,7 @@ def options_of(  # noqa: PLR0913, PLR0917 (options of a command)
     )
 
 
+@collector_paused()
 def read(paths: Sequence[Path], options: Options) -> Reading:
     """Read and compile. Ends the command with exit code 2 if a path is not there or nothing can be read from it."""
     texts: dict[str, str] = {}
