@@ -74,7 +74,7 @@ def test_bytes_that_belong_to_no_character_stay_where_they_are(bad: bytes, monke
     assert [one.code for one in again.diagnostics] == ["L102"]
 
 
-def test_only_what_is_different_is_read_and_placed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_different_is_read_and_placed() -> None:
     texts = [f"a: {number}\n" for number in range(1000)]
     known = parse_file("f.yaml", "---\n".join(texts).encode())
     assert len(known.stretches) == 8

@@ -19,11 +19,13 @@ from xds_server.load.places import pack, span_of
 from xds_server.parts import Parts
 
 T = TypeVar("T")
-CUT = re.compile(r"^(?:---|\.\.\.)(?=[ \t\n]|\Z)", re.MULTILINE)
+_CUT = r"^(?:---|\.\.\.)(?=[ \t\n]|\Z)"
+CUT = re.compile(_CUT, re.MULTILINE)
 """Where a piece ends and another one begins."""
-ENCODING = ("utf-8", "surrogateescape")
-"""Bytes that belong to no character stay what they are."""
+_CUT_OF_BYTES = re.compile(_CUT.encode(), re.MULTILINE)
 _NOTHING = Piece()
+_ENCODING = ("utf-8", "surrogateescape")
+"""Bytes that belong to no character stay what they are."""
 PIECES = 128
 """So many are in a stretch at most. What follows from a stretch is looked at anew if one of its pieces is another."""
 
@@ -101,7 +103,7 @@ def collect(
     base, index = sum(one.lines for one in first), sum(one.items for one in first)
     nodes = sum(one.nodes for one in (*first, *last))
     most = limits.documents - sum(one.items for one in last)
-    read = reader(data[start:end].decode(*ENCODING))
+    read = reader(data[start:end].decode(*_ENCODING))
     found: list[Placed] = []
     told: tuple[Diagnostic, ...] = ()
     for piece, says in read.cut():
@@ -142,7 +144,7 @@ def _at_the_start(stretches: Sequence[Stretch], data: bytes) -> tuple[int, int]:
     at = 0
     for number, one in enumerate(stretches):
         end = at + len(one.data)
-        if not data.startswith(one.data, at) or not (end == len(data) or _is_cut(data, end)):
+        if not data.startswith(one.data, at) or not (end == len(data) or _CUT_OF_BYTES.match(data, end)):
             return number, at
         at = end
     return len(stretches), at
@@ -153,16 +155,10 @@ def _at_the_end(stretches: Sequence[Stretch], data: bytes, start: int) -> tuple[
     at = len(data)
     for number, one in enumerate(reversed(stretches)):
         begins = at - len(one.data)
-        if begins < start or not _is_cut(data, begins) or not data.startswith(one.data, begins):
+        if begins < start or not _CUT_OF_BYTES.match(data, begins) or not data.startswith(one.data, begins):
             return number, at
         at = begins
     return len(stretches), at
-
-
-def _is_cut(data: bytes, at: int) -> bool:
-    """Whether a `CUT` begins there."""
-    begins = data[max(at - 1, 0) : at] in (b"", b"\n")
-    return begins and data[at : at + 3] in (b"---", b"...") and data[at + 3 : at + 4] in (b"", b" ", b"\t", b"\n")
 
 
 def _stretches(file: str, pieces: list[Placed]) -> Iterator[Stretch]:
@@ -173,10 +169,11 @@ def _stretches(file: str, pieces: list[Placed]) -> Iterator[Stretch]:
 
 
 def _stretch(file: str, pieces: tuple[Placed, ...]) -> Stretch:
+    data = "".join(one.text for one in pieces).encode(*_ENCODING)
     return Stretch(
         pieces,
-        "".join(one.text for one in pieces).encode(*ENCODING),
-        sum(one.text.count("\n") for one in pieces),
+        data,
+        data.count(b"\n"),
         sum(len(one.piece.items) for one in pieces),
         sum(one.piece.nodes for one in pieces),
         _all(one.whole for one in pieces),
